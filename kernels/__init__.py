@@ -1,0 +1,1 @@
+"""The operators of the sleep's hot path, each with its PyTorch reference. Importing this package imports no torch."""

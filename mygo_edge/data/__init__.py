@@ -1,0 +1,1 @@
+"""Datasets as whole tensors, and the stream of tasks made from them."""

@@ -1,0 +1,97 @@
+"""The user's own images: a folder with one sub-folder a class."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from mygo_edge.errors import MygoEdgeError
+from mygo_edge.options import FolderOptions
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+
+Part = tuple[Tensor, Tensor]
+
+
+def load_folder(root: Path, options: FolderOptions, *, seed: int) -> tuple[list[str], Part, Part]:
+    """Class names, and (uint8 images [n, channels, size, size], labels [n]) for training and for test.
+
+    `root` holds train/ and test/, each with one sub-folder a class, or the classes' sub-folders themselves; then
+    `options.test_fraction` of each class, drawn with `seed`, is kept for testing.
+
+    Raises:
+        MygoEdgeError: no images, a class without images, different classes in train/ and test/, or an unreadable
+            image that is not to be skipped.
+    """
+    if not root.is_dir():
+        raise MygoEdgeError(f"{root} is not a folder; --data-root must hold one sub-folder of images a class")
+    if options.size < 8 or not 0 < options.test_fraction < 1:
+        raise MygoEdgeError("--folder.size must be at least 8 and --folder.test-fraction between 0 and 1")
+    if (root / "train").is_dir() and (root / "test").is_dir():
+        names, other = _classes(root / "train"), _classes(root / "test")
+        if names != other:
+            raise MygoEdgeError(f"{root}: train/ has classes {names} and test/ has {other}; they must be the same")
+        return names, _read(root / "train", names, options), _read(root / "test", names, options)
+    names = _classes(root)
+    images, labels = _read(root, names, options)
+    order = np.random.default_rng(seed).permutation(len(labels))
+    kept = torch.zeros(len(labels), dtype=torch.bool)
+    for label in range(len(names)):
+        members = order[labels.numpy()[order] == label]
+        kept[members[: max(1, round(len(members) * options.test_fraction))]] = True
+    return names, (images[~kept], labels[~kept]), (images[kept], labels[kept])
+
+
+def _classes(root: Path) -> list[str]:
+    names = sorted(child.name for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))
+    if not names:
+        raise MygoEdgeError(f"{root} has no sub-folders; put the images of each class into a sub-folder of its name")
+    return names
+
+
+def _read(root: Path, names: list[str], options: FolderOptions) -> Part:
+    images, labels = [], []
+    for label, name in enumerate(names):
+        files = sorted(file for file in (root / name).rglob("*") if file.suffix.lower() in SUFFIXES)
+        pixels = [image for file in files if (image := _image(file, options)) is not None]
+        if not pixels:
+            raise MygoEdgeError(f"{root / name} holds no readable image ({', '.join(sorted(SUFFIXES))})")
+        images += pixels
+        labels += [label] * len(pixels)
+    return torch.from_numpy(np.stack(images)), torch.tensor(labels)
+
+
+def _image(file: Path, options: FolderOptions) -> np.ndarray | None:
+    """The image as uint8 [channels, size, size]; None when it is unreadable and may be skipped."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file) as image:
+                mode = "L" if options.colour == "grey" else "RGB"
+                resized = _eight_bits(image).convert(mode).resize((options.size, options.size), Image.Resampling.BOX)
+        pixels = np.asarray(resized)
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombWarning) as error:
+        return _unreadable(file, str(error), options)
+    except Image.DecompressionBombError as error:
+        return _unreadable(file, str(error), options)
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """16-bit and float images scaled to 8 bits; Pillow's own conversion would clip them. NaN is refused."""
+    if not image.mode.startswith(("I", "F")):
+        return image
+    pixels = np.asarray(image, dtype=np.float64)
+    if not np.isfinite(pixels).all():
+        raise ValueError("it holds NaN or infinite pixels")
+    top = 65535.0 if image.mode.startswith("I") else max(1.0, pixels.max())
+    return Image.fromarray(np.clip(pixels / top * 255, 0, 255).astype(np.uint8))
+
+
+def _unreadable(file: Path, why: str, options: FolderOptions) -> None:
+    if options.unreadable == "refuse":
+        raise MygoEdgeError(f"cannot read {file} ({why}); remove it or pass --folder.unreadable skip")
+    warnings.warn(f"skipped unreadable image {file} ({why})", stacklevel=2)

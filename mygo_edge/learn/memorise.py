@@ -1,0 +1,120 @@
+"""Wake, the other half: a class-conditional GAN memorises the task, and its averaged generator is frozen for good."""
+
+from collections.abc import Callable
+from copy import deepcopy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mygo_edge.data.tasks import Task
+from mygo_edge.errors import MygoEdgeError
+from mygo_edge.learn.phase import Phase, freeze, steps_for
+from mygo_edge.learn.randomness import Batches, derived_seed, generator
+from mygo_edge.model.gan import LATENT, Discriminator, FrozenGenerator, Generator
+from mygo_edge.options import MemoryOptions
+
+CHECKED_DREAMS = 200  # a class, to tell a collapsed GAN
+LEAST_SPREAD = 0.3  # of the real images' standard deviation within a class; healthy GANs measured 0.8 to 1.1
+LEAST_RECALL = 0.25  # of the way from chance to certainty, by the expert, for the worst class
+
+
+class Diverged(Exception):
+    """A GAN whose generator is not usable: NaN, no variety, or deaf to the class."""
+
+
+def memorise(task: Task, expert: Callable[[Tensor], Tensor], options: MemoryOptions, phase: Phase) -> FrozenGenerator:
+    """Train a GAN on `task` and return the frozen moving average of its generator.
+
+    Args:
+        expert: maps images to the task's logits, and tells whether the classes are dreamt recognisably.
+
+    Raises:
+        MygoEdgeError: the GAN diverged or collapsed in every attempt.
+    """
+    reasons = []
+    for attempt in range(phase.attempt, options.restarts + 1):
+        phase.attempt = attempt
+        try:
+            generator_ = _train(task, options, phase)
+            frozen = generator_.eval().freeze()
+            _check(frozen, task, expert, phase)
+        except Diverged as reason:
+            reasons.append(f"attempt {attempt + 1}: {reason}")
+            continue
+        return frozen
+    raise MygoEdgeError(
+        f"the GAN of {task.name} failed {len(reasons)} times ({'; '.join(reasons)}); nothing of it is published. "
+        "Give the task more images, or try --memory.epochs higher, --memory.learning-rate lower or another --seed"
+    )
+
+
+def _train(task: Task, options: MemoryOptions, phase: Phase) -> Generator:
+    images, labels = task.train.images, task.train.labels
+    shape, classes, names = (*images.shape[1:],), len(task.classes), (phase.seed, "gan", task.name, phase.attempt)
+    with torch.random.fork_rng():
+        torch.manual_seed(derived_seed(*names))
+        actor = Generator(shape, classes, options.width).to(phase.device)  # type: ignore[arg-type]
+        critic = Discriminator(shape, classes).to(phase.device)  # type: ignore[arg-type]
+    average = freeze(deepcopy(actor))
+    # Hinge loss with one step each and no momentum: Miyato et al. 2018; moving average: Yazici et al. 2019.
+    actor_optimiser = torch.optim.Adam(actor.parameters(), options.learning_rate, betas=(0.0, 0.9), fused=True)
+    critic_optimiser = torch.optim.Adam(critic.parameters(), options.learning_rate, betas=(0.0, 0.9), fused=True)
+    size = min(options.batch_size, len(labels))
+    total = steps_for(len(labels), size, options.epochs, options.min_steps, options.max_steps)
+    batches = Batches(len(labels), size, phase.device, *names)
+    state = {"actor": actor, "critic": critic, "average": average}
+    for step in phase.steps(total, **state, actor_optimiser=actor_optimiser, critic_optimiser=critic_optimiser):
+        source = generator(phase.device, *names, "noise", step)
+        batch = batches(step)
+        asked = torch.randint(classes, (size,), generator=source, device=phase.device)
+        dreams = actor(torch.randn(size, LATENT, generator=source, device=phase.device), asked)
+
+        critic.requires_grad_(True)
+        realness = critic(torch.cat([images[batch], dreams.detach()]), torch.cat([labels[batch], asked]))
+        critic_loss = F.relu(1 - realness[:size]).mean() + F.relu(1 + realness[size:]).mean()
+        critic_optimiser.zero_grad()
+        critic_loss.backward()
+        critic_optimiser.step()
+
+        critic.requires_grad_(False)  # saves the critic's own gradients in the actor's step
+        actor_loss = -critic(dreams, asked).mean()
+        actor_optimiser.zero_grad()
+        actor_loss.backward()
+        actor_optimiser.step()
+        _average(average, actor, min(options.ema, (1 + step) / (10 + step)))
+        losses = phase.log(step, critic_loss=critic_loss, actor_loss=actor_loss)
+        if any(value != value for value in losses.values()):
+            raise Diverged(f"a loss became NaN by step {step}")
+    return average  # type: ignore[return-value]
+
+
+@torch.no_grad()
+def _average(average: nn.Module, actor: nn.Module, decay: float) -> None:
+    torch._foreach_lerp_(list(average.parameters()), list(actor.parameters()), 1 - decay)
+    for kept, current in zip(average.buffers(), actor.buffers(), strict=True):
+        kept.copy_(current)
+
+
+@torch.no_grad()
+def _check(frozen: FrozenGenerator, task: Task, expert: Callable[[Tensor], Tensor], phase: Phase) -> None:
+    """Raise Diverged unless every class is dreamt recognisably and with variety."""
+    for label, name in enumerate(task.classes):
+        source = generator(phase.device, phase.seed, "check", task.name, label)
+        z = torch.randn(CHECKED_DREAMS, LATENT, generator=source, device=phase.device)
+        asked = torch.full((CHECKED_DREAMS,), label, device=phase.device)
+        dreams = frozen(z, asked)
+        real = task.train.images[task.train.labels == label][:CHECKED_DREAMS]
+        if not torch.isfinite(dreams).all():
+            raise Diverged(f"dreams of class {name} are not finite")
+        if _spread(dreams) < LEAST_SPREAD * _spread(real):
+            raise Diverged(f"dreams of class {name} all look alike")
+        recall = (expert(dreams).argmax(1) == label).float().mean().item()
+        chance = 1 / len(task.classes)
+        if recall < chance + LEAST_RECALL * (1 - chance):
+            raise Diverged(f"the expert recognises {recall:.0%} of the dreams of class {name}")
+
+
+def _spread(images: Tensor) -> float:
+    """Standard deviation of a pixel over images, averaged over pixels (0 for a single image)."""
+    return images.std(0, unbiased=False).mean().item()

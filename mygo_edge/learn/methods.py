@@ -1,0 +1,239 @@
+"""The methods of a run. Each learns tasks one after another in named phases and answers with logits.
+
+`phases` lists what a method does with a task, in order. Everything a method knows between two phases is in its
+modules, so a run can stop after any of them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mygo_edge.data.tasks import Task
+from mygo_edge.learn.memorise import memorise
+from mygo_edge.learn.phase import Phase, freeze, one_cycle, set_learning_rate, steps_for
+from mygo_edge.learn.randomness import Batches, derived_seed, generator, random_shift
+from mygo_edge.learn.sleep import sleep
+from mygo_edge.learn.wake import add_head, fine_tune, learn_expert, learn_head
+from mygo_edge.model.gan import FrozenGenerator
+from mygo_edge.model.memory import GenerativeMemory
+from mygo_edge.model.network import NeocortexNet, Shape
+from mygo_edge.options import TrainOptions
+
+
+class NamedPhase(NamedTuple):
+    """A phase's name, the entry of `seconds` that its time counts to, and the work."""
+
+    name: str
+    account: str
+    work: Callable[[Phase], None]
+
+
+class Method:
+    """Base: a network with one head a task."""
+
+    name: str
+    dreams = False  # whether the method has generators
+    looks_back = False  # whether it may see the real data of old tasks again
+
+    def __init__(self, shape: Shape, options: TrainOptions, device: torch.device) -> None:
+        self.shape, self.options, self.device = shape, options, device
+        self.net = new_net(shape, options.seed, device)
+        self.sleeps: list[dict[str, Any]] = []
+
+    def phases(self, index: int, tasks: Sequence[Task]) -> list[NamedPhase]:
+        """What to do with task `index`, in order. `tasks` is that task, or all up to it for a method that looks back."""
+        raise NotImplementedError
+
+    def logits(self, images: Tensor) -> Tensor:
+        """All heads' logits, [batch, classes of all tasks so far]."""
+        return self.net(images)  # type: ignore[no-any-return]
+
+    def modules(self) -> dict[str, nn.Module]:
+        """Every module that holds knowledge between two phases."""
+        return {"net": self.net}
+
+    def state(self) -> dict[str, Tensor]:
+        """All knowledge as named tensors."""
+        parts = self.modules()
+        return {f"{part}.{key}": value for part, module in parts.items() for key, value in module.state_dict().items()}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Take over what `state` returned. Raises KeyError or RuntimeError when it does not fit."""
+        self._build(state)
+        for part, module in self.modules().items():
+            module.load_state_dict(under(state, part))
+
+    def _build(self, state: dict[str, Tensor]) -> None:
+        """Make the modules that `state` has and a new method has not: heads, here."""
+        _heads_of(self.net, under(state, "net"))
+
+
+class MyGO(Method):
+    """Wake: head, expert and generator; sleep: consolidation from dreams."""
+
+    name = "mygo"
+    dreams = True
+
+    def __init__(self, shape: Shape, options: TrainOptions, device: torch.device) -> None:
+        super().__init__(shape, options, device)
+        self.memory = GenerativeMemory(shape).to(device)
+        self.expert: NeocortexNet | None = None  # from its wake until the end of the sleep
+
+    def phases(self, index: int, tasks: Sequence[Task]) -> list[NamedPhase]:
+        (task,) = tasks
+        return [
+            NamedPhase("head", "wake", partial(self._learn_head, task)),
+            NamedPhase("expert", "wake", partial(self._learn_expert, index, task)),
+            NamedPhase("memory", "memory", partial(self._memorise, index, task)),
+            NamedPhase("sleep", "sleep", partial(self._sleep, index)),
+        ]
+
+    def _learn_head(self, task: Task, phase: Phase) -> None:
+        learn_head(self.net, task, self.options.wake, phase)
+
+    def _learn_expert(self, index: int, task: Task, phase: Phase) -> None:
+        if self.options.wake.expert:
+            self.expert = learn_expert(self.net, index, task, self.options.wake, phase)
+        else:
+            self.expert = _copy(self.net)
+
+    def _memorise(self, index: int, task: Task, phase: Phase) -> None:
+        assert self.expert is not None
+        known = sum(self.net.widths[:index])
+        expert = freeze(self.expert)
+        self.memory.add(memorise(task, lambda images: expert(images)[:, known:], self.options.memory, phase))
+
+    def _sleep(self, index: int, phase: Phase) -> None:
+        assert self.expert is not None
+        if self.options.sleep.enabled:
+            report = sleep(self.net, self.expert, self.memory, self.options.sleep, phase)
+            self.sleeps.append({"task": index, **asdict(report)})
+        self.expert = None
+
+    def dream(self, task: int, count: int, *, stream: int, step: int) -> tuple[Tensor, Tensor]:
+        """Images and class ids of `count` dreams of a task."""
+        batch = self.memory.dream([0] * task + [count], seed=self.options.seed, stream=stream, step=step)
+        return batch.images, batch.class_ids
+
+    def modules(self) -> dict[str, nn.Module]:
+        expert = {"expert": self.expert} if self.expert is not None else {}
+        generators = {f"generator{i}": module for i, module in enumerate(self.memory.generators)}
+        return {"net": self.net, **expert, **generators}
+
+    def _build(self, state: dict[str, Tensor]) -> None:
+        super()._build(state)
+        if any(key.startswith("expert.") for key in state):
+            self.expert = _copy(self.net)
+        while tensors := under(state, f"generator{len(self.memory)}"):
+            self.memory.add(FrozenGenerator.from_tensors(self.shape, tensors).to(self.device))
+
+
+class Finetune(Method):
+    """The same network with per-task heads, nothing frozen, nothing remembered: the baseline that forgets."""
+
+    name = "finetune"
+
+    def phases(self, index: int, tasks: Sequence[Task]) -> list[NamedPhase]:
+        return [NamedPhase("finetune", "wake", partial(self._learn, index, *tasks))]
+
+    def _learn(self, index: int, task: Task, phase: Phase) -> None:
+        add_head(self.net, task, self.options.seed)
+        fine_tune(self.net.requires_grad_(True), index, task, self.options.wake, phase)
+
+
+class Frozen(Method):
+    """Random features that never change: the honest floor for heads on frozen features."""
+
+    name = "frozen"
+
+    def phases(self, index: int, tasks: Sequence[Task]) -> list[NamedPhase]:
+        return [NamedPhase("head", "wake", partial(self._learn, *tasks))]
+
+    def _learn(self, task: Task, phase: Phase) -> None:
+        learn_head(self.net, task, self.options.wake, phase)
+
+
+class Joint(Method):
+    """All tasks' real data at once, from scratch after every task: the upper bound that may look back."""
+
+    name = "joint"
+    looks_back = True
+
+    def phases(self, index: int, tasks: Sequence[Task]) -> list[NamedPhase]:
+        return [NamedPhase("joint", "wake", partial(self._learn, tasks))]
+
+    def _learn(self, tasks: Sequence[Task], phase: Phase) -> None:
+        self.net = new_net(self.shape, self.options.seed, self.device)
+        add_heads_for(self.net, tasks, self.options.seed)
+        fit_jointly(self.net, tasks, self.options, phase)
+
+
+def fit_jointly(net: NeocortexNet, tasks: Sequence[Task], options: TrainOptions, phase: Phase) -> None:
+    """Train `net`, one head a task, on the real data of all `tasks` as one many-way classification."""
+    images = torch.cat([task.train.images for task in tasks])
+    offsets = [sum(net.widths[:i]) for i in range(len(tasks))]
+    labels = torch.cat([task.train.labels + offset for task, offset in zip(tasks, offsets, strict=True)])
+    wake = options.wake
+    total = steps_for(len(labels), wake.batch_size, wake.epochs, wake.min_steps)
+    batches = Batches(len(labels), wake.batch_size, phase.device, phase.seed, "joint", len(tasks))
+
+    def batch(step: int) -> tuple[Tensor, Tensor]:
+        rows = batches(step)
+        source = generator(phase.device, phase.seed, "joint shift", step)
+        return random_shift(images[rows], wake.shift, source), labels[rows]
+
+    fit_classifier(net, batch, total, wake.learning_rate, phase)
+
+
+def fit_classifier(
+    net: NeocortexNet, batch: Callable[[int], tuple[Tensor, Tensor]], total: int, peak: float, phase: Phase
+) -> None:
+    """Cross-entropy over all heads together; `batch(step)` gives images and labels counted over all heads."""
+    net.requires_grad_(True)
+    optimiser = torch.optim.Adam(net.parameters(), peak, fused=True)
+    for step in phase.steps(total, net=net, optimiser=optimiser):
+        set_learning_rate(optimiser, one_cycle(step, total, peak))
+        images, labels = batch(step)
+        loss = F.cross_entropy(net(images), labels)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        phase.log(step, loss=loss)
+    freeze(net)
+
+
+def new_net(shape: Shape, seed: int, device: torch.device, purpose: str = "net") -> NeocortexNet:
+    """A network without heads; the same seed gives every method the same start."""
+    with torch.random.fork_rng():
+        torch.manual_seed(derived_seed(seed, purpose))
+        return NeocortexNet(shape).to(device)
+
+
+def add_heads_for(net: NeocortexNet, tasks: Sequence[Task], seed: int) -> None:
+    """A head for each of the `tasks`."""
+    for task in tasks:
+        add_head(net, task, seed)
+
+
+def _copy(net: NeocortexNet) -> NeocortexNet:
+    copy = NeocortexNet(net.shape).to(next(net.parameters()).device)
+    for width in net.widths:
+        copy.add_task_head(width)
+    copy.load_state_dict(net.state_dict())
+    return copy
+
+
+def under(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors below a prefix, with it cut off."""
+    return {key[len(prefix) + 1 :]: value for key, value in state.items() if key.startswith(prefix + ".")}
+
+
+def _heads_of(net: NeocortexNet, state: dict[str, Tensor]) -> None:
+    """As many heads as `state` has, of its widths."""
+    while (bias := state.get(f"classifiers.{len(net.classifiers)}.bias")) is not None:
+        net.add_task_head(len(bias))

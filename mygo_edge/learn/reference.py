@@ -1,0 +1,168 @@
+"""The published algorithm, kept as a baseline to measure against. Its teacher is a copy of its student and its features
+stay frozen, so its sleep changes no weight; see the README.
+"""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import asdict
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mygo_edge.data.tasks import Task
+from mygo_edge.learn.methods import Method, NamedPhase, under
+from mygo_edge.learn.phase import Phase
+from mygo_edge.learn.randomness import Batches, derived_seed, generator
+from mygo_edge.learn.sleep import SleepReport, flat_features
+from mygo_edge.learn.wake import add_head
+from mygo_edge.model.network import Shape
+from mygo_edge.options import TrainOptions
+
+LATENT = 64
+HIDDEN = 128
+BATCH = 128
+WAKE_EPOCHS = 5
+WAKE_RATE = 1e-3
+SLEEP_STEPS = 1000
+SLEEP_RATE = 1e-4
+
+
+class PublishedGenerator(nn.Module):
+    """z [batch, 64] and class ids [batch] -> images; one hidden layer, the class embedding as wide as the classes."""
+
+    def __init__(self, shape: Shape, classes: int) -> None:
+        super().__init__()
+        self.shape = shape
+        self.embedding = nn.Embedding(classes, classes)
+        pixels = shape[0] * shape[1] * shape[2]
+        self.layers = nn.Sequential(
+            nn.Linear(LATENT + classes, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, pixels), nn.Tanh()
+        )
+
+    def forward(self, z: Tensor, class_ids: Tensor) -> Tensor:
+        return self.layers(torch.cat([z, self.embedding(class_ids)], 1)).unflatten(1, self.shape)  # type: ignore
+
+
+class PublishedDiscriminator(nn.Module):
+    """Images and class ids -> probability of being real, [batch, 1]."""
+
+    def __init__(self, shape: Shape, classes: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(classes, classes)
+        pixels = shape[0] * shape[1] * shape[2]
+        self.layers = nn.Sequential(
+            nn.Linear(pixels + classes, HIDDEN), nn.LeakyReLU(0.2), nn.Linear(HIDDEN, 1), nn.Sigmoid()
+        )
+
+    def forward(self, images: Tensor, class_ids: Tensor) -> Tensor:
+        return self.layers(torch.cat([images.flatten(1), self.embedding(class_ids)], 1))  # type: ignore
+
+
+class Reference(Method):
+    """As published: head on frozen random features, MLP GAN by binary cross-entropy, sleep with a copied teacher."""
+
+    name = "reference"
+    dreams = True
+
+    def __init__(self, shape: Shape, options: TrainOptions, device: torch.device) -> None:
+        super().__init__(shape, options, device)
+        self.generators = nn.ModuleList()
+
+    def phases(self, index: int, tasks: Sequence[Task]) -> list[NamedPhase]:
+        (task,) = tasks
+        return [
+            NamedPhase("head", "wake", partial(self._learn_head, index, task)),
+            NamedPhase("memory", "memory", partial(self._memorise, task)),
+            NamedPhase("sleep", "sleep", partial(self._sleep, index)),
+        ]
+
+    def _learn_head(self, index: int, task: Task, phase: Phase) -> None:
+        head = add_head(self.net, task, phase.seed)
+        self.net.features.requires_grad_(False)
+        optimiser = torch.optim.Adam(head.parameters(), WAKE_RATE, fused=True)
+        batches = Batches(len(task.train.labels), BATCH, phase.device, phase.seed, "published head", task.name)
+        for step in phase.steps(WAKE_EPOCHS * batches.per_epoch, head=head, optimiser=optimiser):
+            batch = batches(step)
+            loss = F.cross_entropy(head(self.net.features(task.train.images[batch])), task.train.labels[batch])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            phase.log(step, loss=loss)
+
+    def _memorise(self, task: Task, phase: Phase) -> None:
+        images, labels, classes = task.train.images, task.train.labels, len(task.classes)
+        names = (phase.seed, "published gan", task.name)
+        with torch.random.fork_rng():
+            torch.manual_seed(derived_seed(*names))
+            actor = PublishedGenerator(self.shape, classes).to(phase.device)
+            critic = PublishedDiscriminator(self.shape, classes).to(phase.device)
+        actor_optimiser = torch.optim.Adam(actor.parameters(), WAKE_RATE, fused=True)
+        critic_optimiser = torch.optim.Adam(critic.parameters(), WAKE_RATE, fused=True)
+        batches = Batches(len(labels), BATCH, phase.device, *names)
+        state = {"actor": actor, "critic": critic, "actor_optimiser": actor_optimiser}
+        total = WAKE_EPOCHS * batches.per_epoch
+        for step in phase.steps(total, **state, critic_optimiser=critic_optimiser):  # type: ignore[arg-type]
+            batch = batches(step)
+            z = torch.randn(
+                len(batch), LATENT, generator=generator(phase.device, *names, "noise", step), device=phase.device
+            )
+            real, fake = torch.ones(len(batch), 1, device=phase.device), torch.zeros(len(batch), 1, device=phase.device)
+            dreams = actor(z, labels[batch])
+            critic_loss = (
+                F.binary_cross_entropy(critic(images[batch], labels[batch]), real)
+                + F.binary_cross_entropy(critic(dreams.detach(), labels[batch]), fake)
+            ) / 2
+            critic_optimiser.zero_grad()
+            critic_loss.backward()
+            critic_optimiser.step()
+            actor_loss = F.binary_cross_entropy(critic(dreams, labels[batch]), real)
+            actor_optimiser.zero_grad()
+            actor_loss.backward()
+            actor_optimiser.step()
+            phase.log(step, critic_loss=critic_loss, actor_loss=actor_loss)
+        self.generators.append(actor.requires_grad_(False))
+
+    def _sleep(self, index: int, phase: Phase) -> None:
+        teacher = deepcopy(self.net).requires_grad_(False)
+        before = flat_features(self.net)
+        self.net.classifiers.requires_grad_(True)  # the published code never unfreezes the features
+        optimiser = torch.optim.Adam([p for p in self.net.parameters() if p.requires_grad], SLEEP_RATE, fused=True)
+        loss = torch.zeros((), device=phase.device)
+        for step in phase.steps(SLEEP_STEPS, student=self.net, optimiser=optimiser):
+            source = generator(phase.device, phase.seed, "published sleep", index, step)
+            task = int(torch.randint(index + 1, (), generator=source, device=phase.device))
+            images, _ = self._sample(task, BATCH, source)
+            columns = slice(sum(self.net.widths[:task]), sum(self.net.widths[: task + 1]))
+            with torch.no_grad():
+                target = teacher(images)[:, columns]
+            loss = F.mse_loss(self.net(images)[:, columns], target)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            phase.log(step, loss=loss)
+        change = float((flat_features(self.net) - before).norm() / before.norm())
+        # Student and teacher are equal at the start, so the first loss is zero by construction.
+        report = SleepReport(0.0, float(loss), change, SLEEP_STEPS * BATCH)
+        self.sleeps.append({"task": index, **asdict(report)})
+
+    def _sample(self, task: int, count: int, source: torch.Generator) -> tuple[Tensor, Tensor]:
+        classes = self.net.widths[task]
+        class_ids = torch.randint(classes, (count,), generator=source, device=self.device)
+        z = torch.randn(count, LATENT, generator=source, device=self.device)
+        with torch.no_grad():
+            return self.generators[task](z, class_ids), class_ids
+
+    def dream(self, task: int, count: int, *, stream: int, step: int) -> tuple[Tensor, Tensor]:
+        """Images and class ids of `count` dreams of a task."""
+        return self._sample(task, count, generator(self.device, self.options.seed, "published dream", stream, step))
+
+    def modules(self) -> dict[str, nn.Module]:
+        return {"net": self.net, **{f"generator{i}": module for i, module in enumerate(self.generators)}}
+
+    def _build(self, state: dict[str, Tensor]) -> None:
+        super()._build(state)
+        while tensors := under(state, f"generator{len(self.generators)}"):
+            classes = len(tensors["embedding.weight"])
+            self.generators.append(PublishedGenerator(self.shape, classes).to(self.device).requires_grad_(False))

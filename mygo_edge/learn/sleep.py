@@ -1,0 +1,112 @@
+"""Sleep: old and new knowledge are distilled into shared features and all heads, from dreams alone."""
+
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mygo_edge.kernels.distill import distillation_loss
+from mygo_edge.kernels.dream import DreamBatch
+from mygo_edge.kernels.philox import below
+from mygo_edge.learn.phase import Phase, freeze, one_cycle, set_learning_rate
+from mygo_edge.learn.randomness import shift, shift_pixels
+from mygo_edge.model.memory import GenerativeMemory
+from mygo_edge.model.network import NeocortexNet
+from mygo_edge.options import SleepOptions
+
+DREAM_STREAM = 1000  # sleeps dream in streams 1000, 1001, ...; evaluation keeps to those below
+
+
+@dataclass(frozen=True, slots=True)
+class SleepReport:
+    """What a sleep did: losses of the first and last step, relative change of the features' weights, dreams used."""
+
+    loss_first: float
+    loss_last: float
+    feature_change: float
+    dreams: int
+
+
+def sleep(
+    net: NeocortexNet, expert: NeocortexNet, memory: GenerativeMemory, options: SleepOptions, phase: Phase
+) -> SleepReport:
+    """Consolidate the newest task (the last head of `net`) into `net`, in place.
+
+    The teacher is `net` as it was for dreams of old tasks, and `expert` for dreams of the new one. No real data is
+    used. In the first sleep there is nothing old to protect, so the student takes the expert over whole.
+    """
+    new = len(net.classifiers) - 1
+    old_teacher = freeze(deepcopy(net))
+    new_teacher = old_teacher if options.teacher == "published" else freeze(expert)
+    own = own_heads(net.widths, phase.device)
+
+    def loss_of(student: NeocortexNet, step: int) -> Tensor:
+        dreams = memory.dream_evenly(options.dreams_per_task, seed=phase.seed, stream=DREAM_STREAM + new, step=step)
+        images = shifted(dreams, options.shift)
+        target = teach(images, new * options.dreams_per_task, net.widths, old_teacher, new_teacher, options)
+        return distillation_loss(student(images), target, own[dreams.task_ids], options.other_heads)
+
+    with torch.no_grad():
+        loss_first = float(loss_of(net, 0))
+    total = options.steps
+    if new == 0 and options.teacher == "expert":
+        net.load_state_dict(expert.state_dict())
+        total = 0
+    net.requires_grad_(True)
+    optimiser = torch.optim.Adam(net.parameters(), options.learning_rate, fused=True)
+    for step in phase.steps(total, student=net, optimiser=optimiser):
+        set_learning_rate(optimiser, one_cycle(step, total, options.learning_rate))
+        loss = loss_of(net, step)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        phase.log(step, loss=loss)
+    freeze(net)
+    with torch.no_grad():
+        loss_last = float(loss_of(net, total))
+    before = flat_features(old_teacher)
+    change = float((flat_features(net) - before).norm() / before.norm())
+    return SleepReport(loss_first, loss_last, change, total * options.dreams_per_task * len(memory))
+
+
+@torch.no_grad()
+def teach(
+    images: Tensor,
+    old_dreams: int,
+    widths: list[int],
+    old_teacher: NeocortexNet,
+    new_teacher: NeocortexNet,
+    options: SleepOptions,
+) -> Tensor:
+    """What the student should say of each dream, [batch, classes of all heads].
+
+    The first `old_dreams` images are dreams of old tasks: the old teacher's logits on all old heads, a low constant on
+    the new one. The rest are of the new task: the new teacher's logits on the new head, centred so that they compare
+    with other heads' (softmax ignores a head's mean, arg max over all heads does not), the constant on old heads.
+    """
+    known = sum(widths[:-1])
+    target = images.new_full((len(images), sum(widths)), options.other_target)
+    if old_dreams:
+        target[:old_dreams, :known] = old_teacher(images[:old_dreams])[:, :known]
+    logits = new_teacher(images[old_dreams:])[:, known:]
+    target[old_dreams:, known:] = logits - logits.mean(1, keepdim=True)
+    return target
+
+
+def shifted(dreams: DreamBatch, share: float) -> Tensor:
+    """The dreams' images, each moved by an offset that is part of the dream."""
+    most = shift_pixels(share, dreams.images)
+    return shift(dreams.images, below(dreams.decisions, 2 * most + 1) - most) if most else dreams.images
+
+
+def own_heads(widths: list[int], device: torch.device) -> Tensor:
+    """Bool [tasks, classes of all heads]: which columns belong to a task's own head."""
+    owner = torch.repeat_interleave(torch.arange(len(widths)), torch.tensor(widths))
+    return (owner == torch.arange(len(widths))[:, None]).to(device)
+
+
+@torch.no_grad()
+def flat_features(net: NeocortexNet) -> Tensor:
+    """All weights of the shared features in one vector."""
+    return torch.cat([weight.flatten() for weight in net.features.parameters()]).clone()

@@ -1,0 +1,74 @@
+"""Wake: a task's data is there. A head learns on frozen features; the expert, a temporary copy, learns it all."""
+
+from copy import deepcopy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mygo_edge.data.tasks import Task
+from mygo_edge.learn.phase import Phase, one_cycle, set_learning_rate, steps_for
+from mygo_edge.learn.randomness import Batches, derived_seed, generator, random_shift
+from mygo_edge.model.network import FEATURES, NeocortexNet
+from mygo_edge.options import WakeOptions
+
+EVALUATION_BATCH = 2000
+
+
+@torch.inference_mode()
+def extract_features(net: NeocortexNet, images: Tensor) -> Tensor:
+    """Features of many images, [n, 256], a batch at a time."""
+    if not len(images):
+        return images.new_empty(0, FEATURES)
+    return torch.cat([net.features(part) for part in images.split(EVALUATION_BATCH)]).clone()
+
+
+def add_head(net: NeocortexNet, task: Task, seed: int) -> nn.Linear:
+    """A new head for `task`; its first weights are a function of seed and task, so all methods start alike."""
+    with torch.random.fork_rng():
+        torch.manual_seed(derived_seed(seed, "head", task.name))
+        return net.add_task_head(len(task.classes))
+
+
+def learn_head(net: NeocortexNet, task: Task, options: WakeOptions, phase: Phase) -> None:
+    """Add a head for `task` and train it by cross-entropy; the shared features are frozen, so computed only once."""
+    head = add_head(net, task, phase.seed)
+    features = extract_features(net, task.train.images)
+    total = steps_for(len(features), options.batch_size, options.epochs, options.min_steps)
+    batches = Batches(len(features), options.batch_size, phase.device, phase.seed, "head", task.name)
+    optimiser = torch.optim.Adam(head.parameters(), options.learning_rate, fused=True)
+    for step in phase.steps(total, head=head, optimiser=optimiser):
+        set_learning_rate(optimiser, one_cycle(step, total, options.learning_rate))
+        batch = batches(step)
+        loss = F.cross_entropy(head(features[batch]), task.train.labels[batch])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        phase.log(step, loss=loss)
+
+
+def learn_expert(net: NeocortexNet, index: int, task: Task, options: WakeOptions, phase: Phase) -> NeocortexNet:
+    """A copy of `net` whose features and head `index` are fine-tuned on `task`, images shifted at random."""
+    expert = deepcopy(net).requires_grad_(True)
+    fine_tune(expert, index, task, options, phase)
+    return expert
+
+
+def fine_tune(net: NeocortexNet, index: int, task: Task, options: WakeOptions, phase: Phase) -> None:
+    """Train features and head `index` of `net` by cross-entropy on `task`."""
+    head = net.classifiers[index]
+    images, labels = task.train.images, task.train.labels
+    total = steps_for(len(labels), options.batch_size, options.epochs, options.min_steps)
+    batches = Batches(len(labels), options.batch_size, phase.device, phase.seed, "tune", task.name)
+    optimiser = torch.optim.Adam([*net.features.parameters(), *head.parameters()], options.learning_rate, fused=True)
+    for step in phase.steps(total, net=net, optimiser=optimiser):
+        set_learning_rate(optimiser, one_cycle(step, total, options.learning_rate))
+        batch = batches(step)
+        moved = random_shift(
+            images[batch], options.shift, generator(phase.device, phase.seed, "shift", task.name, step)
+        )
+        loss = F.cross_entropy(head(net.features(moved)), labels[batch])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        phase.log(step, loss=loss)

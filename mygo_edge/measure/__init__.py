@@ -1,0 +1,1 @@
+"""Evaluation: accuracies, dream measures, plots. Nothing here feeds the learning."""

@@ -1,0 +1,59 @@
+"""Accuracies on the test split, with the task known and unknown, and what follows from their matrix."""
+
+from collections.abc import Callable, Sequence
+from typing import TypedDict
+
+import torch
+from torch import Tensor
+
+from mygo_edge.data.tasks import Task
+
+BATCH = 2000
+
+Matrix = list[list[float]]
+
+
+class Scores(TypedDict):
+    """matrix[i][j]: accuracy on task j after task i, a fraction; the rest are fractions too."""
+
+    matrix: Matrix
+    average: float
+    forgetting: float
+    backward_transfer: float
+
+
+@torch.inference_mode()
+def accuracies(logits: Callable[[Tensor], Tensor], tasks: Sequence[Task]) -> tuple[list[float], list[float]]:
+    """Accuracy on each of the `tasks` learnt so far: with the task known, and unknown (arg max over all heads).
+
+    Args:
+        logits: images -> logits of all heads side by side, in the order of `tasks`.
+    """
+    known, unknown = [], []
+    offset = 0
+    for task in tasks:
+        own = slice(offset, offset + len(task.classes))
+        answers = torch.cat([logits(part) for part in task.test.images.split(BATCH)])
+        known.append((answers[:, own].argmax(1) == task.test.labels).double().mean().item())
+        unknown.append((answers.argmax(1) == task.test.labels + offset).double().mean().item())
+        offset += len(task.classes)
+    return known, unknown
+
+
+def scores(matrix: Matrix) -> Scores:
+    """The measures of a matrix whose row i has i + 1 entries.
+
+    average: mean of the last row. forgetting: mean over old tasks of the best earlier accuracy minus the last
+    (Chaudhry et al. 2018). backward_transfer: mean over old tasks of the last accuracy minus the one right after
+    learning (Lopez-Paz & Ranzato 2017). Both are 0 for a single task.
+    """
+    last = matrix[-1]
+    old = range(len(matrix) - 1)
+    forgetting = [max(matrix[i][j] for i in range(j, len(matrix) - 1)) - last[j] for j in old]
+    transfer = [last[j] - matrix[j][j] for j in old]
+    return {
+        "matrix": matrix,
+        "average": sum(last) / len(last),
+        "forgetting": sum(forgetting) / len(forgetting) if forgetting else 0.0,
+        "backward_transfer": sum(transfer) / len(transfer) if transfer else 0.0,
+    }

@@ -1,0 +1,159 @@
+"""The class-conditional GAN that memorises one task, and the frozen generator that is left of it."""
+
+import math
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from mygo_edge.model.network import Shape, halvings
+
+LATENT = 64  # normals a dream starts from; part of the bundle's contract
+EMBEDDING = 8
+
+
+def upsampling_sizes(shape: Shape) -> list[tuple[int, int]]:
+    """Heights and widths from the generator's base (about 4 pixels) up to the image, doubling each time.
+
+    An odd size is reached as 2n - 1, so every image size has an exact path: 28 <- 14 <- 7 <- 4.
+    """
+    sizes = [shape[1:]]
+    for _ in range(max(2, math.ceil(math.log2(min(shape[1:]) / 4)))):
+        height, width = sizes[0]
+        sizes.insert(0, ((height + 1) // 2, (width + 1) // 2))
+    return sizes
+
+
+def upsampling_kernel(small: tuple[int, int], large: tuple[int, int]) -> tuple[int, int]:
+    """Kernel of a stride-2, padding-1 transposed convolution that maps `small` to `large` exactly."""
+    return (4 - (2 * small[0] - large[0]), 4 - (2 * small[1] - large[1]))
+
+
+class Generator(nn.Module):
+    """z [batch, 64] and class ids [batch] -> images in [-1, 1], [batch, *shape].
+
+    A linear layer over z and a class embedding, batch norm, then transposed convolutions with batch norm between
+    (the DCGAN pattern: Radford et al. 2016), tanh at the end.
+    """
+
+    def __init__(self, shape: Shape, classes: int, width: int = 32) -> None:
+        super().__init__()
+        self.shape = shape
+        self.sizes = upsampling_sizes(shape)
+        width *= 1 if shape[0] == 1 else 2
+        channels = [width] * (len(self.sizes) - 2) + [width // 2, shape[0]]
+        self.embedding = nn.Embedding(classes, EMBEDDING)
+        self.base = nn.Linear(LATENT + EMBEDDING, channels[0] * math.prod(self.sizes[0]))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(c) for c in channels[:-1])
+        self.upsamplings = nn.ModuleList(
+            nn.ConvTranspose2d(c_in, c_out, upsampling_kernel(small, large), stride=2, padding=1)
+            for (c_in, c_out), (small, large) in zip(pairwise(channels), pairwise(self.sizes), strict=True)
+        )
+
+    def forward(self, z: Tensor, class_ids: Tensor) -> Tensor:
+        hidden = self.base(torch.cat([z, self.embedding(class_ids)], 1))
+        hidden = hidden.unflatten(1, (-1, *self.sizes[0]))  # [batch, channels, height, width]
+        for norm, upsample in zip(self.norms, self.upsamplings, strict=True):
+            hidden = upsample(F.relu(norm(hidden)))
+        return torch.tanh(hidden)
+
+    @torch.no_grad()
+    def freeze(self) -> "FrozenGenerator":
+        """The same function in inference mode, with the norms and the embedding folded into weights and biases."""
+        scales = [norm.weight / torch.sqrt(norm.running_var + norm.eps) for norm in self.norms]  # type: ignore
+        shifts = [norm.bias - norm.running_mean * s for norm, s in zip(self.norms, scales, strict=True)]  # type: ignore
+        area = math.prod(self.sizes[0])
+        scale, shift = scales[0].repeat_interleave(area), shifts[0].repeat_interleave(area)
+        by_class = self.embedding.weight @ self.base.weight[:, LATENT:].T + self.base.bias
+        weights, biases = [], []
+        for index, layer in enumerate(self.upsamplings):
+            last = index + 1 == len(self.upsamplings)
+            weights.append(layer.weight * (1 if last else scales[index + 1][None, :, None, None]))
+            biases.append(layer.bias if last else layer.bias * scales[index + 1] + shifts[index + 1])
+        return FrozenGenerator(
+            self.shape,
+            (self.base.weight[:, :LATENT] * scale[:, None]).T.contiguous(),
+            by_class * scale + shift,
+            weights,
+            biases,
+        )
+
+
+class FrozenGenerator(nn.Module):
+    """A task's memory for good: buffers only, no norms, no embedding.
+
+    Buffers:
+        base_weight: [64, base], base = channels x height x width of the first feature map.
+        class_bias: [classes, base].
+        weight_i, bias_i: transposed convolution i, [in, out, kernel, kernel] and [out].
+    """
+
+    base_weight: Tensor
+    class_bias: Tensor
+
+    def __init__(
+        self, shape: Shape, base_weight: Tensor, class_bias: Tensor, weights: list[Tensor], biases: list[Tensor]
+    ) -> None:
+        super().__init__()
+        self.shape = shape
+        self.base_size = upsampling_sizes(shape)[0]
+        self.register_buffer("base_weight", base_weight.detach().clone())
+        self.register_buffer("class_bias", class_bias.detach().clone())
+        for index, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+            self.register_buffer(f"weight_{index}", weight.detach().clone())
+            self.register_buffer(f"bias_{index}", bias.detach().clone())
+
+    @classmethod
+    def from_tensors(cls, shape: Shape, tensors: dict[str, Tensor]) -> "FrozenGenerator":
+        """Rebuild from `state_dict()`. Raises KeyError when a tensor is missing."""
+        layers = range(len(upsampling_sizes(shape)) - 1)
+        return cls(
+            shape,
+            tensors["base_weight"],
+            tensors["class_bias"],
+            [tensors[f"weight_{i}"] for i in layers],
+            [tensors[f"bias_{i}"] for i in layers],
+        )
+
+    @property
+    def classes(self) -> int:
+        return self.class_bias.shape[0]
+
+    @property
+    def convolutions(self) -> list[tuple[Tensor, Tensor]]:
+        """Weight and bias of every transposed convolution, in order."""
+        count = len(upsampling_sizes(self.shape)) - 1
+        return [(getattr(self, f"weight_{i}"), getattr(self, f"bias_{i}")) for i in range(count)]
+
+    def forward(self, z: Tensor, class_ids: Tensor) -> Tensor:
+        hidden = z @ self.base_weight + self.class_bias[class_ids]
+        hidden = hidden.unflatten(1, (-1, *self.base_size))
+        for weight, bias in self.convolutions:
+            hidden = F.conv_transpose2d(F.relu(hidden), weight, bias, stride=2, padding=1)
+        return torch.tanh(hidden)
+
+
+class Discriminator(nn.Module):
+    """Images and class ids -> realness [batch]: strided convolutions and a projection of the class (Miyato & Koyama
+    2018), every layer but the class embedding spectrally normalised (Miyato et al. 2018).
+    """
+
+    def __init__(self, shape: Shape, classes: int, width: int = 16, hidden: int = 128) -> None:
+        super().__init__()
+        width *= 1 if shape[0] == 1 else 2
+        channels, height, wide = shape
+        layers: list[nn.Module] = []
+        for block in range(halvings(shape)):
+            layers += [spectral_norm(nn.Conv2d(channels, width * 2**block, 4, 2, 1)), nn.LeakyReLU(0.1)]
+            channels, height, wide = width * 2**block, height // 2, wide // 2
+        layers += [nn.Flatten(), spectral_norm(nn.Linear(channels * height * wide, hidden)), nn.LeakyReLU(0.1)]
+        self.body = nn.Sequential(*layers)
+        self.realness = spectral_norm(nn.Linear(hidden, 1))
+        self.embedding = nn.Embedding(classes, hidden)
+        nn.init.normal_(self.embedding.weight, std=0.1)
+
+    def forward(self, images: Tensor, class_ids: Tensor) -> Tensor:
+        hidden = self.body(images)
+        return self.realness(hidden).squeeze(1) + (self.embedding(class_ids) * hidden).sum(1)

@@ -1,0 +1,259 @@
+"""Every option of a run, its default, its unit and its meaning: one tree of dataclasses. Imports nothing heavy.
+
+The command line is made from this tree (`mygo_edge.train`), and config.json holds it as used.
+"""
+
+import math
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from mygo_edge.errors import MygoEdgeError
+
+Method = Literal["mygo", "finetune", "frozen", "joint", "reference"]
+Preset = Literal["fast", "default", "best"]
+Dataset = Literal[
+    "digits", "mnist", "fashion-mnist", "kmnist", "emnist", "cifar10", "cifar100", "svhn", "folder"
+]  # "folder" is the user's own images
+METHODS: tuple[str, ...] = get_args(Method)
+PRESETS: tuple[str, ...] = get_args(Preset)
+DATASETS: tuple[str, ...] = get_args(Dataset)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FolderOptions:
+    """How `--dataset folder` reads images."""
+
+    size: int = 28
+    """Height and width, in pixels, that every image is resized to."""
+    colour: Literal["grey", "rgb"] = "rgb"
+    """Convert every image to this."""
+    unreadable: Literal["refuse", "skip"] = "refuse"
+    """What to do with an image that cannot be read: stop and name it, or name it and go on."""
+    test_fraction: float = 0.2
+    """Share of each class kept for testing, when the folder has no train/ and test/ of its own."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WakeOptions:
+    """Learning a task while its data is there: the head, and the expert."""
+
+    epochs: int = 3
+    """Passes over the task's images."""
+    min_steps: int = 200
+    """At least this many steps of a batch, however small the task."""
+    batch_size: int = 128
+    """Images a step."""
+    learning_rate: float = 2e-3
+    """Peak of the one-cycle schedule."""
+    shift: float = 0.07
+    """Random shifts of the images, up to this share of their side (2 pixels of 28)."""
+    expert: bool = True
+    """Fine-tune a temporary copy of features and head on the task. Without it, the teacher of the new task is the
+    head on frozen features."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryOptions:
+    """The class-conditional GAN that memorises a task."""
+
+    epochs: int = 12
+    """Passes over the task's images."""
+    min_steps: int = 600
+    """At least this many steps of a batch, however small the task."""
+    max_steps: int = 20000
+    """At most this many steps of a batch, however large the task."""
+    batch_size: int = 64
+    """Real images a step; as many are dreamt."""
+    learning_rate: float = 4e-4
+    """Adam's, for generator and discriminator."""
+    ema: float = 0.99
+    """Decay of the generator's moving average, the one that is kept."""
+    width: int = 32
+    """Channels of the generator's first feature map (twice as many for colour)."""
+    restarts: int = 2
+    """A GAN that diverges or collapses starts again with another seed, at most this often."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SleepOptions:
+    """Consolidation: distillation of old and new knowledge into shared features and all heads, from dreams alone."""
+
+    enabled: bool = True
+    """Without sleep the shared features never change."""
+    steps: int = 800
+    """Steps a sleep."""
+    dreams_per_task: int = 64
+    """Dreams of every task a step."""
+    learning_rate: float = 2e-3
+    """Peak of the one-cycle schedule."""
+    teacher: Literal["expert", "published"] = "expert"
+    """expert: the old network for old tasks, the expert for the new one. published: a copy of the student itself, as
+    in the published code, which makes every loss zero."""
+    other_heads: float = 1.0
+    """Weight of the loss over all heads; 0 trains each dream's own head only."""
+    other_target: float = -4.0
+    """Logit that a head of another task should give."""
+    shift: float = 0.07
+    """Random shifts of the dreams, the same for teacher and student, as a share of their side."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MeasureOptions:
+    """Evaluation: never feeds the learning."""
+
+    dreams: bool = True
+    """Measure label fidelity and classification accuracy score (the latter after the last task)."""
+    dreams_per_class: int = 1000
+    """Dreams a class for label fidelity."""
+    score_steps: int = 1400
+    """Steps of training the fresh classifier of the classification accuracy score, at most."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainOptions:
+    """Learn tasks one after another in wake-sleep cycles, beside baselines; publish a bundle for devices."""
+
+    dataset: Dataset = "digits"
+    """digits is embedded; folder is your own images; the others are torchvision's, read from --data-root."""
+    data_root: Path | None = None
+    """Folder that holds the dataset."""
+    download: bool = False
+    """Fetch a torchvision dataset into --data-root when it is not there."""
+    tasks: str = "5"
+    """Number of tasks of equally many classes, in label order, or explicit groups of class indices: 0,1/2,3/4,5,6."""
+    methods: tuple[Method, ...] = ("mygo", "finetune")
+    """Methods to run side by side. frozen: random features (the floor). joint: all data at once (the upper bound).
+    reference: the published algorithm."""
+    preset: Preset = "default"
+    """Trade time for quality; sets the defaults of other options."""
+    out: Path | None = None
+    """The run's folder; runs/DATASET when not given."""
+    resume: Path | None = None
+    """Go on with the run in this folder, to the same result; every other option comes from it."""
+    seed: int = 0
+    """The same seed on the same machine gives the same result."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to learn."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of training; bf16 is mixed precision, on CUDA only."""
+    checkpoint_seconds: float = 30.0
+    """Time between two checkpoints within a phase, in seconds."""
+    folder: FolderOptions = field(default_factory=FolderOptions)
+    wake: WakeOptions = field(default_factory=WakeOptions)
+    memory: MemoryOptions = field(default_factory=MemoryOptions)
+    sleep: SleepOptions = field(default_factory=SleepOptions)
+    measure: MeasureOptions = field(default_factory=MeasureOptions)
+
+
+def preset_defaults(preset: str) -> TrainOptions:
+    """The tree with a preset's defaults; options given on the command line go over them."""
+    match preset:
+        case "fast":
+            return TrainOptions(
+                preset="fast",
+                wake=WakeOptions(epochs=2, min_steps=120),
+                memory=MemoryOptions(epochs=4, min_steps=400),
+                sleep=SleepOptions(steps=250, dreams_per_task=48),
+            )
+        case "best":
+            return TrainOptions(preset="best")
+        case _:
+            return TrainOptions(
+                memory=MemoryOptions(epochs=8, min_steps=500), sleep=SleepOptions(steps=400, dreams_per_task=64)
+            )
+
+
+# Smallest sensible values, by the option's name, wherever it stands in the tree.
+AT_LEAST = {
+    "epochs": 1,
+    "min_steps": 1,
+    "max_steps": 1,
+    "batch_size": 2,
+    "width": 2,
+    "restarts": 0,
+    "steps": 1,
+    "dreams_per_task": 1,
+    "other_heads": 0,
+}
+
+
+def as_json(options: TrainOptions) -> dict[str, Any]:
+    """The tree as plain JSON values (paths as text)."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(item) for item in value]
+        return str(value) if isinstance(value, Path) else value
+
+    return plain(asdict(options))  # type: ignore[no-any-return]
+
+
+def from_json(values: dict[str, Any]) -> TrainOptions:
+    """The tree that `as_json` wrote. Raises MygoEdgeError when a field is unknown or of the wrong kind."""
+
+    def build(kind: Any, part: Any, where: str) -> Any:
+        if not isinstance(part, dict):
+            raise MygoEdgeError(f"config: {where or 'options'} is not an object")
+        known = {item.name: item for item in fields(kind)}
+        if extra := sorted(set(part) - set(known)):
+            raise MygoEdgeError(f"config: unknown option {where}{extra[0]}; it was written by another version")
+        hints = get_type_hints(kind)
+        return kind(**{name: convert(hints[name], value, f"{where}{name}") for name, value in part.items()})
+
+    def convert(hint: Any, value: Any, where: str) -> Any:
+        if is_dataclass(hint):
+            return build(hint, value, where + ".")
+        if get_origin(hint) is Literal:
+            matches = value in get_args(hint)
+        elif get_origin(hint) is tuple:
+            matches = isinstance(value, list) and all(item in METHODS for item in value)
+            value = tuple(value) if matches else value
+        elif hint == Path | None:
+            matches = value is None or isinstance(value, str)
+            value = Path(value) if isinstance(value, str) else value
+        else:
+            matches = isinstance(value, (int, float) if hint is float else hint) and (
+                hint is bool or not isinstance(value, bool)
+            )
+        if not matches:
+            raise MygoEdgeError(f"config: option {where} cannot be {value!r}")
+        return value
+
+    return build(TrainOptions, values, "")  # type: ignore[no-any-return]
+
+
+def check(options: TrainOptions) -> None:
+    """Refuse what cannot work, before anything is read or written. Raises MygoEdgeError."""
+
+    def refuse(option: str, value: object, need: str) -> None:
+        raise MygoEdgeError(f"{option} {value} cannot work: it must be {need}")
+
+    if not options.methods:
+        refuse("--methods", "(none)", f"one or more of {', '.join(METHODS)}")
+    if len(set(options.methods)) < len(options.methods):
+        refuse("--methods", " ".join(options.methods), "different methods")
+    if not 0 <= options.seed < 2**63:
+        refuse("--seed", options.seed, "a number from 0 to 2^63 - 1")
+    if not options.checkpoint_seconds > 0:
+        refuse("--checkpoint-seconds", options.checkpoint_seconds, "above 0")
+    for part, tree in (("wake", options.wake), ("memory", options.memory), ("sleep", options.sleep)):
+        for item in fields(tree):
+            name, value = f"--{part}.{item.name.replace('_', '-')}", getattr(tree, item.name)
+            if item.name in AT_LEAST and not value >= AT_LEAST[item.name]:
+                refuse(name, value, f"at least {AT_LEAST[item.name]}")
+            if item.name == "learning_rate" and not 0 < value < 1:
+                refuse(name, value, "between 0 and 1")
+            if isinstance(value, float) and not math.isfinite(value):
+                refuse(name, value, "a finite number")
+            if item.name == "shift" and not 0 <= value < 0.5:
+                refuse(name, value, "from 0 to below 0.5")
+    if not 0 <= options.memory.ema < 1:
+        refuse("--memory.ema", options.memory.ema, "from 0 to below 1")
+    if options.memory.max_steps < options.memory.min_steps:
+        refuse("--memory.max-steps", options.memory.max_steps, "at least --memory.min-steps")
+    for name in ("dreams_per_class", "score_steps"):
+        if getattr(options.measure, name) < 1:
+            refuse(f"--measure.{name.replace('_', '-')}", getattr(options.measure, name), "at least 1")

@@ -1,0 +1,118 @@
+"""A run's folder: its configuration, its log, its summary, and the lock that keeps a second process out."""
+
+import fcntl
+import json
+import platform
+import subprocess
+import uuid
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+
+import mygo_edge
+from mygo_edge.errors import MygoEdgeError
+from mygo_edge.files import write_json
+from mygo_edge.options import TrainOptions, as_json, check, from_json
+
+PACKAGES = ("torch", "torchvision", "triton", "numpy", "onnx", "onnxscript", "onnxruntime", "safetensors")
+
+
+class RunFolder:
+    """`runs/NAME`. `create` refuses a folder with something in it; `open` takes an earlier run's."""
+
+    def __init__(self, path: Path, run_id: str) -> None:
+        self.path, self.run_id = path, run_id
+        self._lock = self._take_lock()
+        self._log: TextIO | None = None
+
+    @classmethod
+    def create(cls, options: TrainOptions, device: torch.device) -> "RunFolder":
+        """A new run at `options.out`, or at the first free runs/DATASET, runs/DATASET-2, ..."""
+        path = options.out or _free(Path("runs"), options.dataset)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            what = "already holds a run" if (path / "config.json").exists() else "is not empty"
+            raise MygoEdgeError(f"{path} {what}; go on with it by --resume {path}, or give another --out")
+        path.mkdir(parents=True, exist_ok=True)
+        folder = cls(path, uuid.uuid4().hex)
+        document = {"run": folder.run_id, "options": as_json(options), **_surroundings(device)}
+        write_json(path / "config.json", document)
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> tuple["RunFolder", TrainOptions]:
+        """An earlier run and its options. Raises MygoEdgeError when `path` holds none, or a damaged one."""
+        file = path / "config.json"
+        try:
+            document = json.loads(file.read_bytes())
+            run_id, values = document["run"], document["options"]
+        except FileNotFoundError:
+            raise MygoEdgeError(f"{path} holds no run (no config.json); --resume takes the folder of a run") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise MygoEdgeError(f"{file} is damaged ({error!r}); start the run again in another --out") from error
+        options = from_json(values)
+        check(options)
+        return cls(path, str(run_id)), options
+
+    def _take_lock(self) -> TextIO:
+        lock = (self.path / ".lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise MygoEdgeError(f"{self.path} is in use by another process; wait for it or stop it") from None
+        return lock
+
+    def log(self, **event: Any) -> None:
+        """Append a line to metrics.jsonl."""
+        if self._log is None:
+            self._log = (self.path / "metrics.jsonl").open("a")
+        self._log.write(json.dumps(event) + "\n")
+        self._log.flush()
+
+    def log_size(self) -> int:
+        """Bytes of metrics.jsonl so far."""
+        file = self.path / "metrics.jsonl"
+        return file.stat().st_size if file.exists() else 0
+
+    def cut_log(self, size: int) -> None:
+        """Drop the lines that were written after a checkpoint; a resumed run writes them again."""
+        file = self.path / "metrics.jsonl"
+        if file.exists():
+            with file.open("r+b") as handle:
+                handle.truncate(size)
+
+
+def _free(root: Path, name: str) -> Path:
+    candidate, number = root / name, 2
+    while candidate.exists():
+        candidate, number = root / f"{name}-{number}", number + 1
+    return candidate
+
+
+def _surroundings(device: torch.device) -> dict[str, Any]:
+    """Versions, git commit and machine: what a number must be read with."""
+    versions = {"mygo_edge": mygo_edge.__version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {
+        "versions": versions,
+        "git_commit": _git_commit(),
+        "device": {"type": device.type, "name": name, "threads": torch.get_num_threads()},
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of the source checkout this runs from; None for an installed package."""
+    root = Path(mygo_edge.__file__).parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return answer.stdout.strip()

@@ -1,0 +1,49 @@
+"""Start or resume a run: device, data, folder, and then the loop."""
+
+
+import torch
+
+from mygo_edge.data.datasets import load
+from mygo_edge.data.tasks import make_tasks
+from mygo_edge.errors import MygoEdgeError
+from mygo_edge.options import TrainOptions
+from mygo_edge.run.folder import RunFolder
+from mygo_edge.run.phases import Interruption
+from mygo_edge.run.progress import Display
+from mygo_edge.run.runner import Runner
+
+
+def start(options: TrainOptions) -> None:
+    """Run to the end. Raises MygoEdgeError before anything is written when options or data cannot work."""
+    folder = None
+    if options.resume is not None:
+        folder, options = RunFolder.open(options.resume)
+    device = choose_device(options)
+    dataset = load(options)
+    batch = max(options.wake.batch_size, options.memory.batch_size)
+    tasks = make_tasks(dataset, options.tasks, batch_size=batch, device=device)
+    resumed = folder is not None
+    folder = folder or RunFolder.create(options, device)
+    with Display() as display, Interruption() as interruption:
+        display.say(f"{options.dataset}: {len(tasks)} tasks, {', '.join(options.methods)}, on {device} -> {folder.path}")
+        runner = Runner(options, tasks, folder, device, display, interruption)
+        if resumed:
+            runner.resume()
+        try:
+            runner.run()
+        except KeyboardInterrupt:
+            display.say(f"stopped; go on with: python -m mygo_edge.train --resume {folder.path}")
+            raise
+        display.say(f"done: {folder.path}/summary.json, plots/ and bundle/")
+
+
+def choose_device(options: TrainOptions) -> torch.device:
+    """The device to learn on, with deterministic kernels. Raises MygoEdgeError when it is not there."""
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise MygoEdgeError("--device cuda: PyTorch sees no CUDA device here; check the driver, or use --device cpu")
+    name = "cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu"
+    if name == "cpu" and options.precision != "fp32":
+        raise MygoEdgeError("--precision bf16 is for CUDA; use fp32 on the CPU")
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    return torch.device(name)

@@ -1,0 +1,82 @@
+"""`python -m mygo_edge.train`: learn a stream of tasks with MyGO beside baselines, and publish a bundle."""
+
+import contextlib
+import io
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mygo_edge.errors import MygoEdgeError, run_command
+from mygo_edge.options import DATASETS, METHODS, PRESETS, TrainOptions, check, preset_defaults
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line and run. Raises MygoEdgeError for what the user can mend."""
+    options = parse(sys.argv[1:] if arguments is None else list(arguments))
+    from mygo_edge.run.start import start  # torch takes seconds to import; --help and bad options need not wait
+
+    start(options)
+
+
+def parse(arguments: list[str]) -> TrainOptions:
+    """The options of a command line. Raises MygoEdgeError with one line that says what is wrong."""
+    import tyro
+
+    defaults = preset_defaults(_value_of("--preset", arguments, PRESETS) or "default")
+    _value_of("--dataset", arguments, DATASETS)
+    problem = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(problem):
+            options = tyro.cli(
+                TrainOptions, args=_split_methods(arguments), default=defaults, prog="python -m mygo_edge.train"
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise MygoEdgeError(_one_line(problem.getvalue())) from None
+    if options.resume is not None and len(arguments) > (1 if arguments[0].startswith("--resume=") else 2):
+        raise MygoEdgeError("--resume takes every other option from the run's config.json; give it alone")
+    check(options)
+    return options
+
+
+def _value_of(option: str, arguments: list[str], known: Sequence[str]) -> str | None:
+    """The value of an option that decides on others; refused when it is not a known one."""
+    value = None
+    for place, argument in enumerate(arguments):
+        if argument == option and place + 1 < len(arguments):
+            value = arguments[place + 1]
+        elif argument.startswith(option + "="):
+            value = argument.partition("=")[2]
+    if value is not None and value not in known:
+        raise MygoEdgeError(f"{option} {value} is unknown; choose one of {', '.join(known)}")
+    return value
+
+
+def _split_methods(arguments: list[str]) -> list[str]:
+    """`--methods mygo,finetune` as well as `--methods mygo finetune`."""
+    result: list[str] = []
+    for place, argument in enumerate(arguments):
+        if place and arguments[place - 1] == "--methods" and not argument.startswith("-"):
+            names = argument.split(",")
+            if unknown := [name for name in names if name not in METHODS]:
+                raise MygoEdgeError(f"--methods {unknown[0]} is unknown; choose from {', '.join(METHODS)}")
+            result += names
+        else:
+            result.append(argument)
+    return result
+
+
+def _one_line(text: str) -> str:
+    """The parser's boxed message as one line of plain words."""
+    words = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    words = re.sub(r"[─-╿]+", " ", words)
+    words = " ".join(words.split())
+    words = re.sub(r"^Parsing error ", "", words)
+    words = re.sub(r"For full helptext, .*$", "", words).strip()
+    return f"{words} (see python -m mygo_edge.train --help)"
+
+
+if __name__ == "__main__":
+    run_command(main)
