@@ -107,7 +107,7 @@ def generate(stack: GeneratorStack, counts: Sequence[int], z: Tensor, rows: Tens
         part = slice(start, start + count)
         start += count
         hidden = torch.addmm(stack.class_bias[rows[part]], z[part], stack.base_weight[task])
-        hidden = hidden.unflatten(1, (-1, *stack.base_size))
+        hidden = hidden.unflatten(1, (-1, *stack.base_size)).contiguous(memory_format=torch.channels_last)
         for weight, bias in zip(stack.weights, stack.biases, strict=True):
             hidden = F.conv_transpose2d(F.relu_(hidden), weight[task], bias[task], stride=2, padding=1)
         images.append(hidden.tanh_())

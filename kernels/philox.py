@@ -5,7 +5,7 @@ number of processes do not change a dream. The integer functions take numpy arra
 this file imports neither, because the device runtime uses it with numpy only.
 
 Layout of one call: key = (seed low, seed high), counter = (sample, block, step, stream), each an unsigned 32-bit word.
-Block 0 of a sample holds its decisions (word 0: class, words 1 and 2: shifts); blocks 1, 2, ... hold its latent normals.
+Block 0 of a sample holds its decisions (word 0: class, words 1 and 2: shifts); blocks 1, 2, ... hold its normals.
 """
 
 from typing import Any

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -28,7 +29,7 @@ def run_command(main: Callable[[], None]) -> None:
         sys.exit(EXIT_INTERRUPTED)
 
 
-def fail(message: str) -> None:
+def fail(message: str) -> NoReturn:
     """Print `message` as one line on standard error and exit with status 2."""
     print("error: " + " ".join(message.split()), file=sys.stderr)
     sys.exit(EXIT_BAD_INPUT)

@@ -57,7 +57,7 @@ class WakeOptions:
 class MemoryOptions:
     """The class-conditional GAN that memorises a task."""
 
-    epochs: int = 12
+    epochs: int = 10
     """Passes over the task's images."""
     min_steps: int = 600
     """At least this many steps of a batch, however small the task."""
@@ -83,7 +83,7 @@ class SleepOptions:
     """Without sleep the shared features never change."""
     steps: int = 800
     """Steps a sleep."""
-    dreams_per_task: int = 64
+    dreams_per_task: int = 48
     """Dreams of every task a step."""
     learning_rate: float = 2e-3
     """Peak of the one-cycle schedule."""
@@ -188,7 +188,7 @@ def as_json(options: TrainOptions) -> dict[str, Any]:
             return [plain(item) for item in value]
         return str(value) if isinstance(value, Path) else value
 
-    return plain(asdict(options))  # type: ignore[no-any-return]
+    return plain(asdict(options))
 
 
 def from_json(values: dict[str, Any]) -> TrainOptions:
@@ -222,7 +222,7 @@ def from_json(values: dict[str, Any]) -> TrainOptions:
             raise MygoEdgeError(f"config: option {where} cannot be {value!r}")
         return value
 
-    return build(TrainOptions, values, "")  # type: ignore[no-any-return]
+    return build(TrainOptions, values, "")
 
 
 def check(options: TrainOptions) -> None:

@@ -5,7 +5,6 @@ import io
 import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from mygo_edge.errors import MygoEdgeError, run_command
 from mygo_edge.options import DATASETS, METHODS, PRESETS, TrainOptions, check, preset_defaults

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from mygo_edge.errors import MygoEdgeError
@@ -73,9 +73,7 @@ def _image(file: Path, options: FolderOptions) -> np.ndarray | None:
                 mode = "L" if options.colour == "grey" else "RGB"
                 resized = _eight_bits(image).convert(mode).resize((options.size, options.size), Image.Resampling.BOX)
         pixels = np.asarray(resized)
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombWarning) as error:
-        return _unreadable(file, str(error), options)
-    except Image.DecompressionBombError as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         return _unreadable(file, str(error), options)
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
@@ -91,7 +89,8 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.clip(pixels / top * 255, 0, 255).astype(np.uint8))
 
 
-def _unreadable(file: Path, why: str, options: FolderOptions) -> None:
+def _unreadable(file: Path, why: str, options: FolderOptions) -> np.ndarray | None:
     if options.unreadable == "refuse":
         raise MygoEdgeError(f"cannot read {file} ({why}); remove it or pass --folder.unreadable skip")
     warnings.warn(f"skipped unreadable image {file} ({why})", stacklevel=2)
+    return None

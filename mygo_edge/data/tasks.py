@@ -40,7 +40,9 @@ def class_groups(tasks: str, classes: int) -> list[list[int]]:
         try:
             groups = [[int(index) for index in group.split(",")] for group in tasks.split("/")]
         except ValueError:
-            raise MygoEdgeError(f"--tasks {tasks!r} is not a number or groups of class indices such as 0,1/2,3") from None
+            raise MygoEdgeError(
+                f"--tasks {tasks!r} is not a number or groups of class indices such as 0,1/2,3"
+            ) from None
     seen: set[int] = set()
     for group in groups:
         for index in group:

@@ -12,6 +12,7 @@ from mygo_edge.errors import MygoEdgeError
 from mygo_edge.learn.phase import Phase, freeze, steps_for
 from mygo_edge.learn.randomness import Batches, derived_seed, generator
 from mygo_edge.model.gan import LATENT, Discriminator, FrozenGenerator, Generator
+from mygo_edge.model.network import image_shape
 from mygo_edge.options import MemoryOptions
 
 CHECKED_DREAMS = 200  # a class, to tell a collapsed GAN
@@ -19,7 +20,7 @@ LEAST_SPREAD = 0.3  # of the real images' standard deviation within a class; hea
 LEAST_RECALL = 0.25  # of the way from chance to certainty, by the expert, for the worst class
 
 
-class Diverged(Exception):
+class DivergedError(Exception):
     """A GAN whose generator is not usable: NaN, no variety, or deaf to the class."""
 
 
@@ -39,7 +40,7 @@ def memorise(task: Task, expert: Callable[[Tensor], Tensor], options: MemoryOpti
             generator_ = _train(task, options, phase)
             frozen = generator_.eval().freeze()
             _check(frozen, task, expert, phase)
-        except Diverged as reason:
+        except DivergedError as reason:
             reasons.append(f"attempt {attempt + 1}: {reason}")
             continue
         return frozen
@@ -51,11 +52,12 @@ def memorise(task: Task, expert: Callable[[Tensor], Tensor], options: MemoryOpti
 
 def _train(task: Task, options: MemoryOptions, phase: Phase) -> Generator:
     images, labels = task.train.images, task.train.labels
-    shape, classes, names = (*images.shape[1:],), len(task.classes), (phase.seed, "gan", task.name, phase.attempt)
+    shape, classes = image_shape(images), len(task.classes)
+    names = (phase.seed, "gan", task.name, phase.attempt)
     with torch.random.fork_rng():
         torch.manual_seed(derived_seed(*names))
-        actor = Generator(shape, classes, options.width).to(phase.device)  # type: ignore[arg-type]
-        critic = Discriminator(shape, classes).to(phase.device)  # type: ignore[arg-type]
+        actor = Generator(shape, classes, options.width).to(phase.device, memory_format=torch.channels_last)
+        critic = Discriminator(shape, classes).to(phase.device, memory_format=torch.channels_last)
     average = freeze(deepcopy(actor))
     # Hinge loss with one step each and no momentum: Miyato et al. 2018; moving average: Yazici et al. 2019.
     actor_optimiser = torch.optim.Adam(actor.parameters(), options.learning_rate, betas=(0.0, 0.9), fused=True)
@@ -85,8 +87,8 @@ def _train(task: Task, options: MemoryOptions, phase: Phase) -> Generator:
         _average(average, actor, min(options.ema, (1 + step) / (10 + step)))
         losses = phase.log(step, critic_loss=critic_loss, actor_loss=actor_loss)
         if any(value != value for value in losses.values()):
-            raise Diverged(f"a loss became NaN by step {step}")
-    return average  # type: ignore[return-value]
+            raise DivergedError(f"a loss became NaN by step {step}")
+    return average
 
 
 @torch.no_grad()
@@ -98,7 +100,7 @@ def _average(average: nn.Module, actor: nn.Module, decay: float) -> None:
 
 @torch.no_grad()
 def _check(frozen: FrozenGenerator, task: Task, expert: Callable[[Tensor], Tensor], phase: Phase) -> None:
-    """Raise Diverged unless every class is dreamt recognisably and with variety."""
+    """Raise DivergedError unless every class is dreamt recognisably and with variety."""
     for label, name in enumerate(task.classes):
         source = generator(phase.device, phase.seed, "check", task.name, label)
         z = torch.randn(CHECKED_DREAMS, LATENT, generator=source, device=phase.device)
@@ -106,13 +108,13 @@ def _check(frozen: FrozenGenerator, task: Task, expert: Callable[[Tensor], Tenso
         dreams = frozen(z, asked)
         real = task.train.images[task.train.labels == label][:CHECKED_DREAMS]
         if not torch.isfinite(dreams).all():
-            raise Diverged(f"dreams of class {name} are not finite")
+            raise DivergedError(f"dreams of class {name} are not finite")
         if _spread(dreams) < LEAST_SPREAD * _spread(real):
-            raise Diverged(f"dreams of class {name} all look alike")
+            raise DivergedError(f"dreams of class {name} all look alike")
         recall = (expert(dreams).argmax(1) == label).float().mean().item()
         chance = 1 / len(task.classes)
         if recall < chance + LEAST_RECALL * (1 - chance):
-            raise Diverged(f"the expert recognises {recall:.0%} of the dreams of class {name}")
+            raise DivergedError(f"the expert recognises {recall:.0%} of the dreams of class {name}")
 
 
 def _spread(images: Tensor) -> float:

@@ -46,12 +46,12 @@ class Method:
         self.sleeps: list[dict[str, Any]] = []
 
     def phases(self, index: int, tasks: Sequence[Task]) -> list[NamedPhase]:
-        """What to do with task `index`, in order. `tasks` is that task, or all up to it for a method that looks back."""
+        """What to do with task `index`, in order. `tasks` is that task alone, or all up to it to look back."""
         raise NotImplementedError
 
     def logits(self, images: Tensor) -> Tensor:
         """All heads' logits, [batch, classes of all tasks so far]."""
-        return self.net(images)  # type: ignore[no-any-return]
+        return self.net(images)
 
     def modules(self) -> dict[str, nn.Module]:
         """Every module that holds knowledge between two phases."""
@@ -139,7 +139,8 @@ class Finetune(Method):
     name = "finetune"
 
     def phases(self, index: int, tasks: Sequence[Task]) -> list[NamedPhase]:
-        return [NamedPhase("finetune", "wake", partial(self._learn, index, *tasks))]
+        (task,) = tasks
+        return [NamedPhase("finetune", "wake", partial(self._learn, index, task))]
 
     def _learn(self, index: int, task: Task, phase: Phase) -> None:
         add_head(self.net, task, self.options.seed)
@@ -152,7 +153,8 @@ class Frozen(Method):
     name = "frozen"
 
     def phases(self, index: int, tasks: Sequence[Task]) -> list[NamedPhase]:
-        return [NamedPhase("head", "wake", partial(self._learn, *tasks))]
+        (task,) = tasks
+        return [NamedPhase("head", "wake", partial(self._learn, task))]
 
     def _learn(self, task: Task, phase: Phase) -> None:
         learn_head(self.net, task, self.options.wake, phase)
@@ -211,7 +213,7 @@ def new_net(shape: Shape, seed: int, device: torch.device, purpose: str = "net")
     """A network without heads; the same seed gives every method the same start."""
     with torch.random.fork_rng():
         torch.manual_seed(derived_seed(seed, purpose))
-        return NeocortexNet(shape).to(device)
+        return NeocortexNet(shape).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def add_heads_for(net: NeocortexNet, tasks: Sequence[Task], seed: int) -> None:
@@ -221,7 +223,7 @@ def add_heads_for(net: NeocortexNet, tasks: Sequence[Task], seed: int) -> None:
 
 
 def _copy(net: NeocortexNet) -> NeocortexNet:
-    copy = NeocortexNet(net.shape).to(next(net.parameters()).device)
+    copy = new_net(net.shape, 0, next(net.parameters()).device)
     for width in net.widths:
         copy.add_task_head(width)
     copy.load_state_dict(net.state_dict())

@@ -5,10 +5,12 @@ Learning code asks `phase.steps(...)` for step numbers and knows nothing of prog
 
 import math
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+Net = TypeVar("Net", bound=nn.Module)
 
 READ_EVERY = 50  # steps between two read-outs of the losses: each makes the host wait for the device
 
@@ -62,6 +64,6 @@ def steps_for(samples: int, batch_size: int, epochs: int, min_steps: int, max_st
     return min(max(epochs * (samples // batch_size), min_steps), max_steps)
 
 
-def freeze(module: nn.Module) -> nn.Module:
+def freeze(module: Net) -> Net:
     """`module`, in inference mode and without gradients."""
     return module.eval().requires_grad_(False)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mygo_edge.data.tasks import Task
 from mygo_edge.learn.methods import Method, NamedPhase, under
-from mygo_edge.learn.phase import Phase
+from mygo_edge.learn.phase import Phase, Stateful
 from mygo_edge.learn.randomness import Batches, derived_seed, generator
 from mygo_edge.learn.sleep import SleepReport, flat_features
 from mygo_edge.learn.wake import add_head
@@ -42,7 +42,7 @@ class PublishedGenerator(nn.Module):
         )
 
     def forward(self, z: Tensor, class_ids: Tensor) -> Tensor:
-        return self.layers(torch.cat([z, self.embedding(class_ids)], 1)).unflatten(1, self.shape)  # type: ignore
+        return self.layers(torch.cat([z, self.embedding(class_ids)], 1)).unflatten(1, self.shape)
 
 
 class PublishedDiscriminator(nn.Module):
@@ -57,7 +57,7 @@ class PublishedDiscriminator(nn.Module):
         )
 
     def forward(self, images: Tensor, class_ids: Tensor) -> Tensor:
-        return self.layers(torch.cat([images.flatten(1), self.embedding(class_ids)], 1))  # type: ignore
+        return self.layers(torch.cat([images.flatten(1), self.embedding(class_ids)], 1))
 
 
 class Reference(Method):
@@ -68,6 +68,7 @@ class Reference(Method):
 
     def __init__(self, shape: Shape, options: TrainOptions, device: torch.device) -> None:
         super().__init__(shape, options, device)
+        self.net.to(memory_format=torch.contiguous_format)  # as published
         self.generators = nn.ModuleList()
 
     def phases(self, index: int, tasks: Sequence[Task]) -> list[NamedPhase]:
@@ -101,9 +102,9 @@ class Reference(Method):
         actor_optimiser = torch.optim.Adam(actor.parameters(), WAKE_RATE, fused=True)
         critic_optimiser = torch.optim.Adam(critic.parameters(), WAKE_RATE, fused=True)
         batches = Batches(len(labels), BATCH, phase.device, *names)
-        state = {"actor": actor, "critic": critic, "actor_optimiser": actor_optimiser}
+        state: dict[str, Stateful] = {"actor": actor, "critic": critic, "actor_optimiser": actor_optimiser}
         total = WAKE_EPOCHS * batches.per_epoch
-        for step in phase.steps(total, **state, critic_optimiser=critic_optimiser):  # type: ignore[arg-type]
+        for step in phase.steps(total, **state, critic_optimiser=critic_optimiser):
             batch = batches(step)
             z = torch.randn(
                 len(batch), LATENT, generator=generator(phase.device, *names, "noise", step), device=phase.device

@@ -10,7 +10,7 @@ from mygo_edge.data.tasks import Task
 from mygo_edge.learn.methods import add_heads_for, fit_classifier, fit_jointly, new_net
 from mygo_edge.learn.phase import Phase, freeze
 from mygo_edge.measure.accuracy import accuracies
-from mygo_edge.model.network import NeocortexNet
+from mygo_edge.model.network import NeocortexNet, image_shape
 from mygo_edge.options import TrainOptions
 
 FIDELITY_STREAM, SCORE_STREAM, PICTURE_STREAM = 1, 2, 3  # below the sleeps' streams
@@ -20,10 +20,10 @@ JUDGE_SEED = 7919  # apart from the learners' seeds, and the same for every meth
 
 def train_judge(tasks: Sequence[Task], options: TrainOptions, phase: Phase) -> NeocortexNet:
     """A classifier of all tasks' classes, trained on their real data: evaluation only."""
-    net = new_net(tasks[0].train.images.shape[1:], JUDGE_SEED, phase.device, "judge")
+    net = new_net(image_shape(tasks[0].train.images), JUDGE_SEED, phase.device, "judge")
     add_heads_for(net, tasks, JUDGE_SEED)
     fit_jointly(net, tasks, options, phase)
-    return freeze(net)  # type: ignore[return-value]
+    return freeze(net)
 
 
 @torch.no_grad()
@@ -37,14 +37,16 @@ def label_fidelity(method: Any, task: int, judge: NeocortexNet, dreams_per_class
 
 def classification_accuracy_score(method: Any, tasks: Sequence[Task], options: TrainOptions, phase: Phase) -> float:
     """Test accuracy, task unknown, of a fresh classifier trained on dreams alone (Ravuri & Vinyals 2019)."""
-    net = new_net(tasks[0].train.images.shape[1:], JUDGE_SEED, phase.device, "score")
+    net = new_net(image_shape(tasks[0].train.images), JUDGE_SEED, phase.device, "score")
     add_heads_for(net, tasks, JUDGE_SEED)
     widths = net.widths
     counts = [SCORE_BATCH * sum(widths[: t + 1]) // sum(widths) for t in range(len(tasks))]
     counts = [after - before for before, after in zip([0, *counts], counts, strict=False)]
 
     def batch(step: int) -> tuple[Tensor, Tensor]:
-        parts = [method.dream(t, count, stream=SCORE_STREAM + 16 * (t + 1), step=step) for t, count in enumerate(counts)]
+        parts = [
+            method.dream(t, count, stream=SCORE_STREAM + 16 * (t + 1), step=step) for t, count in enumerate(counts)
+        ]
         labels = [class_ids + sum(widths[:t]) for t, (_, class_ids) in enumerate(parts)]
         return torch.cat([images for images, _ in parts]), torch.cat(labels)
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mygo_edge.kernels.dream import DreamBatch, GeneratorStack, dream
 from mygo_edge.model.gan import FrozenGenerator
@@ -40,7 +40,11 @@ class GenerativeMemory(nn.Module):
                 class_bias=torch.cat([member.class_bias for member in members]),
                 classes=tuple(member.classes for member in members),
                 base_size=members[0].base_size,
-                weights=[torch.stack([weight for weight, _ in layer]) for layer in layers],
+                # Stacked so that the weight of each task is channels last.
+                weights=[
+                    torch.stack([weight.permute(0, 2, 3, 1) for weight, _ in layer]).permute(0, 1, 4, 2, 3)
+                    for layer in layers
+                ],
                 biases=[torch.stack([bias for _, bias in layer]) for layer in layers],
             )
         return self._stack
@@ -52,8 +56,3 @@ class GenerativeMemory(nn.Module):
     def dream_evenly(self, per_task: int, *, seed: int, stream: int, step: int) -> DreamBatch:
         """`per_task` dreams of every task."""
         return self.dream([per_task] * len(self), seed=seed, stream=stream, step=step)
-
-
-def equivalent_images(generator_bytes: int, shape: Shape) -> int:
-    """How many raw images (a byte a channel of a pixel) fit into the bytes of a generator."""
-    return generator_bytes // Tensor(list(shape)).prod().int().item()  # type: ignore[no-any-return]

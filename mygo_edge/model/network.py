@@ -10,6 +10,12 @@ Shape = tuple[int, int, int]  # channels, height, width of an image
 FEATURES = 256
 
 
+def image_shape(images: Tensor) -> Shape:
+    """Channels, height and width of a batch of images."""
+    channels, height, width = images.shape[1:]
+    return channels, height, width
+
+
 def halvings(shape: Shape) -> int:
     """How often an image is halved before the linear layer: until its side is about 7, at least twice."""
     return max(2, round(math.log2(min(shape[1:]) / 7)))

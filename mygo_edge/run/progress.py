@@ -87,7 +87,7 @@ class Display:
         if not self.live:
             for method, scores in results.items():
                 for key, part in _both(scores):
-                    values = {name: f"{part[name]:.4f}" for name in ("average", "forgetting", "backward_transfer")}  # type: ignore
+                    values = {name: f"{part[name]:.4f}" for name in ("average", "forgetting", "backward_transfer")}
                     self.event(event="final", method=method, measure=key, **values)
             return
         table = Table(title="What was kept, %, task known: right after learning -> at the end")

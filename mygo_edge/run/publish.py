@@ -16,7 +16,13 @@ def publish_bundle(bundle: Path, method: MyGO, tasks: Sequence[Task], *, sequenc
     generators: list[FrozenGenerator] = list(method.memory.generators)  # type: ignore[arg-type]
     named = [(task.name, task.classes) for task in tasks]
     version = publish(
-        bundle, net=method.net, generators=generators, tasks=named, mean=[MEAN] * method.shape[0], std=[STD] * method.shape[0], sequence=sequence
+        bundle,
+        net=method.net,
+        generators=generators,
+        tasks=named,
+        mean=[MEAN] * method.shape[0],
+        std=[STD] * method.shape[0],
+        sequence=sequence,
     )
     sizes = [(version / f"generator-{task.name}.onnx").stat().st_size for task in tasks]
     channels, height, width = method.shape

@@ -1,4 +1,4 @@
-"""The loop over tasks and methods: phases in order, each measured, logged and kept, the results written as they come."""
+"""The loop over tasks and methods: phases in order, each timed, logged and kept; results written as they come."""
 
 import time
 from collections.abc import Mapping
@@ -211,9 +211,7 @@ class Runner:
         """summary.json, anew."""
         document = {"dataset": self.options.dataset, "seed": self.options.seed, "preset": self.options.preset}
         names = [{"name": task.name, "classes": task.classes} for task in self.tasks]
-        write_json(
-            self.folder.path / "summary.json", {**document, "tasks": names, "methods": self.state["results"]}
-        )
+        write_json(self.folder.path / "summary.json", {**document, "tasks": names, "methods": self.state["results"]})
 
 
 def new_results() -> dict[str, Any]:

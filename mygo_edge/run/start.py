@@ -1,6 +1,5 @@
 """Start or resume a run: device, data, folder, and then the loop."""
 
-
 import torch
 
 from mygo_edge.data.datasets import load
@@ -25,7 +24,9 @@ def start(options: TrainOptions) -> None:
     resumed = folder is not None
     folder = folder or RunFolder.create(options, device)
     with Display() as display, Interruption() as interruption:
-        display.say(f"{options.dataset}: {len(tasks)} tasks, {', '.join(options.methods)}, on {device} -> {folder.path}")
+        display.say(
+            f"{options.dataset}: {len(tasks)} tasks, {', '.join(options.methods)}, on {device} -> {folder.path}"
+        )
         runner = Runner(options, tasks, folder, device, display, interruption)
         if resumed:
             runner.resume()

@@ -1,0 +1,146 @@
+"""ONNX graphs of the classifier and of a generator.
+
+The graphs are written node by node. `torch.onnx.export` gives the same nodes, but takes two seconds a graph, more than
+a run can spend after every task, and puts the paths of the source code into the file. Equal weights give equal bytes.
+What the nodes compute is checked against PyTorch whenever a bundle is published (`mygo_edge.export.checks`).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+import mygo_edge
+from mygo_edge.errors import MygoEdgeError
+from mygo_edge.model.gan import LATENT, FrozenGenerator
+from mygo_edge.model.network import FEATURES, NeocortexNet
+
+OPSET = 18
+IR_VERSION = 8  # the oldest that opset 18 needs, for the oldest runtimes
+BATCH = "batch"
+
+
+def head_name(task: str) -> str:
+    """The classifier's output of a task."""
+    return f"logits_{task}"
+
+
+def classifier_graph(net: NeocortexNet, task_names: Sequence[str]) -> bytes:
+    """Serialise features and all heads.
+
+    Input `image` [batch, channels, height, width] float32, normalised as for `net`. Outputs, in this order:
+    `logits_<task>` [batch, classes] for every task, then `features` [batch, 256].
+
+    Raises:
+        MygoEdgeError: `net.features` has a layer that has no node here.
+        ValueError: not one name a head.
+    """
+    builder = _Builder()
+    hidden = "image"
+    layers = list(net.features)
+    for index, layer in enumerate(layers):
+        output = "features" if index + 1 == len(layers) else f"features.{index}"
+        hidden = builder.layer(layer, hidden, output, f"features.{index}")
+    for name, head in zip(task_names, net.classifiers, strict=True):
+        builder.layer(head, hidden, head_name(name), f"classifiers.{name}")
+    outputs = {head_name(name): (width,) for name, width in zip(task_names, net.widths, strict=True)}
+    return builder.serialise(
+        "classifier", {"image": (TensorProto.FLOAT, net.shape)}, {**outputs, "features": (FEATURES,)}
+    )
+
+
+def generator_graph(generator: FrozenGenerator) -> bytes:
+    """Serialise a frozen generator.
+
+    Inputs `z` [batch, 64] float32 and `class_id` [batch] int64, counted within the task. Output `image`
+    [batch, channels, height, width] float32 in [-1, 1].
+    """
+    builder = _Builder()
+    channels = generator.convolutions[0][0].shape[0]
+    builder.node("MatMul", ["z", builder.weight("base_weight", generator.base_weight)], "noise")
+    builder.node("Gather", [builder.weight("class_bias", generator.class_bias), "class_id"], "bias")
+    builder.node("Add", ["noise", "bias"], "base")
+    size = builder.constant("base_size", np.array([0, channels, *generator.base_size]))  # 0 keeps the batch
+    hidden = builder.node("Reshape", ["base", size], "map_0")
+    for index, (weight, bias) in enumerate(generator.convolutions):
+        inputs = [
+            builder.node("Relu", [hidden], f"relu_{index}"),
+            builder.weight(f"weight_{index}", weight),
+            builder.weight(f"bias_{index}", bias),
+        ]
+        hidden = builder.node("ConvTranspose", inputs, f"map_{index + 1}", strides=[2, 2], pads=[1, 1, 1, 1])
+    builder.node("Tanh", [hidden], "image")
+    inputs_ = {"z": (TensorProto.FLOAT, (LATENT,)), "class_id": (TensorProto.INT64, ())}
+    return builder.serialise("generator", inputs_, {"image": generator.shape})
+
+
+class _Builder:
+    """Collects nodes and weights; a node is named after its one output."""
+
+    def __init__(self) -> None:
+        self._nodes: list[NodeProto] = []
+        self._weights: list[TensorProto] = []
+
+    def node(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        self._nodes.append(helper.make_node(kind, list(inputs), [output], name=output, **attributes))
+        return output
+
+    def weight(self, name: str, value: Tensor) -> str:
+        return self.constant(name, value.detach().cpu().float().contiguous().numpy())
+
+    def constant(self, name: str, value: np.ndarray) -> str:
+        self._weights.append(numpy_helper.from_array(value, name))
+        return name
+
+    def layer(self, layer: nn.Module, hidden: str, output: str, name: str) -> str:
+        """Append the node of a PyTorch layer. Raises MygoEdgeError when there is none for it."""
+        match layer:
+            case nn.ReLU():
+                return self.node("Relu", [hidden], output)
+            case nn.Flatten(start_dim=1, end_dim=-1):
+                return self.node("Flatten", [hidden], output, axis=1)
+            case nn.Linear():
+                return self.node("Gemm", [hidden, *self._parameters(layer, name)], output, transB=1)
+            case nn.Conv2d(padding=(int(), int()), padding_mode="zeros"):
+                return self.node(
+                    "Conv",
+                    [hidden, *self._parameters(layer, name)],
+                    output,
+                    kernel_shape=layer.kernel_size,
+                    strides=layer.stride,
+                    pads=[*layer.padding, *layer.padding],
+                    dilations=layer.dilation,
+                    group=layer.groups,
+                )
+            case nn.MaxPool2d(kernel_size=int(), stride=int(), padding=0, dilation=1, ceil_mode=False):
+                kernel, stride = [layer.kernel_size] * 2, [layer.stride] * 2
+                return self.node("MaxPool", [hidden], output, kernel_shape=kernel, strides=stride)
+        raise MygoEdgeError(f"{name} is {layer}, which cannot be exported; add its node to {__name__}")
+
+    def _parameters(self, layer: nn.Linear | nn.Conv2d, name: str) -> list[str]:
+        names = [self.weight(f"{name}.weight", layer.weight)]
+        if layer.bias is not None:
+            names.append(self.weight(f"{name}.bias", layer.bias))
+        return names
+
+    def serialise(
+        self, name: str, inputs: Mapping[str, tuple[int, tuple[int, ...]]], outputs: Mapping[str, tuple[int, ...]]
+    ) -> bytes:
+        """The model. inputs: element type and shape without the batch; outputs: shape without the batch, float32."""
+        graph = helper.make_graph(
+            self._nodes,
+            name,
+            [helper.make_tensor_value_info(key, kind, [BATCH, *shape]) for key, (kind, shape) in inputs.items()],
+            [helper.make_tensor_value_info(key, TensorProto.FLOAT, [BATCH, *shape]) for key, shape in outputs.items()],
+            self._weights,
+        )
+        model = helper.make_model(
+            graph,
+            ir_version=IR_VERSION,
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            producer_name="mygo_edge",
+            producer_version=mygo_edge.__version__,
+        )
+        return model.SerializeToString(deterministic=True)

@@ -1,0 +1,109 @@
+"""Versions of a bundle on disk: written beside the live one, verified, then made live by one atomic rename.
+
+Nothing that is live is ever changed or removed, so a kill at any moment leaves it whole.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from mygo_edge.files import sync_folder, write_bytes, write_json, write_text
+from mygo_edge.runtime.bundle import CURRENT, VERSION_NAME, Bundle, current_version, read_bundle, read_version
+from mygo_edge.runtime.edge_model import EdgeModel
+from mygo_edge.runtime.manifest import MANIFEST, BundleError, Manifest, manifest_json, parse_manifest
+
+_PARTIAL = ".partial"  # ends the names of folders that a kill may leave behind
+
+
+def live_bundle(bundle_dir: Path) -> Bundle | None:
+    """The live version, when there is one and every byte of it is as published."""
+    try:
+        return read_bundle(bundle_dir)
+    except BundleError:
+        return None
+
+
+def write_version(bundle_dir: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> Path:
+    """Write a version, run its self-test from disk, make it live, and remove all but it and the one before.
+
+    Args:
+        bundle_dir: the bundle's folder; created when it is not there.
+        manifest: what the version is; its sequence gives the name. When the live version has the same sequence, it
+            stays if it holds the same, and is otherwise followed by a revision: v0003, v0003.1.
+        contents: the bytes of every file in the manifest, by path.
+
+    Returns:
+        The folder of the live version.
+
+    Raises:
+        BundleError: a device would refuse this version. The live one stays.
+        OSError: the disk refuses. The live version stays.
+    """
+    # Before any of its names becomes a path.
+    parse_manifest(json.dumps(manifest_json(manifest)).encode(), MANIFEST)
+    bundle_dir.mkdir(parents=True, exist_ok=True)
+    for leftover in bundle_dir.glob(f".*{_PARTIAL}"):
+        shutil.rmtree(leftover)
+    live = live_bundle(bundle_dir)
+    if live and _same(live.manifest, manifest):
+        name = live.version
+    else:
+        name = _free_name(bundle_dir, manifest.sequence)
+        _write_folder(bundle_dir, name, manifest, contents)
+        write_text(bundle_dir / CURRENT, name + "\n")
+    _remove_old(bundle_dir, name)
+    return bundle_dir / name
+
+
+def _write_folder(bundle_dir: Path, name: str, manifest: Manifest, contents: Mapping[str, bytes]) -> None:
+    """Write, verify and durably name the folder of a version that is not live yet."""
+    folder, partial = bundle_dir / name, bundle_dir / f".{name}{_PARTIAL}"
+    try:
+        partial.mkdir()
+        for path, data in contents.items():
+            write_bytes(partial / path, data)
+        write_json(partial / MANIFEST, manifest_json(manifest))
+        EdgeModel(read_version(partial)).run_selftest()
+        if folder.exists():  # a kill came after the rename below, before the version became live
+            shutil.rmtree(folder)
+        partial.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    sync_folder(bundle_dir)
+
+
+def _same(live: Manifest, new: Manifest) -> bool:
+    """Whether two versions differ in no more than when and with what they were made."""
+    return live == replace(new, created=live.created, producer=live.producer)
+
+
+def _free_name(bundle_dir: Path, sequence: int) -> str:
+    """A name for the version that is not the live one's, even where that is damaged."""
+    try:
+        live, revision = _order(current_version(bundle_dir))
+    except BundleError:
+        live, revision = -1, 0
+    return f"v{sequence:04d}.{revision + 1}" if live == sequence else f"v{sequence:04d}"
+
+
+def _remove_old(bundle_dir: Path, live: str) -> None:
+    """Remove all versions but the live one and the one before it."""
+    others = sorted(
+        (path.name for path in bundle_dir.iterdir() if VERSION_NAME.fullmatch(path.name) and path.name != live),
+        key=_order,
+    )
+    before = [name for name in others if _order(name) < _order(live)]
+    kept = (before or others)[-1:]  # a bundle that starts again at a lower number keeps the version that it replaced
+    for name in others:
+        if name not in kept:
+            shutil.rmtree(bundle_dir / name, ignore_errors=True)  # what stays now, goes with the next version
+
+
+def _order(name: str) -> tuple[int, int]:
+    """Sequence and revision of a version's name."""
+    sequence, revision = re.findall(r"[0-9]+", name + ".0")[:2]
+    return int(sequence), int(revision)

@@ -1,0 +1,94 @@
+"""Read a version of a bundle from disk: every byte is checked before anything uses it. Standard library only."""
+
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from mygo_edge.files import sha256
+from mygo_edge.runtime.manifest import MANIFEST, BundleError, FileEntry, Manifest, parse_manifest
+
+CURRENT = "current"
+VERSION_NAME = re.compile(r"v([0-9]{4,9})(?:\.([0-9]{1,4}))?")  # v0003, or v0003.1 when sequence 3 was published anew
+MAX_MANIFEST_BYTES = 2**22
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """One version, read and verified. contents: the bytes of every file, by path."""
+
+    version: str
+    manifest: Manifest
+    contents: dict[str, bytes]
+
+
+def read_bundle(bundle_dir: Path, version: str | None = None) -> Bundle:
+    """Read the live version, or the named one.
+
+    Raises:
+        BundleError: no such version, a bad manifest, missing or extra files, or a file of the wrong size or hash.
+    """
+    return read_version(version_folder(bundle_dir, version or current_version(bundle_dir)))
+
+
+def read_version(folder: Path) -> Bundle:
+    """Read the version in a folder, whatever the folder's name. Raises BundleError as `read_bundle` does."""
+    manifest = read_manifest(folder)
+    listed = {MANIFEST, *(entry.path for entry in manifest.files)}
+    extra = sorted({path.name for path in folder.iterdir()} - listed)
+    if extra:
+        raise BundleError(f"{folder / extra[0]} is not in the manifest; publish or fetch the version again")
+    return Bundle(folder.name, manifest, {entry.path: read_entry(folder, entry) for entry in manifest.files})
+
+
+def current_version(bundle_dir: Path) -> str:
+    """The name of the live version. Raises BundleError when there is none."""
+    path = bundle_dir / CURRENT
+    name = _read_regular(path, 64).decode("ascii", "replace").strip()
+    if VERSION_NAME.fullmatch(name) is None:
+        raise BundleError(f"{path} must hold the name of a version, such as v0003, not {name[:40]!r}")
+    return name
+
+
+def version_folder(bundle_dir: Path, name: str) -> Path:
+    """The folder of a version. Raises BundleError when the name is no version's, or no folder has it."""
+    folder = bundle_dir / name
+    if VERSION_NAME.fullmatch(name) is None or folder.is_symlink() or not folder.is_dir():
+        raise BundleError(f"{bundle_dir} holds no version {name!r}; publish or fetch it again")
+    return folder
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The checked manifest of a version. Raises BundleError."""
+    path = folder / MANIFEST
+    return parse_manifest(_read_regular(path, MAX_MANIFEST_BYTES), str(path))
+
+
+def read_entry(folder: Path, entry: FileEntry) -> bytes:
+    """The bytes of a file, once, verified against its entry. Raises BundleError."""
+    path = folder / entry.path
+    data = _read_regular(path, entry.size)
+    if len(data) != entry.size:
+        raise BundleError(f"{path} has {len(data)} bytes, the manifest says {entry.size}; publish or fetch it again")
+    if sha256(data) != entry.sha256:
+        raise BundleError(f"{path} does not have the hash in the manifest: it is damaged; publish or fetch it again")
+    return data
+
+
+def _read_regular(path: Path, limit: int) -> bytes:
+    """The bytes of a plain file: no symbolic link, no device, no pipe, at most `limit` bytes."""
+    # O_NONBLOCK: opening a pipe must not wait for a writer. Windows has neither flag, nor these file types.
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        with os.fdopen(os.open(path, flags), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise BundleError(f"{path} is not a plain file")
+            if status.st_size > limit:
+                raise BundleError(f"{path} has {status.st_size} bytes, at most {limit} are expected")
+            return file.read(limit)
+    except FileNotFoundError as error:
+        raise BundleError(f"{path} is missing; publish or fetch the bundle again") from error
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read as a plain file ({error.strerror})") from error

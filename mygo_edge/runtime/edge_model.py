@@ -1,0 +1,220 @@
+"""EdgeModel: what a device runs. It needs a bundle, numpy and onnxruntime."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mygo_edge.errors import MygoEdgeError
+from mygo_edge.runtime.bundle import Bundle, read_bundle
+from mygo_edge.runtime.images import normalised, to_pixels
+from mygo_edge.runtime.manifest import LATENT, BundleError, FileEntry
+from mygo_edge.runtime.noise import dream_noise
+from mygo_edge.runtime.selftest import deviation, fits, read_selftest
+from mygo_edge.runtime.session import Graph
+
+_BATCH = 256  # images at a time, to bound the memory of a device
+
+
+class Dreams(NamedTuple):
+    """images: uint8 [n, channels, height, width]; class_ids: int64 [n], counted within the task."""
+
+    images: NDArray[np.uint8]
+    class_ids: NDArray[np.int64]
+
+
+class EdgeModel:
+    """A version of a bundle, verified and ready to classify and to dream.
+
+    Images are uint8 or floats in [0, 1], [n, channels, height, width] (see `mygo_edge.runtime.images.normalised`).
+    Where a task is given, its own head answers; without one, all heads' logits stand side by side.
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+        """Take a bundle that was read and verified. Most callers want `EdgeModel.load`."""
+        if threads < 1:
+            raise MygoEdgeError(f"threads must be at least 1, not {threads}")
+        self._bundle = bundle
+        self._manifest = bundle.manifest
+        self._threads = threads
+        self._heads = {task.name: task.head for task in self._manifest.tasks}
+        self._classifier = self._open(
+            self._entry("classifier"),
+            {"image": (None, *self._manifest.input.shape)},
+            {task.head: (None, len(task.classes)) for task in self._manifest.tasks},
+        )
+        for task in self._heads:
+            self._entry("generator", task)
+        self._generators: dict[str, Graph] = {}
+
+    @classmethod
+    def load(
+        cls, bundle_dir: str | Path, *, threads: int = 1, selftest: bool = True, version: str | None = None
+    ) -> "EdgeModel":
+        """Load the live version of a bundle, or the named one.
+
+        Args:
+            bundle_dir: the folder that holds `current` and the versions.
+            threads: threads of one prediction or dream.
+            selftest: reproduce the version's dreams and logits first.
+            version: such as "v0002", to go back to the version before.
+
+        Raises:
+            BundleError: the version is not what was published, or does not compute what it did; the message names
+                the file. A device then stays on the model that it has.
+        """
+        model = cls(read_bundle(Path(bundle_dir), version), threads=threads)
+        if selftest:
+            model.run_selftest()
+        return model
+
+    @property
+    def version(self) -> str:
+        """The version's name, such as "v0003"."""
+        return self._bundle.version
+
+    @property
+    def tasks(self) -> Mapping[str, tuple[str, ...]]:
+        """Task name -> class names, in the order in which they were learnt."""
+        return MappingProxyType({task.name: task.classes for task in self._manifest.tasks})
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        return self._manifest.input.shape
+
+    def labels(self, task: str | None = None) -> list[tuple[str, str]]:
+        """(task, class) of every column of `logits` and `predict_proba`."""
+        return [(name, label) for name in self._selected(task) for label in self.tasks[name]]
+
+    def logits(self, images: Any, task: str | None = None) -> NDArray[np.float32]:
+        """[n, classes of the task, or of all tasks]. Raises MygoEdgeError for images or a task that it cannot take."""
+        heads = [self._heads[name] for name in self._selected(task)]
+        batch = normalised(images, self._manifest.input)
+        parts = [np.empty((0, len(self.labels(task))), np.float32)]  # the answer to no images
+        for start in range(0, len(batch), _BATCH):
+            parts.append(np.concatenate(self._classifier.run(heads, {"image": batch[start : start + _BATCH]}), 1))
+        return np.concatenate(parts)
+
+    def predict_proba(self, images: Any, task: str | None = None) -> NDArray[np.float32]:
+        """Softmax of `logits`, over the task's head or over all heads."""
+        logits = self.logits(images, task)
+        exponentials = np.exp(logits - logits.max(1, keepdims=True))
+        return exponentials / exponentials.sum(1, keepdims=True)
+
+    def predict(self, images: Any, task: str | None = None) -> list[str]:
+        """The most likely class of every image, by name."""
+        labels = self.labels(task)
+        return [labels[column][1] for column in self.logits(images, task).argmax(1)]
+
+    def dream(
+        self,
+        task: str,
+        class_id: int | str | None = None,
+        n: int = 1,
+        seed: int = 0,
+        *,
+        stream: int = 0,
+        step: int = 0,
+    ) -> Dreams:
+        """Dream `n` images of a task.
+
+        Args:
+            task: name of the task.
+            class_id: index within the task or name of a class; None draws each image's class uniformly.
+            n: number of images.
+            seed, stream, step: which dreams, as `mygo_edge.kernels.philox` lays them out: equal values start from the
+                noise that the machine that learns starts from. seed in [0, 2^64), stream and step in [0, 2^32).
+
+        Raises:
+            MygoEdgeError: an unknown task or class, or a number out of range.
+        """
+        self._selected(task)
+        for name, value, limit in (("seed", seed, 2**64), ("stream", stream, 2**32), ("step", step, 2**32)):
+            if not 0 <= value < limit:
+                raise MygoEdgeError(f"{name} must be in [0, 2^{limit.bit_length() - 1}), not {value}")
+        if not 1 <= n < 2**32:
+            raise MygoEdgeError(f"n must be at least 1 and below 2^32, not {n}")
+        classes = self.tasks[task]
+        chosen = None if class_id is None else _class_index(class_id, classes, task)
+        images = np.empty((n, *self.input_shape), np.uint8)
+        class_ids = np.empty(n, np.int64)
+        for start in range(0, n, _BATCH):
+            part = slice(start, min(start + _BATCH, n))
+            samples = np.arange(part.start, part.stop)
+            z, drawn = dream_noise(samples, len(classes), LATENT, seed=seed, stream=stream, step=step)
+            class_ids[part] = drawn if chosen is None else chosen
+            images[part] = to_pixels(_generate(self._generator(task), z, class_ids[part]))
+        return Dreams(images, class_ids)
+
+    def run_selftest(self) -> None:
+        """Raise BundleError unless every generator and the classifier compute what they did when published."""
+        entry = self._entry("selftest")
+        test = read_selftest(self._bundle.contents[entry.path], f"{self.version}/{entry.path}")
+        if not fits(test, [len(classes) for classes in self.tasks.values()], self.input_shape):
+            raise BundleError(f"{self.version}/{entry.path} does not fit the manifest; publish or fetch it again")
+        for index, task in enumerate(self._manifest.tasks):
+            # Not kept: a device that only classifies needs no generator in memory.
+            graph = self._open_generator(task.name)
+            self._compare(graph.name, _generate(graph, test.z, test.class_id[index]), test.dreams[index])
+            logits = np.concatenate(self._classifier.run(list(self._heads.values()), {"image": test.dreams[index]}), 1)
+            self._compare(self._classifier.name, logits, test.logits[index])
+
+    def _compare(self, name: str, got: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
+        worst = deviation(got, expected)
+        if worst > self._manifest.tolerance:
+            raise BundleError(
+                f"{name} fails its self-test: it differs by {worst:.3g} from what was published, "
+                f"{self._manifest.tolerance:g} is allowed; stay on the version before"
+            )
+
+    def _selected(self, task: str | None) -> list[str]:
+        if task is None:
+            return list(self._heads)
+        if task not in self._heads:
+            raise MygoEdgeError(f"unknown task {task!r}; the tasks of {self.version} are {', '.join(self._heads)}")
+        return [task]
+
+    def _generator(self, task: str) -> Graph:
+        if task not in self._generators:
+            self._generators[task] = self._open_generator(task)
+        return self._generators[task]
+
+    def _open_generator(self, task: str) -> Graph:
+        return self._open(
+            self._entry("generator", task),
+            {"z": (None, LATENT), "class_id": (None,)},
+            {"image": (None, *self.input_shape)},
+        )
+
+    def _entry(self, role: str, task: str | None = None) -> FileEntry:
+        entry = self._manifest.find(role, task)
+        if entry is None:
+            raise BundleError(f"{self.version}/manifest.json lists no {role}{f' of task {task}' if task else ''}")
+        return entry
+
+    def _open(
+        self,
+        entry: FileEntry,
+        inputs: Mapping[str, tuple[int | None, ...]],
+        outputs: Mapping[str, tuple[int | None, ...]],
+    ) -> Graph:
+        graph = Graph(self._bundle.contents[entry.path], f"{self.version}/{entry.path}", self._threads)
+        graph.require(inputs, outputs)
+        return graph
+
+
+def _generate(graph: Graph, z: NDArray[np.float32], class_ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    return graph.run(["image"], {"z": z, "class_id": class_ids})[0]
+
+
+def _class_index(wanted: int | str, classes: tuple[str, ...], task: str) -> int:
+    if isinstance(wanted, str) and wanted in classes:
+        return classes.index(wanted)
+    if not isinstance(wanted, str) and 0 <= wanted < len(classes):
+        return int(wanted)
+    known = ", ".join(f"{index} ({name})" for index, name in enumerate(classes))
+    raise MygoEdgeError(f"unknown class {wanted!r}; the classes of task {task} are {known}")

@@ -1,0 +1,135 @@
+"""Image files in and out, for the commands. PNG, JPEG and so on need Pillow, which is imported on first use."""
+
+import io
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mygo_edge.errors import MygoEdgeError
+
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "TIFF")  # Pillow's EPS decoder, for one, starts a program
+_GAP = 2  # pixels between the dreams of a grid
+_VISIBLE = 64  # smallest side of a dream in a grid, in pixels
+_MAX_GRID_PIXELS = 2**26
+
+
+def read_images(path: Path, shape: tuple[int, int, int]) -> NDArray[Any]:
+    """The images of a file, fit for `EdgeModel`.
+
+    Args:
+        path: a picture, converted to grey or colour, turned as its EXIF says, and stretched to the height and width;
+            or an .npy array, taken as it is.
+        shape: channels, height and width that the model takes.
+
+    Raises:
+        MygoEdgeError: no file, or none that can be read in full, or a picture too large to open safely. It names the
+            file.
+    """
+    if not path.is_file():
+        raise MygoEdgeError(f"{path} is no file")
+    if path.suffix == ".npy":
+        try:
+            return np.load(path, allow_pickle=False)
+        except (ValueError, EOFError, MemoryError) as error:
+            raise MygoEdgeError(f"{path} cannot be read as an .npy array of numbers ({error})") from error
+    return _read_picture(path, shape)
+
+
+def _read_picture(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """uint8 [channels, height, width]."""
+    image_module = _pillow()
+    if shape[0] not in (1, 3):
+        raise MygoEdgeError(f"{path}: the model takes {shape[0]} channels; give it an .npy array")
+    data = path.read_bytes()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata
+            # Pillow warns of a picture of 89 million pixels, and refuses one of twice as many.
+            warnings.simplefilter("error", image_module.DecompressionBombWarning)
+            with image_module.open(io.BytesIO(data), formats=_FORMATS) as opened:
+                return picture_pixels(opened, shape)
+    except (image_module.DecompressionBombWarning, image_module.DecompressionBombError) as error:
+        raise MygoEdgeError(f"{path} has too many pixels to open safely; make it smaller first") from error
+    except Exception as error:  # Pillow's decoders raise a dozen types on damaged files
+        raise MygoEdgeError(f"{path} cannot be read as an image ({type(error).__name__}); is it damaged?") from error
+
+
+def picture_pixels(picture: Any, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """uint8 [channels, height, width] of an opened Pillow image: turned as its EXIF says, grey or RGB, stretched.
+
+    Raises:
+        ValueError: pixels that are not finite.
+    """
+    from PIL import Image, ImageOps
+
+    channels, height, width = shape
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode.startswith(("I", "F")):  # 16 bits or floats, which convert() would clip instead of scaling
+        values = np.asarray(upright, dtype=np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError("it holds NaN or infinite pixels")
+        top = 65535.0 if upright.mode.startswith("I") else max(1.0, values.max())
+        upright = Image.fromarray(np.clip(values / top * 255, 0, 255).astype(np.uint8))
+    converted = upright.convert("L" if channels == 1 else "RGB")
+    pixels = np.asarray(converted.resize((width, height), Image.Resampling.BOX))
+    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def images_as_file(images: NDArray[np.uint8], path: Path) -> bytes:
+    """The content of a .npy file of the images, or of a .png file that shows them in a grid, enlarged.
+
+    Args:
+        images: uint8 [n, channels, height, width].
+        path: its suffix says which.
+
+    Raises:
+        MygoEdgeError: another suffix, or too many images for a picture.
+    """
+    require_writable_format(path)
+    file = io.BytesIO()
+    if path.suffix == ".npy":
+        np.save(file, images, allow_pickle=False)
+    else:
+        _pillow().fromarray(_grid(images)).save(file, format="PNG")
+    return file.getvalue()
+
+
+def require_writable_format(path: Path) -> None:
+    """Raise MygoEdgeError unless `images_as_file` can make such a file here, and the folder for it is there."""
+    if path.suffix not in (".png", ".npy"):
+        raise MygoEdgeError(f"{path} must end in .png or .npy")
+    if not path.parent.is_dir():
+        raise MygoEdgeError(f"{path.parent} is no folder; make it first")
+    if path.suffix == ".png":
+        _pillow()
+
+
+def _grid(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Row by row in a near-square grid on white, every pixel enlarged to a square. [height, width] or [..., 3]."""
+    n, channels, height, width = images.shape
+    scale = max(1, math.ceil(_VISIBLE / min(height, width)))
+    columns = math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    cell = (height * scale + _GAP, width * scale + _GAP)
+    if rows * cell[0] * columns * cell[1] > _MAX_GRID_PIXELS:
+        raise MygoEdgeError(f"{n} images are too many for one picture; write an .npy file")
+    if channels not in (1, 3):
+        raise MygoEdgeError(f"a picture cannot show {channels} channels; write an .npy file")
+    canvas = np.full((rows * cell[0] + _GAP, columns * cell[1] + _GAP, channels), 255, np.uint8)
+    for index, image in enumerate(images):
+        top, left = index // columns * cell[0] + _GAP, index % columns * cell[1] + _GAP
+        enlarged = image.transpose(1, 2, 0).repeat(scale, 0).repeat(scale, 1)
+        canvas[top : top + height * scale, left : left + width * scale] = enlarged
+    return canvas[..., 0] if channels == 1 else canvas
+
+
+def _pillow() -> Any:
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise MygoEdgeError("pictures need Pillow: pip install 'mygo_edge[images]', or use .npy files") from error
+    return Image
