@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.options import FolderOptions
+from mygo_edge.runtime.pictures import read_picture
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
@@ -47,6 +47,10 @@ def load_folder(root: Path, options: FolderOptions, *, seed: int) -> tuple[list[
 
 def _classes(root: Path) -> list[str]:
     names = sorted(child.name for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))
+    if odd := [name for name in names if not name.isprintable() or len(name) > 200]:
+        raise MygoEdgeError(
+            f"{root}: the folder name {odd[0]!r} cannot name a class; use printable characters, 200 at most"
+        )
     if not names:
         raise MygoEdgeError(f"{root} has no sub-folders; put the images of each class into a sub-folder of its name")
     return names
@@ -66,31 +70,11 @@ def _read(root: Path, names: list[str], options: FolderOptions) -> Part:
 
 def _image(file: Path, options: FolderOptions) -> np.ndarray | None:
     """The image as uint8 [channels, size, size]; None when it is unreadable and may be skipped."""
+    shape = (1 if options.colour == "grey" else 3, options.size, options.size)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file) as image:
-                mode = "L" if options.colour == "grey" else "RGB"
-                resized = _eight_bits(image).convert(mode).resize((options.size, options.size), Image.Resampling.BOX)
-        pixels = np.asarray(resized)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        return _unreadable(file, str(error), options)
-    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit and float images scaled to 8 bits; Pillow's own conversion would clip them. NaN is refused."""
-    if not image.mode.startswith(("I", "F")):
-        return image
-    pixels = np.asarray(image, dtype=np.float64)
-    if not np.isfinite(pixels).all():
-        raise ValueError("it holds NaN or infinite pixels")
-    top = 65535.0 if image.mode.startswith("I") else max(1.0, pixels.max())
-    return Image.fromarray(np.clip(pixels / top * 255, 0, 255).astype(np.uint8))
-
-
-def _unreadable(file: Path, why: str, options: FolderOptions) -> np.ndarray | None:
-    if options.unreadable == "refuse":
-        raise MygoEdgeError(f"cannot read {file} ({why}); remove it or pass --folder.unreadable skip")
-    warnings.warn(f"skipped unreadable image {file} ({why})", stacklevel=2)
-    return None
+        return read_picture(file, shape)  # the very function that a device uses
+    except MygoEdgeError as error:
+        if options.unreadable == "refuse":
+            raise MygoEdgeError(f"{error}; mend or remove it, or pass --folder.unreadable skip") from error
+        warnings.warn(f"skipped: {error}", stacklevel=2)
+        return None

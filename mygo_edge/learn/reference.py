@@ -145,7 +145,7 @@ class Reference(Method):
             phase.log(step, loss=loss)
         change = float((flat_features(self.net) - before).norm() / before.norm())
         # Student and teacher are equal at the start, so the first loss is zero by construction.
-        report = SleepReport(0.0, float(loss), change, SLEEP_STEPS * BATCH)
+        report = SleepReport(0.0, float(loss.detach()), change, SLEEP_STEPS * BATCH)
         self.sleeps.append({"task": index, **asdict(report)})
 
     def _sample(self, task: int, count: int, source: torch.Generator) -> tuple[Tensor, Tensor]:

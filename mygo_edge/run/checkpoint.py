@@ -59,11 +59,11 @@ class Checkpoint:
             if file.name not in kept:
                 file.unlink(missing_ok=True)
 
-    def open(self) -> dict[str, Any]:
-        """The committed state.
+    def open(self, run_id: str) -> dict[str, Any]:
+        """The committed state of the run `run_id`.
 
         Raises:
-            MygoEdgeError: there is none, it is damaged, or another program or version wrote it.
+            MygoEdgeError: there is none, it is damaged, or another program, version or run wrote it.
         """
         path = self.folder / STATE
         try:
@@ -77,6 +77,8 @@ class Checkpoint:
         files, state = document.get("files"), document.get("state")
         if not isinstance(files, dict) or not isinstance(state, dict) or not isinstance(document.get("serial"), int):
             raise MygoEdgeError(f"{path} is damaged (a field is missing); start the run again in another --out")
+        if state.get("run") != run_id:
+            raise MygoEdgeError(f"{path} belongs to another run than config.json beside it; put the right one back")
         self._files, self._serial = files, document["serial"]
         return state
 

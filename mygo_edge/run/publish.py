@@ -1,34 +1,77 @@
-"""From a learner to a bundle version, and what its files weigh."""
+"""From a learner, or from the checkpoint of a run, to a bundle version."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mygo_edge.data.datasets import MEAN, STD
-from mygo_edge.data.tasks import Task
+from mygo_edge.errors import MygoEdgeError
 from mygo_edge.export.bundle import publish
 from mygo_edge.learn.methods import MyGO
 from mygo_edge.model.gan import FrozenGenerator
+from mygo_edge.run.checkpoint import Checkpoint
+from mygo_edge.run.folder import RunFolder
+
+NamedTask = tuple[str, Sequence[str]]  # a task's name and its classes'
 
 
-def publish_bundle(bundle: Path, method: MyGO, tasks: Sequence[Task], *, sequence: int) -> dict[str, Any]:
-    """Write version `sequence` of the bundle; return the `bytes` entry of summary.json."""
+def publish_learner(
+    bundle: Path, method: MyGO, tasks: Sequence[NamedTask], *, sequence: int, precision: str = "fp32"
+) -> Path:
+    """Write version `sequence` of the bundle and return its folder."""
     generators: list[FrozenGenerator] = list(method.memory.generators)  # type: ignore[arg-type]
-    named = [(task.name, task.classes) for task in tasks]
-    version = publish(
+    channels = method.shape[0]
+    return publish(
         bundle,
         net=method.net,
         generators=generators,
-        tasks=named,
-        mean=[MEAN] * method.shape[0],
-        std=[STD] * method.shape[0],
+        tasks=tasks,
+        mean=[MEAN] * channels,
+        std=[STD] * channels,
         sequence=sequence,
+        precision=precision,
     )
-    sizes = [(version / f"generator-{task.name}.onnx").stat().st_size for task in tasks]
-    channels, height, width = method.shape
+
+
+def weigh(version: Path, tasks: Sequence[NamedTask], shape: tuple[int, int, int]) -> dict[str, Any]:
+    """The `bytes` entry of summary.json: the classifier's file, the generators' files, and how many raw training images
+    (a byte a channel of a pixel) would fit into the bytes of all generators.
+    """
+    sizes = [(version / f"generator-{name}.onnx").stat().st_size for name, _ in tasks]
     return {
         "classifier": (version / "classifier.onnx").stat().st_size,
         "generators": sizes,
-        # Raw training images, a byte a channel of a pixel, that would fit in the bytes of all generators.
-        "equivalent_images": sum(sizes) // (channels * height * width),
+        "equivalent_images": sum(sizes) // (shape[0] * shape[1] * shape[2]),
     }
+
+
+def publish_run(run: Path, bundle: Path, *, precision: str) -> Path:
+    """Publish what the run in folder `run` has learnt so far.
+
+    Raises:
+        MygoEdgeError: no run, a damaged one, one without MyGO, or one that stopped between a wake and its sleep.
+    """
+    folder, options = RunFolder.open(run)
+    if "mygo" not in options.methods:
+        raise MygoEdgeError(f"{run} did not run the method mygo; only that one publishes a bundle")
+    checkpoint = Checkpoint(run / "checkpoint")
+    state = checkpoint.open(folder.run_id)
+    tensors = checkpoint.get("mygo")
+    if tensors is None:
+        raise MygoEdgeError(f"{run} has not finished its first sleep; go on with --resume {run}")
+    try:
+        method = MyGO(tuple(state["shape"]), options, torch.device("cpu"))
+        method.load(tensors)
+        tasks = [(str(task["name"]), [str(name) for name in task["classes"]]) for task in state["tasks"]]
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise MygoEdgeError(f"{run}/checkpoint does not fit this run ({error}); start it again") from error
+    learnt = len(method.memory)
+    if method.expert is not None or learnt != len(method.net.classifiers) or not learnt:
+        raise MygoEdgeError(
+            f"{run} stopped between a wake and its sleep; go on with --resume {run}, or use {run}/bundle, which holds "
+            "the last consolidated version"
+        )
+    bundle.mkdir(parents=True, exist_ok=True)
+    return publish_learner(bundle, method, tasks[:learnt], sequence=learnt, precision=precision)

@@ -21,7 +21,7 @@ from mygo_edge.run.checkpoint import Checkpoint
 from mygo_edge.run.folder import RunFolder
 from mygo_edge.run.phases import Interruption, RunPhase
 from mygo_edge.run.progress import Display
-from mygo_edge.run.publish import publish_bundle
+from mygo_edge.run.publish import publish_learner, weigh
 from mygo_edge.run.states import flatten, restore
 
 METHODS: dict[str, type[Method]] = {kind.name: kind for kind in (MyGO, Finetune, Frozen, Joint, Reference)}
@@ -47,8 +47,10 @@ class Runner:
         self.checkpoint = Checkpoint(folder.path / "checkpoint")
         self.state: dict[str, Any] = {
             "run": folder.run_id,
+            "shape": list(self.shape),
+            "tasks": [{"name": task.name, "classes": task.classes} for task in tasks],
             "position": [0, 0, 0],  # task, method, phase: the next to do
-            "within": None,  # {"step", "attempt"} of a phase that is not finished
+            "within": None,  # step, attempt and seconds of a phase that is not finished
             "results": {name: new_results() for name in options.methods},
         }
         self._judge: NeocortexNet | None = None
@@ -59,10 +61,8 @@ class Runner:
         if not self.checkpoint.exists():
             self.folder.cut_log(0)
             return
-        state = self.checkpoint.open()
+        state = self.checkpoint.open(self.folder.run_id)
         file = self.checkpoint.folder / "state.json"
-        if state.get("run") != self.folder.run_id:
-            raise MygoEdgeError(f"{file} belongs to another run than config.json; put the right one back")
         try:
             self.folder.cut_log(int(state.pop("log_size")))
             self.state = state
@@ -108,9 +108,10 @@ class Runner:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
         seconds = time.monotonic() - started
-        account = self.state["results"][method.name]["seconds"]
-        account[named.account] += seconds
-        account["total"] += seconds
+        results = self.state["results"][method.name]
+        results["seconds"][named.account] += seconds
+        results["seconds"]["total"] += seconds
+        results["sleep"] = method.sleeps
         where = {"task": index, "method": method.name, "phase": named.name}
         self.folder.log(event="phase", **where, seconds=seconds)
         self.display.event(event="phase", **where, seconds=f"{seconds:.2f}")
@@ -133,7 +134,7 @@ class Runner:
                 tensors = self.checkpoint.get(IN_PROGRESS) or {}
                 try:
                     restore(parts, tensors)
-                except (KeyError, ValueError, RuntimeError) as error:
+                except (LookupError, ValueError, RuntimeError) as error:
                     file = self.checkpoint.folder
                     raise MygoEdgeError(f"{file}: the phase in progress does not fit ({error}); start again") from error
             return step
@@ -167,16 +168,15 @@ class Runner:
         )
 
     def _publish(self, method: MyGO, index: int) -> None:
-        seen = self.tasks[: index + 1]
-        sizes = publish_bundle(self.folder.path / "bundle", method, seen, sequence=index + 1)
-        self.state["results"][method.name]["bytes"] = sizes
+        named = [(task.name, task.classes) for task in self.tasks[: index + 1]]
+        version = publish_learner(self.folder.path / "bundle", method, named, sequence=index + 1)
+        self.state["results"][method.name]["bytes"] = weigh(version, named, self.shape)
 
     def _evaluate(self, method: Method, index: int) -> None:
         results = self.state["results"][method.name]
         known, unknown = accuracies(method.logits, self.tasks[: index + 1])
         for key, row in (("task_known", known), ("task_unknown", unknown)):
             results[key] = scores([*results[key].get("matrix", [])[:index], row])
-        results["sleep"] = method.sleeps
         if method.dreams and self.options.measure.dreams:
             self._measure_dreams(method, index, results["dreams"])
         self.folder.log(event="accuracy", task=index, method=method.name, task_known=known, task_unknown=unknown)
@@ -209,9 +209,13 @@ class Runner:
 
     def write_summary(self) -> None:
         """summary.json, anew."""
-        document = {"dataset": self.options.dataset, "seed": self.options.seed, "preset": self.options.preset}
-        names = [{"name": task.name, "classes": task.classes} for task in self.tasks]
-        write_json(self.folder.path / "summary.json", {**document, "tasks": names, "methods": self.state["results"]})
+        document: dict[str, Any] = {
+            "dataset": self.options.dataset,
+            "seed": self.options.seed,
+            "preset": self.options.preset,
+        }
+        document |= {"tasks": self.state["tasks"], "methods": self.state["results"]}
+        write_json(self.folder.path / "summary.json", document)
 
 
 def new_results() -> dict[str, Any]:

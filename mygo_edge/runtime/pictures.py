@@ -36,11 +36,11 @@ def read_images(path: Path, shape: tuple[int, int, int]) -> NDArray[Any]:
             return np.load(path, allow_pickle=False)
         except (ValueError, EOFError, MemoryError) as error:
             raise MygoEdgeError(f"{path} cannot be read as an .npy array of numbers ({error})") from error
-    return _read_picture(path, shape)
+    return read_picture(path, shape)
 
 
-def _read_picture(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """uint8 [channels, height, width]."""
+def read_picture(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """A picture as uint8 [channels, height, width], on the device just as in training. Raises as `read_images`."""
     image_module = _pillow()
     if shape[0] not in (1, 3):
         raise MygoEdgeError(f"{path}: the model takes {shape[0]} channels; give it an .npy array")

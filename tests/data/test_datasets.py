@@ -1,0 +1,148 @@
+import struct
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mygo_edge.data.datasets import Dataset, Split, load
+from mygo_edge.data.tasks import class_groups, make_tasks
+from mygo_edge.errors import MygoEdgeError
+from mygo_edge.options import FolderOptions, TrainOptions
+
+CPU = torch.device("cpu")
+
+
+def dataset(images_per_class=10, classes=4):
+    labels = torch.arange(classes).repeat(images_per_class)
+    split = Split((labels[:, None, None, None] * 10).expand(-1, 1, 8, 8).to(torch.uint8).contiguous(), labels)
+    return Dataset("squares", [f"class {c}" for c in range(classes)], split, split)
+
+
+def test_digits_are_embedded_and_split_the_same_for_every_seed():
+    first, second = load(TrainOptions(seed=0)), load(TrainOptions(seed=1))
+    assert first.shape == (1, 8, 8)
+    assert first.classes == [str(digit) for digit in range(10)]
+    assert (len(first.train.labels), len(first.test.labels)) == (1437, 360)
+    assert torch.equal(first.test.images, second.test.images)
+    assert first.train.images.max() == 255
+
+
+def test_equal_tasks_and_explicit_groups():
+    assert class_groups("2", 6) == [[0, 1, 2], [3, 4, 5]]
+    assert class_groups("4,1/0,2,3", 6) == [[4, 1], [0, 2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "message"),
+    [
+        ("3", "does not divide 4"),
+        ("0", "does not divide"),
+        ("4", "has one class"),
+        ("0,1/1,2", "class 1 twice"),
+        ("0,1/7,8", "class 7, but the classes are 0 to 3"),
+        ("0,1/2", "has one class"),
+        ("0,1//2,3", "not a number or groups"),
+        ("cats", "not a number or groups"),
+        ("", "not a number or groups"),
+    ],
+)
+def test_bad_task_groups_are_refused(tasks, message):
+    with pytest.raises(MygoEdgeError, match=message):
+        class_groups(tasks, 4)
+
+
+def test_a_task_renumbers_its_labels_and_keeps_the_names():
+    first, second = make_tasks(dataset(), "3,1/0,2", batch_size=4, device=CPU)
+    assert first.classes == ["class 3", "class 1"]
+    assert second.name == "task1"
+    brightness = (first.train.images.mean((1, 2, 3)) + 1) * 127.5
+    assert torch.allclose(brightness, torch.where(first.train.labels == 0, 30.0, 10.0), atol=1e-3)
+
+
+def test_a_task_with_fewer_images_than_a_batch_is_refused():
+    with pytest.raises(MygoEdgeError, match="task0 has 20 training images, fewer than a batch of 21"):
+        make_tasks(dataset(), "2", batch_size=21, device=CPU)
+
+
+def test_nan_pixels_are_refused_by_place():
+    images = torch.rand(6, 1, 8, 8)
+    images[4, 0, 3, 3] = float("nan")
+    split = Split(images, torch.arange(6) % 2)
+    with pytest.raises(MygoEdgeError, match="training image 4 holds NaN"):
+        Dataset("mine", ["a", "b"], split, split)
+
+
+def test_a_missing_dataset_says_how_to_get_it(tmp_path):
+    with pytest.raises(MygoEdgeError, match="fetch it with --download"):
+        load(TrainOptions(dataset="mnist", data_root=tmp_path))
+    with pytest.raises(MygoEdgeError, match="needs --data-root"):
+        load(TrainOptions(dataset="cifar10"))
+
+
+@pytest.fixture
+def image_folder(tmp_path):
+    rng = np.random.default_rng(0)
+    for name, mode in (("cats", "RGB"), ("dogs", "L"), ("owls", "RGBA")):
+        (tmp_path / name).mkdir()
+        for number in range(10):
+            size = tuple(int(n) for n in rng.integers(9, 40, 2))
+            pixels = rng.integers(0, 256, (*size, {"RGB": 3, "L": 1, "RGBA": 4}[mode])).astype(np.uint8)
+            Image.fromarray(pixels.squeeze(-1) if mode == "L" else pixels).save(tmp_path / name / f"{number}.png")
+    return tmp_path
+
+
+def load_folder(root, **options):
+    return load(TrainOptions(dataset="folder", data_root=root, folder=FolderOptions(size=16, **options)))
+
+
+def test_a_folder_of_images_of_any_size_and_colour_becomes_a_dataset(image_folder):
+    colour = load_folder(image_folder)
+    assert colour.classes == ["cats", "dogs", "owls"]
+    assert colour.train.images.shape == (24, 3, 16, 16)
+    assert torch.bincount(colour.test.labels).tolist() == [2, 2, 2]
+    assert load_folder(image_folder, colour="grey").shape == (1, 16, 16)
+
+
+def test_train_and_test_folders_are_used_as_they_are(image_folder, tmp_path_factory):
+    root = tmp_path_factory.mktemp("split")
+    for part in ("train", "test"):
+        (root / part).symlink_to(image_folder)
+    loaded = load_folder(root)
+    assert len(loaded.train.labels) == len(loaded.test.labels) == 30
+
+
+def test_an_unreadable_image_is_named_and_refused_or_skipped(image_folder):
+    (image_folder / "cats" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    with pytest.raises(MygoEdgeError, match=r"broken\.png.*--folder\.unreadable skip"):
+        load_folder(image_folder)
+    with pytest.warns(UserWarning, match="broken.png"):
+        assert len(load_folder(image_folder, unreadable="skip").train.labels) == 24
+
+
+def test_nan_in_a_float_image_is_refused(image_folder):
+    pixels = np.full((9, 9), np.nan, np.float32)
+    Image.fromarray(pixels).save(image_folder / "cats" / "nan.tiff")
+    with pytest.raises(MygoEdgeError, match="nan.tiff"):
+        load_folder(image_folder)
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(MygoEdgeError, match="no sub-folders"):
+        load_folder(tmp_path)
+    (tmp_path / "cats").mkdir()
+    with pytest.raises(MygoEdgeError, match="no readable image"):
+        load_folder(tmp_path)
+
+
+def test_torchvision_files_are_read_from_the_data_root(tmp_path):
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 30), ("t10k", 20)):
+        images, labels = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8), np.arange(count, dtype=np.uint8) % 10
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 2051, count, 28, 28) + images.tobytes())
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, count) + labels.tobytes())
+    mnist = load(TrainOptions(dataset="mnist", data_root=tmp_path))
+    assert mnist.shape == (1, 28, 28)
+    assert (len(mnist.train.labels), len(mnist.test.labels)) == (30, 20)

@@ -1,0 +1,208 @@
+"""The algorithm's claims, on two small tasks of scikit-learn's digits."""
+
+from copy import deepcopy
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mygo_edge.data.datasets import Split, load
+from mygo_edge.data.tasks import make_tasks
+from mygo_edge.errors import MygoEdgeError
+from mygo_edge.learn import memorise as memorise_module
+from mygo_edge.learn.memorise import memorise
+from mygo_edge.learn.methods import MyGO
+from mygo_edge.learn.phase import Phase, one_cycle
+from mygo_edge.learn.randomness import Batches, shift
+from mygo_edge.learn.reference import Reference
+from mygo_edge.learn.sleep import flat_features, sleep
+from mygo_edge.measure.accuracy import accuracies
+from mygo_edge.options import MemoryOptions, SleepOptions, TrainOptions, WakeOptions
+
+CPU = torch.device("cpu")
+OPTIONS = TrainOptions(
+    tasks="0,1/2,3,4",
+    wake=WakeOptions(epochs=1, min_steps=80, batch_size=64),
+    memory=MemoryOptions(epochs=1, min_steps=250, batch_size=32),
+    sleep=SleepOptions(steps=80, dreams_per_task=32),
+)
+
+
+def learn(method, index, tasks, until=None):
+    for named in method.phases(index, [tasks[index]]):
+        if named.name == until:
+            return named
+        named.work(Phase(CPU, 0))
+    return None
+
+
+def new_tasks():
+    return make_tasks(load(OPTIONS), OPTIONS.tasks, batch_size=64, device=CPU)
+
+
+@pytest.fixture(scope="module")
+def tasks():
+    return new_tasks()
+
+
+@pytest.fixture(scope="module")
+def awake(tasks):
+    """MyGO after its first cycle and the second wake, just before the second sleep."""
+    method = MyGO((1, 8, 8), OPTIONS, CPU)
+    learn(method, 0, tasks)
+    learn(method, 1, tasks, until="sleep")
+    return method
+
+
+def slept(awake, **options):
+    net = deepcopy(awake.net)
+    report = sleep(net, deepcopy(awake.expert), awake.memory, replace(OPTIONS.sleep, **options), Phase(CPU, 0))
+    return net, report
+
+
+def test_sleep_moves_features_and_keeps_old_tasks(awake, tasks):
+    net, report = slept(awake)
+    assert report.feature_change > 0.01
+    assert report.loss_last < report.loss_first / 2
+    known, unknown = accuracies(net, tasks)
+    assert min(known) > 0.9
+    assert sum(unknown) / 2 > 0.8
+
+
+def test_the_published_teacher_teaches_nothing(awake):
+    before = flat_features(awake.net)
+    net, report = slept(awake, teacher="published", other_heads=0.0)
+    assert report.feature_change == pytest.approx((flat_features(net) - before).norm() / before.norm())
+    method = Reference((1, 8, 8), OPTIONS, CPU)
+    learn(method, 0, new_tasks())
+    assert [(s["loss_first"], s["loss_last"], s["feature_change"]) for s in method.sleeps] == [(0.0, 0.0, 0.0)]
+
+
+class Lockable(torch.Tensor):
+    """Real data that can be locked: from then on, any use of it raises."""
+
+    locked = False
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        if cls.locked:
+            raise PermissionError(f"real data was used by {function.__name__}")
+        with torch._C.DisableTorchFunctionSubclass():
+            return function(*args, **(kwargs or {}))
+
+
+def test_sleep_touches_no_real_data(monkeypatch):
+    def lockable(split):
+        return Split(split.images.as_subclass(Lockable), split.labels.as_subclass(Lockable))
+
+    tasks = [replace(task, train=lockable(task.train), test=lockable(task.test)) for task in new_tasks()]
+    method = MyGO((1, 8, 8), OPTIONS, CPU)
+    for index in range(2):
+        monkeypatch.setattr(Lockable, "locked", False)
+        asleep = learn(method, index, tasks, until="sleep")
+        monkeypatch.setattr(Lockable, "locked", True)
+        with pytest.raises(PermissionError):
+            tasks[index].train.images.sum()
+        asleep.work(Phase(CPU, 0))
+    assert len(method.sleeps) == 2
+
+
+def test_the_wake_freezes_features_and_old_heads(awake, tasks):
+    method = MyGO((1, 8, 8), OPTIONS, CPU)
+    learn(method, 0, tasks)
+    before = deepcopy(method.net.state_dict())
+    learn(method, 1, tasks, until="sleep")
+    after = method.net.state_dict()
+    assert all(torch.equal(after[key], value) for key, value in before.items())
+    assert set(after) - set(before) == {"classifiers.1.weight", "classifiers.1.bias"}
+
+
+def test_a_seed_gives_the_same_network_and_another_one_another(awake, tasks):
+    again = MyGO((1, 8, 8), OPTIONS, CPU)
+    learn(again, 0, tasks)
+    learn(again, 1, tasks, until="sleep")
+    assert all(torch.equal(value, awake.state()[key]) for key, value in again.state().items())
+    other = MyGO((1, 8, 8), replace(OPTIONS, seed=1), CPU)
+    assert not torch.equal(flat_features(other.net), flat_features(again.net))
+
+
+def test_a_method_is_rebuilt_from_its_tensors(awake, tasks):
+    copy = MyGO((1, 8, 8), OPTIONS, CPU)
+    copy.load(awake.state())
+    images = tasks[1].test.images
+    assert torch.equal(copy.logits(images), awake.logits(images))
+    assert torch.equal(copy.dream(1, 5, stream=0, step=0)[0], awake.dream(1, 5, stream=0, step=0)[0])
+
+
+def test_dreams_are_of_the_asked_for_class(awake, tasks):
+    images, class_ids = awake.dream(1, 300, stream=0, step=0)
+    answers = awake.expert(images)[:, 2:].argmax(1)
+    assert (answers == class_ids).float().mean() > 0.8
+
+
+def memorise_with(monkeypatch, tasks, failures, restarts):
+    attempts = []
+    check = memorise_module._check
+
+    def failing_check(*arguments):
+        attempts.append(arguments)
+        if len(attempts) <= failures:
+            raise memorise_module.DivergedError("dreams all look alike")
+        check(*arguments)
+
+    monkeypatch.setattr(memorise_module, "_check", failing_check)
+    options = replace(OPTIONS.memory, restarts=restarts)
+    expert = lambda images: torch.zeros(len(images), 2).index_fill_(1, torch.tensor([0]), 1.0)  # noqa: E731
+    return memorise(tasks[0], expert, options, Phase(CPU, 0)), attempts
+
+
+def test_a_gan_that_keeps_failing_ends_with_an_error_that_counts_the_attempts(monkeypatch, tasks):
+    with pytest.raises(MygoEdgeError, match="failed 2 times.*nothing of it is published"):
+        memorise_with(monkeypatch, tasks, failures=9, restarts=1)
+
+
+def test_a_gan_whose_classes_cannot_be_told_apart_is_refused(tasks):
+    deaf = lambda images: torch.tensor([[1.0, 0.0]]).expand(len(images), 2)  # noqa: E731
+    with pytest.raises(MygoEdgeError, match="recognises 0% of the dreams of class 1"):
+        memorise(tasks[0], deaf, replace(OPTIONS.memory, restarts=0), Phase(CPU, 0))
+
+
+def test_a_gan_that_becomes_nan_is_started_again(monkeypatch, tasks):
+    rates = iter([1e30, 4e-4])  # the first attempt overflows at once
+    adam = torch.optim.Adam
+    current = {}
+
+    def unstable(parameters, rate, **kwargs):
+        current["rate"] = next(rates) if len(current.setdefault("calls", [])) % 2 == 0 else current["rate"]
+        current["calls"].append(current["rate"])
+        return adam(parameters, current["rate"], **kwargs)
+
+    monkeypatch.setattr(torch.optim, "Adam", unstable)
+    expert = MyGO((1, 8, 8), OPTIONS, CPU)
+    monkeypatch.setattr(memorise_module, "LEAST_RECALL", -1.0)  # the expert here knows nothing
+    expert.net.add_task_head(2)
+    phase = Phase(CPU, 0)
+    memorise(tasks[0], expert.net, OPTIONS.memory, phase)
+    assert phase.attempt == 1
+
+
+def test_one_cycle_rises_and_falls():
+    rates = [one_cycle(step, 100, 1.0) for step in range(100)]
+    assert rates[0] == pytest.approx(0.04)
+    assert max(rates) == rates[30] == pytest.approx(1.0)
+    assert rates[-1] < 0.01
+
+
+def test_batches_cover_an_epoch_and_depend_on_the_step_alone():
+    batches, again = Batches(10, 3, CPU, 0, "x"), Batches(10, 3, CPU, 0, "x")
+    epoch = torch.cat([batches(step) for step in range(3)])
+    assert len(set(epoch.tolist())) == 9
+    assert torch.equal(again(2), batches(2))
+    assert not torch.equal(batches(3), batches(0))
+
+
+def test_shift_moves_each_image_and_repeats_the_border():
+    images = torch.arange(9.0).view(1, 1, 3, 3).repeat(2, 1, 1, 1)
+    moved = shift(images, torch.tensor([[1, 0], [0, -1]]))
+    assert moved[0, 0].tolist() == [[3, 4, 5], [6, 7, 8], [6, 7, 8]]
+    assert moved[1, 0].tolist() == [[0, 0, 1], [3, 3, 4], [6, 6, 7]]

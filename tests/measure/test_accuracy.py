@@ -1,0 +1,27 @@
+import pytest
+import torch
+
+from mygo_edge.data.datasets import Split
+from mygo_edge.data.tasks import Task
+from mygo_edge.measure.accuracy import accuracies, scores
+
+
+def test_scores_follow_their_definitions():
+    result = scores([[0.9], [0.8, 0.7], [0.85, 0.5, 0.6]])
+    assert result["average"] == pytest.approx((0.85 + 0.5 + 0.6) / 3)
+    assert result["forgetting"] == pytest.approx(((0.9 - 0.85) + (0.7 - 0.5)) / 2)
+    assert result["backward_transfer"] == pytest.approx(((0.85 - 0.9) + (0.5 - 0.7)) / 2)
+
+
+def test_a_single_task_forgets_nothing():
+    assert scores([[0.5]]) == {"matrix": [[0.5]], "average": 0.5, "forgetting": 0.0, "backward_transfer": 0.0}
+
+
+def test_task_known_looks_at_its_own_head_and_task_unknown_at_all():
+    answers = torch.tensor([[2.0, 1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 9.0, 0.0, 0.0]])  # both right within head 0
+    images, labels = torch.zeros(2, 1, 8, 8), torch.tensor([0, 1])
+    task = Task("task0", ["a", "b"], Split(images, labels), Split(images, labels))
+    other = Task("task1", ["c", "d", "e"], Split(images, labels), Split(images, torch.tensor([2, 0])))
+    known, unknown = accuracies(lambda images: answers[: len(images)], [task, other])
+    assert known == [1.0, 0.5]  # of the other task, head 1 says (0 by a tie, 0): one of two
+    assert unknown == [0.5, 0.5]

@@ -1,0 +1,51 @@
+import pytest
+import torch
+
+from mygo_edge.model.gan import Discriminator, Generator
+from mygo_edge.model.network import NeocortexNet
+
+SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 48), (1, 13, 21)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_network_is_sized_from_the_image(shape):
+    net = NeocortexNet(shape)
+    for classes in (2, 5, 3):
+        net.add_task_head(classes)
+    assert net.features(torch.zeros(4, *shape)).shape == (4, 256)
+    assert net(torch.zeros(4, *shape)).shape == (4, 10)
+    assert net.widths == [2, 5, 3]
+
+
+def test_heads_stand_side_by_side_in_task_order():
+    net = NeocortexNet((1, 8, 8))
+    net.add_task_head(2), net.add_task_head(3)
+    features = torch.randn(6, 256)
+    expected = torch.cat([head(features) for head in net.classifiers], 1)
+    torch.testing.assert_close(net.logits(features), expected)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_generator_and_discriminator_fit_the_image_exactly(shape):
+    images = Generator(shape, 3)(torch.randn(5, 64), torch.tensor([0, 1, 2, 0, 1]))
+    assert images.shape == (5, *shape)
+    assert Discriminator(shape, 3)(images, torch.zeros(5, dtype=torch.long)).shape == (5,)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_frozen_generator_is_the_same_function(shape):
+    torch.manual_seed(0)
+    generator = Generator(shape, 3)
+    for _ in range(5):
+        generator(torch.randn(32, 64), torch.randint(3, (32,)))
+    for norm in generator.norms:
+        torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
+        torch.nn.init.normal_(norm.bias)
+    generator.eval()
+    z, class_ids = torch.randn(17, 64), torch.randint(3, (17,))
+    torch.testing.assert_close(generator.freeze()(z, class_ids), generator(z, class_ids), atol=2e-5, rtol=0)
+
+
+def test_a_generator_for_28_by_28_grey_images_stays_below_64_kilobytes_at_one_byte_a_weight():
+    frozen = Generator((1, 28, 28), 2).eval().freeze()
+    assert sum(tensor.numel() for tensor in frozen.state_dict().values()) <= 64 * 1024

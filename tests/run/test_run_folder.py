@@ -1,0 +1,111 @@
+"""What a run leaves behind."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mygo_edge.data.datasets import load
+from mygo_edge.options import TrainOptions, from_json
+from mygo_edge.runtime.edge_model import EdgeModel
+from tests.run.commands import run, summary
+
+
+def test_the_folder_holds_what_the_contract_names(whole_run):
+    folder, _ = whole_run
+    present = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+    assert {
+        "config.json",
+        "metrics.jsonl",
+        "summary.json",
+        "checkpoint/state.json",
+        "plots/accuracy-matrix.png",
+        "plots/accuracy-over-tasks.png",
+        "plots/dreams.png",
+        "bundle/current",
+        "bundle/v0002/manifest.json",
+        "bundle/v0002/classifier.onnx",
+        "bundle/v0002/generator-task0.onnx",
+        "bundle/v0002/generator-task1.onnx",
+        "bundle/v0002/selftest.npz",
+    } <= present
+    assert not [name for name in present if name.endswith((".pt", ".pth", ".pkl", ".tmp"))]
+
+
+def test_the_summary_has_every_measure(whole_run):
+    document = json.loads((whole_run[0] / "summary.json").read_text())
+    assert (document["dataset"], document["seed"]) == ("digits", 0)
+    for results in document["methods"].values():
+        for key in ("task_known", "task_unknown"):
+            assert [len(row) for row in results[key]["matrix"]] == [1, 2]
+            assert set(results[key]) == {"matrix", "average", "forgetting", "backward_transfer"}
+        assert set(results["seconds"]) == {"wake", "memory", "sleep", "export", "total"}
+    mygo = document["methods"]["mygo"]
+    assert 0 < mygo["dreams"]["label_fidelity"] <= 1
+    assert 0 < mygo["dreams"]["classification_accuracy_score"] <= 1
+    assert [set(sleep) for sleep in mygo["sleep"]] == [
+        {"task", "loss_first", "loss_last", "feature_change", "dreams"}
+    ] * 2
+    assert all(sleep["feature_change"] > 0 for sleep in mygo["sleep"])
+    assert mygo["bytes"]["equivalent_images"] == sum(mygo["bytes"]["generators"]) // 64
+
+
+def test_the_configuration_is_the_options_as_used(whole_run):
+    document = json.loads((whole_run[0] / "config.json").read_text())
+    options = from_json(document["options"])
+    assert options.sleep.steps == 60
+    assert options.tasks == "0,1/2,3"
+    assert document["versions"]["torch"]
+    assert document["device"]["type"] == "cpu"
+
+
+def test_metrics_are_one_json_object_a_line(whole_run):
+    events = [json.loads(line) for line in (whole_run[0] / "metrics.jsonl").read_text().splitlines()]
+    phases = [(event["task"], event["method"], event["phase"]) for event in events if event["event"] == "phase"]
+    mygo = ["head", "expert", "memory", "sleep", "publish"]
+    expected = [[(task, "mygo", phase) for phase in mygo] + [(task, "finetune", "finetune")] for task in (0, 1)]
+    assert phases == expected[0] + expected[1]
+    assert any(event["event"] == "step" and "critic_loss" in event for event in events)
+
+
+def test_without_a_terminal_the_output_is_lines_of_keys_and_values(whole_run):
+    lines = whole_run[1].splitlines()
+    assert any(line.startswith("event=accuracy tasks=2 method=finetune task_known=") for line in lines)
+    assert any(line.startswith("event=final method=mygo measure=task_known average=") for line in lines)
+
+
+def test_plots_are_pictures_with_a_row_of_dreams_a_task(whole_run):
+    for name in ("accuracy-matrix", "accuracy-over-tasks", "dreams"):
+        with Image.open(whole_run[0] / "plots" / f"{name}.png") as picture:
+            assert picture.width > 300
+            assert np.asarray(picture.convert("L")).std() > 10
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_bundle_is_as_accurate_as_the_summary_says(whole_run, known):
+    folder, _ = whole_run
+    model = EdgeModel.load(folder / "bundle")
+    test = load(TrainOptions()).test
+    matrix = summary(folder)["methods"]["mygo"]["task_known" if known else "task_unknown"]["matrix"]
+    for task, labels, expected in zip(("task0", "task1"), ((0, 1), (2, 3)), matrix[-1], strict=True):
+        rows = sum(test.labels == label for label in labels).bool()
+        names = [str(int(label)) for label in test.labels[rows]]
+        answers = model.predict(test.images[rows].numpy(), task if known else None)
+        assert np.mean([a == b for a, b in zip(answers, names, strict=True)]) == pytest.approx(expected, abs=1e-12)
+
+
+def test_export_writes_the_same_graphs_from_the_checkpoint(whole_run, tmp_path):
+    folder, _ = whole_run
+    done = run(folder, "--to", tmp_path / "bundle", module="export")
+    assert done.returncode == 0, done.stderr
+    version = tmp_path / "bundle" / "v0002"
+    assert done.stdout.strip() == str(version)
+    for name in ("classifier.onnx", "generator-task0.onnx", "generator-task1.onnx"):
+        assert (version / name).read_bytes() == (folder / "bundle" / "v0002" / name).read_bytes()
+
+
+def test_export_refuses_what_is_not_a_run_in_one_line(tmp_path):
+    done = run(tmp_path, module="export")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "holds no run" in done.stderr
