@@ -73,6 +73,9 @@ class MemoryOptions:
     """Channels of the generator's first feature map (twice as many for colour)."""
     restarts: int = 2
     """A GAN that diverges or collapses starts again with another seed, at most this often."""
+    reuse: Path | None = None
+    """Take the generators of this run's folder instead of training them again, to study the sleep. It must have the
+    same dataset, tasks, seed and memory options."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,8 +160,7 @@ def preset_defaults(preset: str) -> TrainOptions:
                 sleep=SleepOptions(steps=250, dreams_per_task=48),
             )
         case "best":
-            return TrainOptions(preset="best")
-        case _:
+            return TrainOptions(preset="best")  # the classes' own defaults        case _:
             return TrainOptions(
                 memory=MemoryOptions(epochs=8, min_steps=500), sleep=SleepOptions(steps=400, dreams_per_task=64)
             )

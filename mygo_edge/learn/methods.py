@@ -83,6 +83,7 @@ class MyGO(Method):
         super().__init__(shape, options, device)
         self.memory = GenerativeMemory(shape).to(device)
         self.expert: NeocortexNet | None = None  # from its wake until the end of the sleep
+        self.remembered: list[FrozenGenerator] = []  # generators of an earlier run, to be used instead of new ones
 
     def phases(self, index: int, tasks: Sequence[Task]) -> list[NamedPhase]:
         (task,) = tasks
@@ -104,6 +105,9 @@ class MyGO(Method):
 
     def _memorise(self, index: int, task: Task, phase: Phase) -> None:
         assert self.expert is not None
+        if index < len(self.remembered):
+            self.memory.add(self.remembered[index])
+            return
         known = sum(self.net.widths[:index])
         expert = freeze(self.expert)
         self.memory.add(memorise(task, lambda images: expert(images)[:, known:], self.options.memory, phase))

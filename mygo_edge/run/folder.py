@@ -63,6 +63,12 @@ class RunFolder:
             raise MygoEdgeError(f"{self.path} is in use by another process; wait for it or stop it") from None
         return lock
 
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.close()
+
     def log(self, **event: Any) -> None:
         """Append a line to metrics.jsonl."""
         if self._log is None:

@@ -1,6 +1,7 @@
 """From a learner, or from the checkpoint of a run, to a bundle version."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from mygo_edge.errors import MygoEdgeError
 from mygo_edge.export.bundle import publish
 from mygo_edge.learn.methods import MyGO
 from mygo_edge.model.gan import FrozenGenerator
+from mygo_edge.options import TrainOptions
 from mygo_edge.run.checkpoint import Checkpoint
 from mygo_edge.run.folder import RunFolder
 
@@ -47,31 +49,57 @@ def weigh(version: Path, tasks: Sequence[NamedTask], shape: tuple[int, int, int]
     }
 
 
-def publish_run(run: Path, bundle: Path, *, precision: str) -> Path:
-    """Publish what the run in folder `run` has learnt so far.
+def open_learner(run: Path) -> tuple[MyGO, TrainOptions, list[NamedTask]]:
+    """MyGO as the checkpoint of the run in folder `run` has it, with the run's options and the learnt tasks.
 
     Raises:
-        MygoEdgeError: no run, a damaged one, one without MyGO, or one that stopped between a wake and its sleep.
+        MygoEdgeError: no run, a damaged one, or one without MyGO.
     """
     folder, options = RunFolder.open(run)
-    if "mygo" not in options.methods:
-        raise MygoEdgeError(f"{run} did not run the method mygo; only that one publishes a bundle")
-    checkpoint = Checkpoint(run / "checkpoint")
-    state = checkpoint.open(folder.run_id)
-    tensors = checkpoint.get("mygo")
+    with folder:
+        if "mygo" not in options.methods:
+            raise MygoEdgeError(f"{run} did not run the method mygo, the one that remembers and publishes")
+        checkpoint = Checkpoint(run / "checkpoint")
+        state = checkpoint.open(folder.run_id)
+        tensors = checkpoint.get("mygo")
     if tensors is None:
-        raise MygoEdgeError(f"{run} has not finished its first sleep; go on with --resume {run}")
+        raise MygoEdgeError(f"{run} has not finished its first phase; go on with --resume {run}")
     try:
         method = MyGO(tuple(state["shape"]), options, torch.device("cpu"))
         method.load(tensors)
         tasks = [(str(task["name"]), [str(name) for name in task["classes"]]) for task in state["tasks"]]
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise MygoEdgeError(f"{run}/checkpoint does not fit this run ({error}); start it again") from error
-    learnt = len(method.memory)
-    if method.expert is not None or learnt != len(method.net.classifiers) or not learnt:
+    return method, options, tasks[: len(method.memory)]
+
+
+def publish_run(run: Path, bundle: Path, *, precision: str) -> Path:
+    """Publish what the run in folder `run` has learnt so far.
+
+    Raises:
+        MygoEdgeError: as `open_learner`, or the run stopped between a wake and its sleep.
+    """
+    method, _, tasks = open_learner(run)
+    if method.expert is not None or len(tasks) != len(method.net.classifiers) or not tasks:
         raise MygoEdgeError(
             f"{run} stopped between a wake and its sleep; go on with --resume {run}, or use {run}/bundle, which holds "
             "the last consolidated version"
         )
     bundle.mkdir(parents=True, exist_ok=True)
-    return publish_learner(bundle, method, tasks[:learnt], sequence=learnt, precision=precision)
+    return publish_learner(bundle, method, tasks, sequence=len(tasks), precision=precision)
+
+
+def reuse_generators(options: TrainOptions) -> list[FrozenGenerator]:
+    """The generators of the run `options.memory.reuse`.
+
+    Raises:
+        MygoEdgeError: as `open_learner`, or that run's dataset, tasks, seed or memory options differ.
+    """
+    assert options.memory.reuse is not None
+    method, other, _ = open_learner(options.memory.reuse)
+    for name in ("dataset", "data_root", "tasks", "seed", "folder"):
+        if getattr(other, name) != getattr(options, name):
+            raise MygoEdgeError(f"--memory.reuse {options.memory.reuse}: that run has another {name}")
+    if replace(other.memory, reuse=None) != replace(options.memory, reuse=None):
+        raise MygoEdgeError(f"--memory.reuse {options.memory.reuse}: that run has other memory options; pass the same")
+    return list(method.memory.generators)  # type: ignore[arg-type]

@@ -5,10 +5,12 @@ import torch
 from mygo_edge.data.datasets import load
 from mygo_edge.data.tasks import make_tasks
 from mygo_edge.errors import MygoEdgeError
+from mygo_edge.learn.methods import MyGO
 from mygo_edge.options import TrainOptions
 from mygo_edge.run.folder import RunFolder
 from mygo_edge.run.phases import Interruption
 from mygo_edge.run.progress import Display
+from mygo_edge.run.publish import reuse_generators
 from mygo_edge.run.runner import Runner
 
 
@@ -21,6 +23,7 @@ def start(options: TrainOptions) -> None:
     dataset = load(options)
     batch = max(options.wake.batch_size, options.memory.batch_size)
     tasks = make_tasks(dataset, options.tasks, batch_size=batch, device=device)
+    remembered = reuse_generators(options) if options.memory.reuse else []
     resumed = folder is not None
     folder = folder or RunFolder.create(options, device)
     with Display() as display, Interruption() as interruption:
@@ -28,6 +31,8 @@ def start(options: TrainOptions) -> None:
             f"{options.dataset}: {len(tasks)} tasks, {', '.join(options.methods)}, on {device} -> {folder.path}"
         )
         runner = Runner(options, tasks, folder, device, display, interruption)
+        if isinstance(method := runner.methods.get("mygo"), MyGO):
+            method.remembered = [generator.to(device) for generator in remembered]
         if resumed:
             runner.resume()
         try:

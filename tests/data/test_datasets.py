@@ -116,14 +116,14 @@ def test_an_unreadable_image_is_named_and_refused_or_skipped(image_folder):
     (image_folder / "cats" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
     with pytest.raises(MygoEdgeError, match=r"broken\.png.*--folder\.unreadable skip"):
         load_folder(image_folder)
-    with pytest.warns(UserWarning, match="broken.png"):
+    with pytest.warns(UserWarning, match=r"broken\.png"):
         assert len(load_folder(image_folder, unreadable="skip").train.labels) == 24
 
 
 def test_nan_in_a_float_image_is_refused(image_folder):
     pixels = np.full((9, 9), np.nan, np.float32)
     Image.fromarray(pixels).save(image_folder / "cats" / "nan.tiff")
-    with pytest.raises(MygoEdgeError, match="nan.tiff"):
+    with pytest.raises(MygoEdgeError, match=r"nan\.tiff"):
         load_folder(image_folder)
 
 

@@ -157,7 +157,7 @@ def memorise_with(monkeypatch, tasks, failures, restarts):
 
 
 def test_a_gan_that_keeps_failing_ends_with_an_error_that_counts_the_attempts(monkeypatch, tasks):
-    with pytest.raises(MygoEdgeError, match="failed 2 times.*nothing of it is published"):
+    with pytest.raises(MygoEdgeError, match=r"failed 2 times.*nothing of it is published"):
         memorise_with(monkeypatch, tasks, failures=9, restarts=1)
 
 

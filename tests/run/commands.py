@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-TINY = """
---tasks 0,1/2,3 --checkpoint-seconds 0.3
---wake.epochs 1 --wake.min-steps 40 --wake.batch-size 64
---memory.epochs 1 --memory.min-steps 200 --memory.batch-size 32
---sleep.steps 60 --sleep.dreams-per-task 16
---measure.dreams-per-class 20 --measure.score-steps 20
-""".split()
+TINY = [
+    *("--tasks", "0,1/2,3", "--checkpoint-seconds", "0.3"),
+    *("--wake.epochs", "1", "--wake.min-steps", "40", "--wake.batch-size", "64"),
+    *("--memory.epochs", "1", "--memory.min-steps", "200", "--memory.batch-size", "32"),
+    *("--sleep.steps", "60", "--sleep.dreams-per-task", "16"),
+    *("--measure.dreams-per-class", "20", "--measure.score-steps", "20"),
+]
 
 
 def command(*arguments: object, module: str = "train") -> list[str]:
