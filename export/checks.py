@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import onnx
 import torch
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError
 from onnx.checker import ValidationError
 from onnx.shape_inference import InferenceError
 from torch import Tensor

@@ -151,19 +151,16 @@ class TrainOptions:
 
 def preset_defaults(preset: str) -> TrainOptions:
     """The tree with a preset's defaults; options given on the command line go over them."""
-    match preset:
-        case "fast":
-            return TrainOptions(
-                preset="fast",
-                wake=WakeOptions(epochs=2, min_steps=120),
-                memory=MemoryOptions(epochs=4, min_steps=400),
-                sleep=SleepOptions(steps=250, dreams_per_task=48),
-            )
-        case "best":
-            return TrainOptions(preset="best")  # the classes' own defaults        case _:
-            return TrainOptions(
-                memory=MemoryOptions(epochs=8, min_steps=500), sleep=SleepOptions(steps=400, dreams_per_task=64)
-            )
+    if preset == "fast":
+        return TrainOptions(
+            preset="fast",
+            wake=WakeOptions(epochs=2, min_steps=120),
+            memory=MemoryOptions(epochs=4, min_steps=400),
+            sleep=SleepOptions(steps=150),
+        )
+    if preset == "best":
+        return TrainOptions(preset="best")  # the classes' own defaults
+    return TrainOptions(memory=MemoryOptions(epochs=8, min_steps=400), sleep=SleepOptions(steps=250))
 
 
 # Smallest sensible values, by the option's name, wherever it stands in the tree.

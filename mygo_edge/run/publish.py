@@ -67,7 +67,9 @@ def open_learner(run: Path) -> tuple[MyGO, TrainOptions, list[NamedTask]]:
     try:
         method = MyGO(tuple(state["shape"]), options, torch.device("cpu"))
         method.load(tensors)
-        tasks = [(str(task["name"]), [str(name) for name in task["classes"]]) for task in state["tasks"]]
+        tasks: list[NamedTask] = [
+            (str(task["name"]), [str(name) for name in task["classes"]]) for task in state["tasks"]
+        ]
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise MygoEdgeError(f"{run}/checkpoint does not fit this run ({error}); start it again") from error
     return method, options, tasks[: len(method.memory)]
