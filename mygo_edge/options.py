@@ -57,7 +57,7 @@ class WakeOptions:
 class MemoryOptions:
     """The class-conditional GAN that memorises a task."""
 
-    epochs: int = 10
+    epochs: int = 8
     """Passes over the task's images."""
     min_steps: int = 600
     """At least this many steps of a batch, however small the task."""
@@ -69,8 +69,8 @@ class MemoryOptions:
     """Adam's, for generator and discriminator."""
     ema: float = 0.99
     """Decay of the generator's moving average, the one that is kept."""
-    width: int = 32
-    """Channels of the generator's first feature map (twice as many for colour)."""
+    width: int = 64
+    """Channels of the generator where it is widest (twice as many for colour)."""
     restarts: int = 2
     """A GAN that diverges or collapses starts again with another seed, at most this often."""
     reuse: Path | None = None
@@ -84,7 +84,7 @@ class SleepOptions:
 
     enabled: bool = True
     """Without sleep the shared features never change."""
-    steps: int = 800
+    steps: int = 400
     """Steps a sleep."""
     dreams_per_task: int = 48
     """Dreams of every task a step."""
@@ -109,7 +109,7 @@ class MeasureOptions:
     """Measure label fidelity and classification accuracy score (the latter after the last task)."""
     dreams_per_class: int = 1000
     """Dreams a class for label fidelity."""
-    score_steps: int = 1400
+    score_steps: int = 1000
     """Steps of training the fresh classifier of the classification accuracy score, at most."""
 
 
@@ -155,12 +155,12 @@ def preset_defaults(preset: str) -> TrainOptions:
         return TrainOptions(
             preset="fast",
             wake=WakeOptions(epochs=2, min_steps=120),
-            memory=MemoryOptions(epochs=4, min_steps=400),
-            sleep=SleepOptions(steps=150),
+            memory=MemoryOptions(epochs=4, min_steps=400, width=32),
+            sleep=SleepOptions(steps=120),
         )
     if preset == "best":
         return TrainOptions(preset="best")  # the classes' own defaults
-    return TrainOptions(memory=MemoryOptions(epochs=8, min_steps=400), sleep=SleepOptions(steps=250))
+    return TrainOptions(memory=MemoryOptions(epochs=5, min_steps=400), sleep=SleepOptions(steps=250))
 
 
 # Smallest sensible values, by the option's name, wherever it stands in the tree.
@@ -169,7 +169,7 @@ AT_LEAST = {
     "min_steps": 1,
     "max_steps": 1,
     "batch_size": 2,
-    "width": 2,
+    "width": 4,
     "restarts": 0,
     "steps": 1,
     "dreams_per_task": 1,

@@ -34,7 +34,7 @@ def sleep(
     """Consolidate the newest task (the last head of `net`) into `net`, in place.
 
     The teacher is `net` as it was for dreams of old tasks, and `expert` for dreams of the new one. No real data is
-    used. In the first sleep there is nothing old to protect, so the student takes the expert over whole.
+    used. The first sleep has nothing old to protect: it takes the expert over as it is.
     """
     new = len(net.classifiers) - 1
     old_teacher = freeze(deepcopy(net))
@@ -50,9 +50,10 @@ def sleep(
     with torch.no_grad():
         loss_first = float(loss_of(net, 0))
     total = options.steps
-    if new == 0 and options.teacher == "expert":
+    if options.teacher == "expert":
+        # The student wakes up as the expert, which knows the new task first hand, and dreams bring the old ones back.
         net.load_state_dict(expert.state_dict())
-        total = 0
+        total = options.steps if new else 0  # nothing old to bring back in the first sleep
     net.requires_grad_(True)
     optimiser = torch.optim.Adam(net.parameters(), options.learning_rate, fused=True)
     for step in phase.steps(total, student=net, optimiser=optimiser):

@@ -39,12 +39,13 @@ class Generator(nn.Module):
     (the DCGAN pattern: Radford et al. 2016), tanh at the end.
     """
 
-    def __init__(self, shape: Shape, classes: int, width: int = 32) -> None:
+    def __init__(self, shape: Shape, classes: int, width: int = 64) -> None:
         super().__init__()
         self.shape = shape
         self.sizes = upsampling_sizes(shape)
         width *= 1 if shape[0] == 1 else 2
-        channels = [width] * (len(self.sizes) - 2) + [width // 2, shape[0]]
+        # Narrow at the base, where the linear layer has most of the weights, and widest in the middle.
+        channels = [width // 4, *[width] * (len(self.sizes) - 3), width // 2, shape[0]]
         self.embedding = nn.Embedding(classes, EMBEDDING)
         self.base = nn.Linear(LATENT + EMBEDDING, channels[0] * math.prod(self.sizes[0]))
         self.norms = nn.ModuleList(nn.BatchNorm2d(c) for c in channels[:-1])
