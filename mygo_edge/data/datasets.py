@@ -24,10 +24,15 @@ class Split:
     labels: Tensor
 
     def normalised(self, device: torch.device) -> "Split":
-        """Images as float32 in [-1, 1] on `device`, where they fit whole."""
+        """Images as float32 in [-1, 1] on `device`."""
         images = self.images.to(device)
         images = images.float().div_(255) if images.dtype == torch.uint8 else images.float()
         return Split(images.sub_(MEAN).div_(STD), self.labels.to(device))
+
+    def batch(self, rows: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Images and labels of some rows, on `device`."""
+        rows = rows.to(self.labels.device)
+        return self.images[rows].to(device), self.labels[rows].to(device)
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,13 +57,14 @@ def class_groups(tasks: str, classes: int) -> list[list[int]]:
 
 
 def make_tasks(dataset: Dataset, tasks: str, *, batch_size: int, device: torch.device) -> list[Task]:
-    """Cut `dataset` into tasks, their images normalised and on `device`.
+    """Cut `dataset` into tasks, their images normalised and on `device`, or in main memory where they do not fit.
 
     Raises:
         MygoEdgeError: bad groups (see `class_groups`), a task with fewer training images than a batch, or a class
             without a training or a test image.
     """
     groups = class_groups(tasks, len(dataset.classes))
+    storage = _storage(dataset, device)
     result = []
     for number, group in enumerate(groups):
         parts = [_select(split, group) for split in (dataset.train, dataset.test)]
@@ -78,9 +79,16 @@ def make_tasks(dataset: Dataset, tasks: str, *, batch_size: int, device: torch.d
                 f"{dataset.name}: {name} has {len(parts[0].labels)} training images, fewer than a batch of "
                 f"{batch_size}; lower --wake.batch-size and --memory.batch-size, or join tasks"
             )
-        train, test = (part.normalised(device) for part in parts)
+        train, test = (part.normalised(storage) for part in parts)
         result.append(Task(name, [dataset.classes[index] for index in group], train, test))
     return result
+
+
+def _storage(dataset: Dataset, device: torch.device) -> torch.device:
+    """`device`, unless the images as float32 would take more than half of its free memory."""
+    needed = 4 * (dataset.train.images.numel() + dataset.test.images.numel())
+    fits = device.type != "cuda" or needed < torch.cuda.mem_get_info(device)[0] / 2
+    return device if fits else torch.device("cpu")
 
 
 def _select(split: Split, group: list[int]) -> Split:

@@ -51,10 +51,9 @@ def memorise(task: Task, expert: Callable[[Tensor], Tensor], options: MemoryOpti
 
 
 def _train(task: Task, options: MemoryOptions, phase: Phase) -> Generator:
-    images, labels = task.train.images, task.train.labels
-    shape, classes = image_shape(images), len(task.classes)
+    shape, classes = image_shape(task.train.images), len(task.classes)
     names = (phase.seed, "gan", task.name, phase.attempt)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(*names))
         actor = Generator(shape, classes, options.width).to(phase.device)
         critic = Discriminator(shape, classes).to(phase.device)
@@ -64,18 +63,19 @@ def _train(task: Task, options: MemoryOptions, phase: Phase) -> Generator:
     # Hinge loss with one step each and no momentum: Miyato et al. 2018; moving average: Yazici et al. 2019.
     actor_optimiser = torch.optim.Adam(actor.parameters(), options.learning_rate, betas=(0.0, 0.9), fused=True)
     critic_optimiser = torch.optim.Adam(critic.parameters(), options.learning_rate, betas=(0.0, 0.9), fused=True)
-    size = min(options.batch_size, len(labels))
-    total = steps_for(len(labels), size, options.epochs, options.min_steps, options.max_steps)
-    batches = Batches(len(labels), size, phase.device, *names)
+    samples = len(task.train.labels)
+    size = min(options.batch_size, samples)
+    total = steps_for(samples, size, options.epochs, options.min_steps, options.max_steps)
+    batches = Batches(samples, size, phase.device, *names)
     state = {"actor": actor, "critic": critic, "average": average}
     for step in phase.steps(total, **state, actor_optimiser=actor_optimiser, critic_optimiser=critic_optimiser):
         source = generator(phase.device, *names, "noise", step)
-        batch = batches(step)
+        images, labels = task.train.batch(batches(step), phase.device)
         asked = torch.randint(classes, (size,), generator=source, device=phase.device)
         dreams = actor(torch.randn(size, LATENT, generator=source, device=phase.device), asked)
 
         critic.requires_grad_(True)
-        realness = critic(torch.cat([images[batch], dreams.detach()]), torch.cat([labels[batch], asked]))
+        realness = critic(torch.cat([images, dreams.detach()]), torch.cat([labels, asked]))
         critic_loss = F.relu(1 - realness[:size]).mean() + F.relu(1 + realness[size:]).mean()
         critic_optimiser.zero_grad()
         critic_loss.backward()

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mygo_edge.data.datasets import Split
 from mygo_edge.data.tasks import Task
 from mygo_edge.learn.memorise import memorise
 from mygo_edge.learn.phase import Phase, freeze, one_cycle, set_learning_rate, steps_for
@@ -51,7 +52,7 @@ class Method:
 
     def logits(self, images: Tensor) -> Tensor:
         """All heads' logits, [batch, classes of all tasks so far]."""
-        return self.net(images)
+        return self.net(images.to(self.device))
 
     def modules(self) -> dict[str, nn.Module]:
         """Every module that holds knowledge between two phases."""
@@ -181,17 +182,16 @@ class Joint(Method):
 
 def fit_jointly(net: NeocortexNet, tasks: Sequence[Task], options: TrainOptions, phase: Phase) -> None:
     """Train `net`, one head a task, on the real data of all `tasks` as one many-way classification."""
-    images = torch.cat([task.train.images for task in tasks])
     offsets = [sum(net.widths[:i]) for i in range(len(tasks))]
     labels = torch.cat([task.train.labels + offset for task, offset in zip(tasks, offsets, strict=True)])
+    together = Split(torch.cat([task.train.images for task in tasks]), labels)
     wake = options.wake
     total = steps_for(len(labels), wake.batch_size, wake.epochs, wake.min_steps)
     batches = Batches(len(labels), wake.batch_size, phase.device, phase.seed, "joint", len(tasks))
 
     def batch(step: int) -> tuple[Tensor, Tensor]:
-        rows = batches(step)
-        source = generator(phase.device, phase.seed, "joint shift", step)
-        return random_shift(images[rows], wake.shift, source), labels[rows]
+        images, labels = together.batch(batches(step), phase.device)
+        return random_shift(images, wake.shift, generator(phase.device, phase.seed, "joint shift", step)), labels
 
     fit_classifier(net, batch, total, wake.learning_rate, phase)
 
@@ -215,7 +215,7 @@ def fit_classifier(
 
 def new_net(shape: Shape, seed: int, device: torch.device, purpose: str = "net") -> NeocortexNet:
     """A network without heads; the same seed gives every method the same start."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, purpose))
         return NeocortexNet(shape).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 

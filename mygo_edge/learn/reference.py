@@ -85,40 +85,43 @@ class Reference(Method):
         optimiser = torch.optim.Adam(head.parameters(), WAKE_RATE, fused=True)
         batches = Batches(len(task.train.labels), BATCH, phase.device, phase.seed, "published head", task.name)
         for step in phase.steps(WAKE_EPOCHS * batches.per_epoch, head=head, optimiser=optimiser):
-            batch = batches(step)
-            loss = F.cross_entropy(head(self.net.features(task.train.images[batch])), task.train.labels[batch])
+            images, labels = task.train.batch(batches(step), phase.device)
+            loss = F.cross_entropy(head(self.net.features(images)), labels)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             phase.log(step, loss=loss)
 
     def _memorise(self, task: Task, phase: Phase) -> None:
-        images, labels, classes = task.train.images, task.train.labels, len(task.classes)
+        classes = len(task.classes)
         names = (phase.seed, "published gan", task.name)
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derived_seed(*names))
             actor = PublishedGenerator(self.shape, classes).to(phase.device)
             critic = PublishedDiscriminator(self.shape, classes).to(phase.device)
         actor_optimiser = torch.optim.Adam(actor.parameters(), WAKE_RATE, fused=True)
         critic_optimiser = torch.optim.Adam(critic.parameters(), WAKE_RATE, fused=True)
-        batches = Batches(len(labels), BATCH, phase.device, *names)
+        batches = Batches(len(task.train.labels), BATCH, phase.device, *names)
         state: dict[str, Stateful] = {"actor": actor, "critic": critic, "actor_optimiser": actor_optimiser}
         total = WAKE_EPOCHS * batches.per_epoch
         for step in phase.steps(total, **state, critic_optimiser=critic_optimiser):
-            batch = batches(step)
+            images, labels = task.train.batch(batches(step), phase.device)
             z = torch.randn(
-                len(batch), LATENT, generator=generator(phase.device, *names, "noise", step), device=phase.device
+                len(labels), LATENT, generator=generator(phase.device, *names, "noise", step), device=phase.device
             )
-            real, fake = torch.ones(len(batch), 1, device=phase.device), torch.zeros(len(batch), 1, device=phase.device)
-            dreams = actor(z, labels[batch])
+            real, fake = (
+                torch.ones(len(labels), 1, device=phase.device),
+                torch.zeros(len(labels), 1, device=phase.device),
+            )
+            dreams = actor(z, labels)
             critic_loss = (
-                F.binary_cross_entropy(critic(images[batch], labels[batch]), real)
-                + F.binary_cross_entropy(critic(dreams.detach(), labels[batch]), fake)
+                F.binary_cross_entropy(critic(images, labels), real)
+                + F.binary_cross_entropy(critic(dreams.detach(), labels), fake)
             ) / 2
             critic_optimiser.zero_grad()
             critic_loss.backward()
             critic_optimiser.step()
-            actor_loss = F.binary_cross_entropy(critic(dreams, labels[batch]), real)
+            actor_loss = F.binary_cross_entropy(critic(dreams, labels), real)
             actor_optimiser.zero_grad()
             actor_loss.backward()
             actor_optimiser.step()

@@ -20,12 +20,13 @@ def extract_features(net: NeocortexNet, images: Tensor) -> Tensor:
     """Features of many images, [n, 256], a batch at a time."""
     if not len(images):
         return images.new_empty(0, FEATURES)
-    return torch.cat([net.features(part) for part in images.split(EVALUATION_BATCH)]).clone()
+    device = next(net.parameters()).device
+    return torch.cat([net.features(part.to(device)) for part in images.split(EVALUATION_BATCH)]).clone()
 
 
 def add_head(net: NeocortexNet, task: Task, seed: int) -> nn.Linear:
     """A new head for `task`; its first weights are a function of seed and task, so all methods start alike."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, "head", task.name))
         return net.add_task_head(len(task.classes))
 
@@ -33,14 +34,14 @@ def add_head(net: NeocortexNet, task: Task, seed: int) -> nn.Linear:
 def learn_head(net: NeocortexNet, task: Task, options: WakeOptions, phase: Phase) -> None:
     """Add a head for `task` and train it by cross-entropy; the shared features are frozen, so computed only once."""
     head = add_head(net, task, phase.seed)
-    features = extract_features(net, task.train.images)
+    features, labels = extract_features(net, task.train.images), task.train.labels.to(phase.device)
     total = steps_for(len(features), options.batch_size, options.epochs, options.min_steps)
     batches = Batches(len(features), options.batch_size, phase.device, phase.seed, "head", task.name)
     optimiser = torch.optim.Adam(head.parameters(), options.learning_rate, fused=True)
     for step in phase.steps(total, head=head, optimiser=optimiser):
         set_learning_rate(optimiser, one_cycle(step, total, options.learning_rate))
         batch = batches(step)
-        loss = F.cross_entropy(head(features[batch]), task.train.labels[batch])
+        loss = F.cross_entropy(head(features[batch]), labels[batch])
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -57,17 +58,15 @@ def learn_expert(net: NeocortexNet, index: int, task: Task, options: WakeOptions
 def fine_tune(net: NeocortexNet, index: int, task: Task, options: WakeOptions, phase: Phase) -> None:
     """Train features and head `index` of `net` by cross-entropy on `task`."""
     head = net.classifiers[index]
-    images, labels = task.train.images, task.train.labels
-    total = steps_for(len(labels), options.batch_size, options.epochs, options.min_steps)
-    batches = Batches(len(labels), options.batch_size, phase.device, phase.seed, "tune", task.name)
+    samples = len(task.train.labels)
+    total = steps_for(samples, options.batch_size, options.epochs, options.min_steps)
+    batches = Batches(samples, options.batch_size, phase.device, phase.seed, "tune", task.name)
     optimiser = torch.optim.Adam([*net.features.parameters(), *head.parameters()], options.learning_rate, fused=True)
     for step in phase.steps(total, net=net, optimiser=optimiser):
         set_learning_rate(optimiser, one_cycle(step, total, options.learning_rate))
-        batch = batches(step)
-        moved = random_shift(
-            images[batch], options.shift, generator(phase.device, phase.seed, "shift", task.name, step)
-        )
-        loss = F.cross_entropy(head(net.features(moved)), labels[batch])
+        images, labels = task.train.batch(batches(step), phase.device)
+        moved = random_shift(images, options.shift, generator(phase.device, phase.seed, "shift", task.name, step))
+        loss = F.cross_entropy(head(net.features(moved)), labels)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -33,7 +33,7 @@ def accuracies(logits: Callable[[Tensor], Tensor], tasks: Sequence[Task]) -> tup
     offset = 0
     for task in tasks:
         own = slice(offset, offset + len(task.classes))
-        answers = torch.cat([logits(part) for part in task.test.images.split(BATCH)])
+        answers = torch.cat([logits(part) for part in task.test.images.split(BATCH)]).to(task.test.labels.device)
         known.append((answers[:, own].argmax(1) == task.test.labels).double().mean().item())
         unknown.append((answers.argmax(1) == task.test.labels + offset).double().mean().item())
         offset += len(task.classes)

@@ -53,6 +53,6 @@ def classification_accuracy_score(method: Any, tasks: Sequence[Task], options: T
     samples = sum(len(task.train.labels) for task in tasks)
     total = min(options.measure.score_steps, max(300, options.wake.epochs * samples // SCORE_BATCH))
     fit_classifier(net, batch, total, options.wake.learning_rate, phase)
-    _, unknown = accuracies(net, tasks)
+    _, unknown = accuracies(lambda images: net(images.to(phase.device)), tasks)
     sizes = [len(task.test.labels) for task in tasks]
     return sum(accuracy * size for accuracy, size in zip(unknown, sizes, strict=True)) / sum(sizes)
