@@ -75,7 +75,8 @@ def run(name: str, work: Path, data_root: str, threads: int, waits: list) -> Non
         )
     summary = json.loads((folder / "summary.json").read_text())
     config = json.loads((folder / "config.json").read_text())
-    summary["command"] = " ".join(["python -m mygo_edge.train --dataset mnist --data-root DIR", *RUNS[name]])
+    words = [part.format(work="RUNS") for part in RUNS[name]]
+    summary["command"] = " ".join(["python -m mygo_edge.train --dataset mnist --data-root DIR", *words])
     summary |= {key: config[key] for key in ("versions", "device", "git_commit")}
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(summary, indent=1) + "\n")

@@ -88,6 +88,14 @@ def dream(
     if len(counts) > len(stack.classes) or any(count < 0 for count in counts):
         raise ValueError(f"{len(stack.classes)} generators cannot dream counts {list(counts)}")
     device = stack.base_weight.device
+    # Dreams are the same inside and outside of mixed precision.
+    with torch.autocast(device.type, enabled=False):
+        return _dream(stack, counts, device, seed=seed, stream=stream, step=step, first=first)
+
+
+def _dream(
+    stack: GeneratorStack, counts: Sequence[int], device: torch.device, *, seed: int, stream: int, step: int, first: int
+) -> DreamBatch:
     total = sum(counts)
     repeats = torch.tensor(counts, device=device)
     task_ids = torch.arange(len(counts), device=device).repeat_interleave(repeats, output_size=total)

@@ -33,3 +33,8 @@ def fail(message: str) -> NoReturn:
     """Print `message` as one line on standard error and exit with status 2."""
     print("error: " + " ".join(message.split()), file=sys.stderr)
     sys.exit(EXIT_BAD_INPUT)
+
+
+def warn(message: str) -> None:
+    """Print `message` as one line on standard error, and go on."""
+    print("warning: " + " ".join(message.split()), file=sys.stderr, flush=True)

@@ -172,6 +172,9 @@ AT_LEAST = {
     "width": 4,
     "restarts": 0,
     "steps": 1,
+    "size": 8,
+    "dreams_per_class": 1,
+    "score_steps": 1,
     "dreams_per_task": 1,
     "other_heads": 0,
 }
@@ -236,9 +239,10 @@ def check(options: TrainOptions) -> None:
         refuse("--methods", " ".join(options.methods), "different methods")
     if not 0 <= options.seed < 2**63:
         refuse("--seed", options.seed, "a number from 0 to 2^63 - 1")
-    if not options.checkpoint_seconds > 0:
-        refuse("--checkpoint-seconds", options.checkpoint_seconds, "above 0")
-    for part, tree in (("wake", options.wake), ("memory", options.memory), ("sleep", options.sleep)):
+    if not 0 < options.checkpoint_seconds < math.inf:
+        refuse("--checkpoint-seconds", options.checkpoint_seconds, "above 0 and finite")
+    for part in ("folder", "wake", "memory", "sleep", "measure"):
+        tree = getattr(options, part)
         for item in fields(tree):
             name, value = f"--{part}.{item.name.replace('_', '-')}", getattr(tree, item.name)
             if item.name in AT_LEAST and not value >= AT_LEAST[item.name]:
@@ -253,6 +257,5 @@ def check(options: TrainOptions) -> None:
         refuse("--memory.ema", options.memory.ema, "from 0 to below 1")
     if options.memory.max_steps < options.memory.min_steps:
         refuse("--memory.max-steps", options.memory.max_steps, "at least --memory.min-steps")
-    for name in ("dreams_per_class", "score_steps"):
-        if getattr(options.measure, name) < 1:
-            refuse(f"--measure.{name.replace('_', '-')}", getattr(options.measure, name), "at least 1")
+    if not 0 < options.folder.test_fraction < 1:
+        refuse("--folder.test-fraction", options.folder.test_fraction, "between 0 and 1")

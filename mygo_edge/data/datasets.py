@@ -1,5 +1,6 @@
 """Load a dataset whole: uint8 images and labels for training and test, with the classes' names."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +27,8 @@ class Split:
     def normalised(self, device: torch.device) -> "Split":
         """Images as float32 in [-1, 1] on `device`."""
         images = self.images.to(device)
-        images = images.float().div_(255) if images.dtype == torch.uint8 else images.float()
-        return Split(images.sub_(MEAN).div_(STD), self.labels.to(device))
+        images = images.float() / 255 if images.dtype == torch.uint8 else images.float()
+        return Split((images - MEAN) / STD, self.labels.to(device))
 
     def batch(self, rows: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
         """Images and labels of some rows, on `device`."""
@@ -61,6 +62,15 @@ class Dataset:
         if min(self.train.images.shape[2:]) < 8:
             raise MygoEdgeError(f"{self.name}: images must be at least 8 pixels high and wide; resize them")
 
+    def fingerprint(self) -> str:
+        """SHA-256 of all images, labels and class names, to tell whether a resumed run has the same data."""
+        digest = hashlib.sha256(repr((self.name, self.classes)).encode())
+        for split in (self.train, self.test):
+            for tensor in (split.images, split.labels):
+                digest.update(repr((tuple(tensor.shape), tensor.dtype)).encode())
+                digest.update(tensor.contiguous().numpy().data)
+        return digest.hexdigest()
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width of an image."""
@@ -75,7 +85,7 @@ def load(options: TrainOptions) -> Dataset:
     if options.data_root is None:
         raise MygoEdgeError(f"--dataset {options.dataset} needs --data-root, the folder that holds (or gets) its files")
     if options.dataset == "folder":
-        classes, train, test = load_folder(options.data_root, options.folder, seed=options.seed)
+        classes, train, test = load_folder(options.data_root, options.folder)
         return Dataset("folder", classes, Split(*train), Split(*test))
     return _torchvision(options.dataset, options.data_root, options.download)
 
@@ -119,9 +129,12 @@ def _torchvision(name: str, root: Path, download: bool) -> Dataset:
         root.mkdir(parents=True, exist_ok=True)
     try:
         train, test = loaders[name](True), loaders[name](False)
-    except RuntimeError as error:  # torchvision's way to say that files are missing or damaged, or cannot be fetched
+    # Missing files and failed downloads are RuntimeErrors; damaged ones fail in as many ways as there are readers.
+    except (RuntimeError, ValueError, AssertionError, EOFError, KeyError) as error:
         how = "check the network and the folder" if download else "fetch it with --download"
-        raise MygoEdgeError(f"{name} is not in {root} ({error}): {how}, or set --data-root to where it is") from error
+        raise MygoEdgeError(
+            f"{name} cannot be read from {root} ({error}): {how}, or set --data-root to where it is"
+        ) from error
     labels = [np.asarray(part.labels if name == "svhn" else part.targets) for part in (train, test)]
     images = [np.asarray(part.data) for part in (train, test)]
     if name == "emnist":  # stored with rows and columns swapped

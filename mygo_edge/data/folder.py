@@ -1,13 +1,12 @@
 """The user's own images: a folder with one sub-folder a class."""
 
-import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mygo_edge.errors import MygoEdgeError
+from mygo_edge.errors import MygoEdgeError, warn
 from mygo_edge.options import FolderOptions
 from mygo_edge.runtime.pictures import read_picture
 
@@ -16,11 +15,11 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", "
 Part = tuple[Tensor, Tensor]
 
 
-def load_folder(root: Path, options: FolderOptions, *, seed: int) -> tuple[list[str], Part, Part]:
+def load_folder(root: Path, options: FolderOptions) -> tuple[list[str], Part, Part]:
     """Class names, and (uint8 images [n, channels, size, size], labels [n]) for training and for test.
 
     `root` holds train/ and test/, each with one sub-folder a class, or the classes' sub-folders themselves; then
-    `options.test_fraction` of each class, drawn with `seed`, is kept for testing.
+    `options.test_fraction` of each class is kept for testing, the same images for every seed of a run.
 
     Raises:
         MygoEdgeError: no images, a class without images, different classes in train/ and test/, or an unreadable
@@ -28,8 +27,6 @@ def load_folder(root: Path, options: FolderOptions, *, seed: int) -> tuple[list[
     """
     if not root.is_dir():
         raise MygoEdgeError(f"{root} is not a folder; --data-root must hold one sub-folder of images a class")
-    if options.size < 8 or not 0 < options.test_fraction < 1:
-        raise MygoEdgeError("--folder.size must be at least 8 and --folder.test-fraction between 0 and 1")
     if (root / "train").is_dir() and (root / "test").is_dir():
         names, other = _classes(root / "train"), _classes(root / "test")
         if names != other:
@@ -37,7 +34,7 @@ def load_folder(root: Path, options: FolderOptions, *, seed: int) -> tuple[list[
         return names, _read(root / "train", names, options), _read(root / "test", names, options)
     names = _classes(root)
     images, labels = _read(root, names, options)
-    order = np.random.default_rng(seed).permutation(len(labels))
+    order = np.random.default_rng(0).permutation(len(labels))
     kept = torch.zeros(len(labels), dtype=torch.bool)
     for label in range(len(names)):
         members = order[labels.numpy()[order] == label]
@@ -76,5 +73,5 @@ def _image(file: Path, options: FolderOptions) -> np.ndarray | None:
     except MygoEdgeError as error:
         if options.unreadable == "refuse":
             raise MygoEdgeError(f"{error}; mend or remove it, or pass --folder.unreadable skip") from error
-        warnings.warn(f"skipped: {error}", stacklevel=2)
+        warn(f"skipped: {error}")
         return None

@@ -26,6 +26,10 @@ def class_groups(tasks: str, classes: int) -> list[list[int]]:
     Raises:
         MygoEdgeError: anything but disjoint groups of at least two known classes each.
     """
+    if classes < 2:
+        raise MygoEdgeError(
+            "there is only one class; a task needs at least two (of images, give one sub-folder a class)"
+        )
     if tasks.isdecimal():
         count = int(tasks)
         if count < 1 or classes % count:
@@ -85,9 +89,9 @@ def make_tasks(dataset: Dataset, tasks: str, *, batch_size: int, device: torch.d
 
 
 def _storage(dataset: Dataset, device: torch.device) -> torch.device:
-    """`device`, unless the images as float32 would take more than half of its free memory."""
+    """`device`, unless the images as float32 would take more than a third of its free memory."""
     needed = 4 * (dataset.train.images.numel() + dataset.test.images.numel())
-    fits = device.type != "cuda" or needed < torch.cuda.mem_get_info(device)[0] / 2
+    fits = device.type != "cuda" or needed < torch.cuda.mem_get_info(device)[0] / 3  # joint training holds a copy
     return device if fits else torch.device("cpu")
 
 

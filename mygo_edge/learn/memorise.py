@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mygo_edge.data.tasks import Task
 from mygo_edge.errors import MygoEdgeError
-from mygo_edge.learn.phase import Phase, freeze, steps_for
+from mygo_edge.learn.phase import NotFiniteError, Phase, freeze, steps_for
 from mygo_edge.learn.randomness import Batches, derived_seed, generator
 from mygo_edge.model.gan import LATENT, Discriminator, FrozenGenerator, Generator
 from mygo_edge.model.network import image_shape
@@ -17,11 +17,11 @@ from mygo_edge.options import MemoryOptions
 
 CHECKED_DREAMS = 200  # a class, to tell a collapsed GAN
 LEAST_SPREAD = 0.3  # of the real images' standard deviation within a class; healthy GANs measured 0.8 to 1.1
-LEAST_RECALL = 0.25  # of the way from chance to certainty, by the expert, for the worst class
+LEAST_RECALL = 0.25  # of what the expert recognises of the class's real images, both above chance
 
 
 class DivergedError(Exception):
-    """A GAN whose generator is not usable: NaN, no variety, or deaf to the class."""
+    """A GAN whose generator is not usable: not finite, no variety, or deaf to the class."""
 
 
 def memorise(task: Task, expert: Callable[[Tensor], Tensor], options: MemoryOptions, phase: Phase) -> FrozenGenerator:
@@ -40,7 +40,7 @@ def memorise(task: Task, expert: Callable[[Tensor], Tensor], options: MemoryOpti
             generator_ = _train(task, options, phase)
             frozen = generator_.eval().freeze()
             _check(frozen, task, expert, phase)
-        except DivergedError as reason:
+        except (DivergedError, NotFiniteError) as reason:
             reasons.append(f"attempt {attempt + 1}: {reason}")
             continue
         return frozen
@@ -87,9 +87,7 @@ def _train(task: Task, options: MemoryOptions, phase: Phase) -> Generator:
         actor_loss.backward()
         actor_optimiser.step()
         _average(average, actor, min(options.ema, (1 + step) / (10 + step)))
-        losses = phase.log(step, critic_loss=critic_loss, actor_loss=actor_loss)
-        if any(value != value for value in losses.values()):
-            raise DivergedError(f"a loss became NaN by step {step}")
+        phase.log(step, critic_loss=critic_loss, actor_loss=actor_loss)
     return average
 
 
@@ -113,9 +111,11 @@ def _check(frozen: FrozenGenerator, task: Task, expert: Callable[[Tensor], Tenso
             raise DivergedError(f"dreams of class {name} are not finite")
         if _spread(dreams) < LEAST_SPREAD * _spread(real):
             raise DivergedError(f"dreams of class {name} all look alike")
-        recall = (expert(dreams).argmax(1) == label).float().mean().item()
+        recall, real_recall = (
+            (expert(images.to(phase.device)).argmax(1) == label).float().mean().item() for images in (dreams, real)
+        )
         chance = 1 / len(task.classes)
-        if recall < chance + LEAST_RECALL * (1 - chance):
+        if recall < chance + LEAST_RECALL * (real_recall - chance):
             raise DivergedError(f"the expert recognises {recall:.0%} of the dreams of class {name}")
 
 

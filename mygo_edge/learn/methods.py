@@ -23,7 +23,7 @@ from mygo_edge.learn.wake import add_head, fine_tune, learn_expert, learn_head
 from mygo_edge.model.gan import FrozenGenerator
 from mygo_edge.model.memory import GenerativeMemory
 from mygo_edge.model.network import NeocortexNet, Shape
-from mygo_edge.options import TrainOptions
+from mygo_edge.options import TrainOptions, WakeOptions
 
 
 class NamedPhase(NamedTuple):
@@ -177,15 +177,14 @@ class Joint(Method):
     def _learn(self, tasks: Sequence[Task], phase: Phase) -> None:
         self.net = new_net(self.shape, self.options.seed, self.device)
         add_heads_for(self.net, tasks, self.options.seed)
-        fit_jointly(self.net, tasks, self.options, phase)
+        fit_jointly(self.net, tasks, self.options.wake, phase)
 
 
-def fit_jointly(net: NeocortexNet, tasks: Sequence[Task], options: TrainOptions, phase: Phase) -> None:
+def fit_jointly(net: NeocortexNet, tasks: Sequence[Task], wake: WakeOptions, phase: Phase) -> None:
     """Train `net`, one head a task, on the real data of all `tasks` as one many-way classification."""
     offsets = [sum(net.widths[:i]) for i in range(len(tasks))]
     labels = torch.cat([task.train.labels + offset for task, offset in zip(tasks, offsets, strict=True)])
     together = Split(torch.cat([task.train.images for task in tasks]), labels)
-    wake = options.wake
     total = steps_for(len(labels), wake.batch_size, wake.epochs, wake.min_steps)
     batches = Batches(len(labels), wake.batch_size, phase.device, phase.seed, "joint", len(tasks))
 

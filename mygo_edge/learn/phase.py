@@ -10,9 +10,15 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from mygo_edge.errors import MygoEdgeError
+
 Net = TypeVar("Net", bound=nn.Module)
 
 READ_EVERY = 50  # steps between two read-outs of the losses: each makes the host wait for the device
+
+
+class NotFiniteError(MygoEdgeError):
+    """A loss became NaN or infinite."""
 
 
 class Stateful(Protocol):
@@ -25,8 +31,9 @@ class Stateful(Protocol):
 class Phase:
     """The plain phase: no progress, no checkpoints. `mygo_edge.run` has the one that a run uses."""
 
-    def __init__(self, device: torch.device, seed: int) -> None:
+    def __init__(self, device: torch.device, seed: int, label: str = "training") -> None:
         self.device = device
+        self.label = label
         self.seed = seed
         self.attempt = 0  # of a phase that may start again with another seed
 
@@ -35,10 +42,15 @@ class Phase:
         yield from range(total)
 
     def log(self, step: int, **losses: Tensor) -> dict[str, float]:
-        """Read the losses out, every so many steps; an empty answer in between."""
+        """Read the losses out, every so many steps; an empty answer in between. Raises NotFiniteError."""
         if step % READ_EVERY:
             return {}
-        return {name: float(value.detach()) for name, value in losses.items()}
+        values = {name: float(value.detach()) for name, value in losses.items()}
+        if not all(map(math.isfinite, values.values())):
+            raise NotFiniteError(
+                f"{self.label}: the loss is {values} by step {step}; lower the learning rate, or use fp32"
+            )
+        return values
 
 
 def one_cycle(step: int, total: int, peak: float) -> float:

@@ -133,22 +133,26 @@ class Reference(Method):
         before = flat_features(self.net)
         self.net.classifiers.requires_grad_(True)  # the published code never unfreezes the features
         optimiser = torch.optim.Adam([p for p in self.net.parameters() if p.requires_grad], SLEEP_RATE, fused=True)
-        loss = torch.zeros((), device=phase.device)
-        for step in phase.steps(SLEEP_STEPS, student=self.net, optimiser=optimiser):
+
+        def loss_of(step: int) -> Tensor:
             source = generator(phase.device, phase.seed, "published sleep", index, step)
             task = int(torch.randint(index + 1, (), generator=source, device=phase.device))
             images, _ = self._sample(task, BATCH, source)
             columns = slice(sum(self.net.widths[:task]), sum(self.net.widths[: task + 1]))
             with torch.no_grad():
                 target = teacher(images)[:, columns]
-            loss = F.mse_loss(self.net(images)[:, columns], target)
+            return F.mse_loss(self.net(images)[:, columns], target)
+
+        loss_first = float(loss_of(0).detach())
+        for step in phase.steps(SLEEP_STEPS, student=self.net, optimiser=optimiser):
+            loss = loss_of(step)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             phase.log(step, loss=loss)
+        loss_last = float(loss_of(SLEEP_STEPS).detach())
         change = float((flat_features(self.net) - before).norm() / before.norm())
-        # Student and teacher are equal at the start, so the first loss is zero by construction.
-        report = SleepReport(0.0, float(loss.detach()), change, SLEEP_STEPS * BATCH)
+        report = SleepReport(loss_first, loss_last, change, change, SLEEP_STEPS * BATCH)
         self.sleeps.append({"task": index, **asdict(report)})
 
     def _sample(self, task: int, count: int, source: torch.Generator) -> tuple[Tensor, Tensor]:

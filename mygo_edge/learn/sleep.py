@@ -20,11 +20,18 @@ DREAM_STREAM = 1000  # sleeps dream in streams 1000, 1001, ...; evaluation keeps
 
 @dataclass(frozen=True, slots=True)
 class SleepReport:
-    """What a sleep did: losses of the first and last step, relative change of the features' weights, dreams used."""
+    """What a sleep did.
+
+    loss_first, loss_last: of the student before its first step and after its last, each on fresh dreams.
+    feature_change: how far the shared features' weights came from the network before the sleep, relative to their norm.
+    moved_by_dreams: the same, from where the student started, which is the expert's features.
+    dreams: how many were used.
+    """
 
     loss_first: float
     loss_last: float
     feature_change: float
+    moved_by_dreams: float
     dreams: int
 
 
@@ -45,15 +52,16 @@ def sleep(
         dreams = memory.dream_evenly(options.dreams_per_task, seed=phase.seed, stream=DREAM_STREAM + new, step=step)
         images = shifted(dreams, options.shift)
         target = teach(images, new * options.dreams_per_task, net.widths, old_teacher, new_teacher, options)
-        return distillation_loss(student(images), target, own[dreams.task_ids], options.other_heads)
+        return distillation_loss(student(images).float(), target.float(), own[dreams.task_ids], options.other_heads)
 
-    with torch.no_grad():
-        loss_first = float(loss_of(net, 0))
     total = options.steps
     if options.teacher == "expert":
         # The student wakes up as the expert, which knows the new task first hand, and dreams bring the old ones back.
         net.load_state_dict(expert.state_dict())
         total = options.steps if new else 0  # nothing old to bring back in the first sleep
+    started_from = flat_features(net)
+    with torch.no_grad():
+        loss_first = float(loss_of(net, 0))
     net.requires_grad_(True)
     optimiser = torch.optim.Adam(net.parameters(), options.learning_rate, fused=True)
     for step in phase.steps(total, student=net, optimiser=optimiser):
@@ -66,9 +74,14 @@ def sleep(
     freeze(net)
     with torch.no_grad():
         loss_last = float(loss_of(net, total))
-    before = flat_features(old_teacher)
-    change = float((flat_features(net) - before).norm() / before.norm())
-    return SleepReport(loss_first, loss_last, change, total * options.dreams_per_task * len(memory))
+    before, after = flat_features(old_teacher), flat_features(net)
+    return SleepReport(
+        loss_first,
+        loss_last,
+        feature_change=float((after - before).norm() / before.norm()),
+        moved_by_dreams=float((after - started_from).norm() / started_from.norm()),
+        dreams=total * options.dreams_per_task * len(memory),
+    )
 
 
 @torch.no_grad()

@@ -36,7 +36,14 @@ def plot_dreams(folder: Path, names: list[str], method: Method) -> None:
         chosen = _balanced(class_ids.cpu(), method.net.widths[index])
         strip = images.cpu()[chosen].add(1).div(2).clamp(0, 1)  # [dreams, channels, height, width]
         pixels = torch.nn.functional.pad(strip, (1, 1, 1, 1), value=1.0).permute(2, 0, 3, 1).flatten(1, 2).numpy()
-        axes.imshow(pixels.squeeze(-1), cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="equal")
+        axes.imshow(
+            pixels[..., 0] if pixels.shape[-1] == 1 else pixels,
+            cmap="gray",
+            vmin=0,
+            vmax=1,
+            interpolation="nearest",
+            aspect="equal",
+        )
         axes.set_ylabel(name, rotation=0, ha="right", va="center")
         axes.set(xticks=[], yticks=[], frame_on=False)
     figure.suptitle(f"Dreams of {method.name} (generated, no real image)")

@@ -53,6 +53,7 @@ class Checkpoint:
         """Publish `state` and the slots' files; files that no state names any more are removed."""
         self.folder.mkdir(parents=True, exist_ok=True)
         document = {"format": FORMAT, "version": VERSION, "serial": self._serial, "files": self._files, "state": state}
+        document["sha256"] = _digest(document)
         write_json(self.folder / STATE, document)
         kept = {STATE, *(entry["name"] for entry in self._files.values())}
         for file in self.folder.iterdir():
@@ -74,9 +75,11 @@ class Checkpoint:
             raise MygoEdgeError(f"{path} is damaged ({error}); start the run again in another --out") from error
         if not isinstance(document, dict) or document.get("format") != FORMAT or document.get("version") != VERSION:
             raise MygoEdgeError(f"{path} is not a checkpoint of this version of mygo_edge; start the run again")
+        if document.get("sha256") != _digest(document):
+            raise MygoEdgeError(f"{path} is damaged (its SHA-256 differs); start the run again in another --out")
         files, state = document.get("files"), document.get("state")
         if not isinstance(files, dict) or not isinstance(state, dict) or not isinstance(document.get("serial"), int):
-            raise MygoEdgeError(f"{path} is damaged (a field is missing); start the run again in another --out")
+            raise MygoEdgeError(f"{path} lacks a field; start the run again in another --out")
         if state.get("run") != run_id:
             raise MygoEdgeError(f"{path} belongs to another run than config.json beside it; put the right one back")
         self._files, self._serial = files, document["serial"]
@@ -98,3 +101,9 @@ class Checkpoint:
         if sha256(data) != entry.get("sha256"):
             raise MygoEdgeError(f"{path} is damaged (its SHA-256 differs); start the run again in another --out")
         return safetensors.torch.load(data)
+
+
+def _digest(document: dict[str, Any]) -> str:
+    """SHA-256 of a document's canonical JSON, without its own entry for it."""
+    content = {key: value for key, value in document.items() if key != "sha256"}
+    return sha256(json.dumps(content, sort_keys=True).encode())

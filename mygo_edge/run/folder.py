@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import platform
 import subprocess
 import uuid
@@ -12,7 +13,7 @@ from typing import Any, TextIO
 import torch
 
 import mygo_edge
-from mygo_edge.errors import MygoEdgeError
+from mygo_edge.errors import MygoEdgeError, warn
 from mygo_edge.files import write_json
 from mygo_edge.options import TrainOptions, as_json, check, from_json
 
@@ -28,25 +29,30 @@ class RunFolder:
         self._log: TextIO | None = None
 
     @classmethod
-    def create(cls, options: TrainOptions, device: torch.device) -> "RunFolder":
-        """A new run at `options.out`, or at the first free runs/DATASET, runs/DATASET-2, ..."""
-        path = options.out or _free(Path("runs"), options.dataset)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            what = "already holds a run" if (path / "config.json").exists() else "is not empty"
-            raise MygoEdgeError(f"{path} {what}; go on with it by --resume {path}, or give another --out")
+    def create(cls, path: Path, options: TrainOptions, device: torch.device) -> "RunFolder":
+        """A new run in the folder `path`. Raises MygoEdgeError when it holds anything yet."""
+        refuse_taken(path)
         path.mkdir(parents=True, exist_ok=True)
         folder = cls(path, uuid.uuid4().hex)
+        refuse_taken(path)  # by another process in the meantime
         document = {"run": folder.run_id, "options": as_json(options), **_surroundings(device)}
         write_json(path / "config.json", document)
         return folder
 
     @classmethod
     def open(cls, path: Path) -> tuple["RunFolder", TrainOptions]:
-        """An earlier run and its options. Raises MygoEdgeError when `path` holds none, or a damaged one."""
+        """An earlier run and its options, on the device that it began on.
+
+        Raises:
+            MygoEdgeError: `path` holds no run, or a damaged one.
+        """
         file = path / "config.json"
         try:
             document = json.loads(file.read_bytes())
-            run_id, values = document["run"], document["options"]
+            run_id, values, device = document["run"], document["options"], document["device"]
+            values["device"] = device["type"]
+            if device["threads"] != torch.get_num_threads():
+                warn(f"{path} began with {device['threads']} threads; set OMP_NUM_THREADS to it for equal results")
         except FileNotFoundError:
             raise MygoEdgeError(f"{path} holds no run (no config.json); --resume takes the folder of a run") from None
         except (ValueError, KeyError, TypeError) as error:
@@ -78,6 +84,8 @@ class RunFolder:
 
     def log_size(self) -> int:
         """Bytes of metrics.jsonl so far."""
+        if self._log is not None:
+            os.fsync(self._log.fileno())  # a checkpoint must not know more than the disk
         file = self.path / "metrics.jsonl"
         return file.stat().st_size if file.exists() else 0
 
@@ -86,10 +94,20 @@ class RunFolder:
         file = self.path / "metrics.jsonl"
         if file.exists():
             with file.open("r+b") as handle:
-                handle.truncate(size)
+                handle.truncate(min(size, file.stat().st_size))
 
 
-def _free(root: Path, name: str) -> Path:
+def refuse_taken(path: Path) -> None:
+    """Raise MygoEdgeError unless `path` can become a run's folder: absent, empty, or left by a run that never began."""
+    if not path.exists():
+        return
+    if not path.is_dir() or {file.name for file in path.iterdir()} - {".lock", ".config.json.tmp"}:
+        what = "already holds a run" if (path / "config.json").exists() else "is not an empty folder"
+        raise MygoEdgeError(f"{path} {what}; go on with a run by --resume {path}, or give another --out")
+
+
+def free_folder(root: Path, name: str) -> Path:
+    """The first of root/name, root/name-2, root/name-3, ... that does not exist."""
     candidate, number = root / name, 2
     while candidate.exists():
         candidate, number = root / f"{name}-{number}", number + 1
@@ -113,12 +131,15 @@ def _surroundings(device: torch.device) -> dict[str, Any]:
 
 
 def _git_commit() -> str | None:
-    """The commit of the source checkout this runs from; None for an installed package."""
+    """The commit of the source checkout this runs from, marked when files differ from it, or None."""
     root = Path(mygo_edge.__file__).parent.parent
     if not (root / ".git").exists():
         return None
     try:
-        answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
+        answers = [
+            subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+            for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        ]
     except (OSError, subprocess.CalledProcessError):
         return None
-    return answer.stdout.strip()
+    return answers[0] + ("-dirty" if answers[1] else "")

@@ -67,8 +67,8 @@ class RunPhase(Phase):
         every: float = 30.0,
         autocast: bool = False,
     ) -> None:
-        super().__init__(device, seed)
-        self.label, self._display, self._folder, self._interruption = label, display, folder, interruption
+        super().__init__(device, seed, label)
+        self._display, self._folder, self._interruption = display, folder, interruption
         self._where, self._save, self._restore, self._every, self._autocast = where, save, restore, every, autocast
         self._losses: dict[str, float] = {}
 

@@ -1,6 +1,5 @@
 """What a run tells the person in front of it: bars on a terminal, one `key=value` line an event elsewhere."""
 
-import sys
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
@@ -62,8 +61,9 @@ class Display:
             print(" ".join(f"{key}={value}" for key, value in values.items()), flush=True)
 
     def say(self, text: str) -> None:
-        """A line for a person, on a terminal and elsewhere."""
-        self.console.print(text, soft_wrap=True, markup=False)
+        """A line for a person, on a terminal only."""
+        if self.live:
+            self.console.print(text, soft_wrap=True, markup=False)
 
     def results(self, names: Sequence[str], results: Results) -> None:
         """Accuracy of every method on every task so far, task known and unknown."""
@@ -103,8 +103,3 @@ class Display:
 
 def _both(scores: Mapping[str, Scores]) -> list[tuple[str, Scores]]:
     return [(key, scores[key]) for key in ("task_known", "task_unknown")]
-
-
-def warn(text: str) -> None:
-    """One line on standard error."""
-    print(f"warning: {text}", file=sys.stderr, flush=True)

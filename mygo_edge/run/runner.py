@@ -36,6 +36,7 @@ class Runner:
         options: TrainOptions,
         tasks: list[Task],
         folder: RunFolder,
+        fingerprint: str,
         device: torch.device,
         display: Display,
         interruption: Interruption,
@@ -47,6 +48,7 @@ class Runner:
         self.checkpoint = Checkpoint(folder.path / "checkpoint")
         self.state: dict[str, Any] = {
             "run": folder.run_id,
+            "data": fingerprint,
             "shape": list(self.shape),
             "tasks": [{"name": task.name, "classes": task.classes} for task in tasks],
             "position": [0, 0, 0],  # task, method, phase: the next to do
@@ -63,6 +65,10 @@ class Runner:
             return
         state = self.checkpoint.open(self.folder.run_id)
         file = self.checkpoint.folder / "state.json"
+        if state.get("data") != self.state["data"]:
+            raise MygoEdgeError(
+                f"the images, labels or classes are not the ones that {file} was learnt from; restore them"
+            )
         try:
             self.folder.cut_log(int(state.pop("log_size")))
             self.state = state
@@ -183,14 +189,14 @@ class Runner:
 
     def _measure_dreams(self, method: Method, index: int, results: dict[str, Any]) -> None:
         if self._judge is None:
-            self._judge = train_judge(self.tasks, self.options, self._evaluation("evaluation: judge of dreams"))
+            self._judge = train_judge(self.tasks, self._evaluation("evaluation: judge of dreams"))
         fidelity = label_fidelity(method, index, self._judge, self.options.measure.dreams_per_class)
         by_task = [*results["label_fidelity_by_task"][:index], fidelity]
         results.update(label_fidelity_by_task=by_task, label_fidelity=sum(by_task) / len(by_task))
         if index + 1 == len(self.tasks):
             phase = self._evaluation(f"evaluation: {method.name}'s classification accuracy score")
             results["classification_accuracy_score"] = classification_accuracy_score(
-                method, self.tasks, self.options, phase
+                method, self.tasks, self.options.measure, phase
             )
 
     def _finish_task(self, index: int) -> None:

@@ -65,6 +65,26 @@ def test_a_task_with_fewer_images_than_a_batch_is_refused():
         make_tasks(dataset(), "2", batch_size=21, device=CPU)
 
 
+def test_a_single_class_is_refused():
+    with pytest.raises(MygoEdgeError, match="only one class"):
+        class_groups("5", 1)
+
+
+def test_the_fingerprint_changes_with_the_data():
+    assert dataset().fingerprint() == dataset().fingerprint()
+    assert dataset().fingerprint() != dataset(images_per_class=11).fingerprint()
+
+
+def test_a_damaged_download_is_refused_in_one_line(tmp_path):
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part in ("train", "t10k"):
+        for kind in ("images-idx3", "labels-idx1"):
+            (raw / f"{part}-{kind}-ubyte").write_bytes(b"")
+    with pytest.raises(MygoEdgeError, match="cannot be read from"):
+        load(TrainOptions(dataset="mnist", data_root=tmp_path))
+
+
 def test_nan_pixels_are_refused_by_place():
     images = torch.rand(6, 1, 8, 8)
     images[4, 0, 3, 3] = float("nan")
@@ -112,12 +132,14 @@ def test_train_and_test_folders_are_used_as_they_are(image_folder, tmp_path_fact
     assert len(loaded.train.labels) == len(loaded.test.labels) == 30
 
 
-def test_an_unreadable_image_is_named_and_refused_or_skipped(image_folder):
+def test_an_unreadable_image_is_named_and_refused_or_skipped(image_folder, capsys):
     (image_folder / "cats" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
     with pytest.raises(MygoEdgeError, match=r"broken\.png.*--folder\.unreadable skip"):
         load_folder(image_folder)
-    with pytest.warns(UserWarning, match=r"broken\.png"):
-        assert len(load_folder(image_folder, unreadable="skip").train.labels) == 24
+    assert len(load_folder(image_folder, unreadable="skip").train.labels) == 24
+    warning = capsys.readouterr().err
+    assert "broken.png" in warning
+    assert warning.count("\n") == 1
 
 
 def test_nan_in_a_float_image_is_refused(image_folder):

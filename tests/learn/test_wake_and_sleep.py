@@ -63,6 +63,7 @@ def slept(awake, **options):
 def test_sleep_moves_features_and_keeps_old_tasks(awake, tasks):
     net, report = slept(awake)
     assert report.feature_change > 0.01
+    assert report.moved_by_dreams > 0.01
     assert report.loss_last < report.loss_first / 2
     known, unknown = accuracies(net, tasks)
     assert min(known) > 0.9

@@ -1,6 +1,7 @@
 """Nothing is lost on a kill: a resumed run ends with the summary of an undisturbed one."""
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mygo_edge.run.checkpoint import _digest
 from tests.run.commands import TINY, environment, run, start, summary
 
 HEAD, EXPERT, MEMORY, SLEEP, PUBLISH = range(5)
@@ -135,11 +137,25 @@ def cut_state(folder: Path) -> str:
     return "state.json is damaged"
 
 
-def foreign_state(folder: Path) -> str:
+def change_state(folder: Path, change) -> None:
+    """Change a checkpoint as one would who also mends its checksum."""
     file = folder / "checkpoint" / "state.json"
     document = json.loads(file.read_text())
-    document["state"]["run"] = "another"
+    change(document)
+    document["sha256"] = _digest(document)
     file.write_text(json.dumps(document))
+
+
+def flipped_result(folder: Path) -> str:
+    file = folder / "checkpoint" / "state.json"
+    text = file.read_text()
+    assert '"matrix"' in text
+    file.write_text(text.replace("1.0", "0.5", 1))
+    return "state.json is damaged (its SHA-256 differs)"
+
+
+def foreign_state(folder: Path) -> str:
+    change_state(folder, lambda document: document["state"].update(run="another"))
     return "state.json belongs to another run"
 
 
@@ -149,11 +165,13 @@ def other_format(folder: Path) -> str:
 
 
 def path_outside(folder: Path) -> str:
-    file = folder / "checkpoint" / "state.json"
-    document = json.loads(file.read_text())
-    document["files"]["mygo"]["name"] = "../../secret"
-    file.write_text(json.dumps(document))
+    change_state(folder, lambda document: document["files"]["mygo"].update(name="../../secret"))
     return "names a file outside its folder"
+
+
+def other_data(folder: Path) -> str:
+    change_state(folder, lambda document: document["state"].update(data="0" * 64))
+    return "are not the ones that"
 
 
 def damaged_config(folder: Path) -> str:
@@ -168,7 +186,18 @@ def no_config(folder: Path) -> str:
 
 @pytest.mark.parametrize(
     "damage",
-    [damage_tensors, lose_tensors, cut_state, foreign_state, other_format, path_outside, damaged_config, no_config],
+    [
+        damage_tensors,
+        lose_tensors,
+        cut_state,
+        flipped_result,
+        foreign_state,
+        other_format,
+        path_outside,
+        other_data,
+        damaged_config,
+        no_config,
+    ],
 )
 def test_a_corrupt_or_foreign_checkpoint_is_refused_by_name(whole_run, tmp_path, damage, capsys):
     from mygo_edge.errors import MygoEdgeError
@@ -176,7 +205,7 @@ def test_a_corrupt_or_foreign_checkpoint_is_refused_by_name(whole_run, tmp_path,
 
     folder = copy_of(whole_run[0], tmp_path / "copy")
     message = damage(folder)
-    with pytest.raises(MygoEdgeError, match=message.replace(".", r"\.")):
+    with pytest.raises(MygoEdgeError, match=re.escape(message)):
         main(["--resume", str(folder)])
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from mygo_edge.data.datasets import load
 from mygo_edge.options import TrainOptions, from_json
 from mygo_edge.runtime.edge_model import EdgeModel
-from tests.run.commands import run, summary
+from tests.run.commands import TINY, run, summary
 
 
 def test_the_folder_holds_what_the_contract_names(whole_run):
@@ -45,7 +45,7 @@ def test_the_summary_has_every_measure(whole_run):
     assert 0 < mygo["dreams"]["label_fidelity"] <= 1
     assert 0 < mygo["dreams"]["classification_accuracy_score"] <= 1
     assert [set(sleep) for sleep in mygo["sleep"]] == [
-        {"task", "loss_first", "loss_last", "feature_change", "dreams"}
+        {"task", "loss_first", "loss_last", "feature_change", "moved_by_dreams", "dreams"}
     ] * 2
     assert all(sleep["feature_change"] > 0 for sleep in mygo["sleep"])
     assert mygo["bytes"]["equivalent_images"] == sum(mygo["bytes"]["generators"]) // 64
@@ -103,6 +103,27 @@ def test_export_writes_the_same_graphs_from_the_checkpoint(whole_run, tmp_path):
     assert done.stdout.strip() == str(version)
     for name in ("classifier.onnx", "generator-task0.onnx", "generator-task1.onnx"):
         assert (version / name).read_bytes() == (folder / "bundle" / "v0002" / name).read_bytes()
+
+
+def test_colour_images_of_a_folder_go_all_the_way_to_the_device(tmp_path):
+    rng = np.random.default_rng(0)
+    for name, colour in (("blue", (0, 0, 1)), ("green", (0, 1, 0)), ("pink", (1, 0, 1)), ("red", (1, 0, 0))):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(60):
+            pixels = np.zeros((16, 16, 3), np.uint8)
+            row, column = rng.integers(0, 9, 2)
+            pixels[row : row + 8, column : column + 8] = rng.integers(120, 256) * np.array(colour)
+            Image.fromarray(pixels).save(tmp_path / "images" / name / f"{number}.png")
+    source = ["--dataset", "folder", "--data-root", tmp_path / "images", "--folder.size", "16", "--methods", "mygo"]
+    done = run(*TINY, *source, "--wake.batch-size", "32", "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    model = EdgeModel.load(tmp_path / "run" / "bundle")
+    assert dict(model.tasks) == {"task0": ("blue", "green"), "task1": ("pink", "red")}
+    dreams = model.dream("task1", class_id="red", n=50).images.mean((0, 2, 3))  # mean of red, green, blue
+    assert dreams[0] > 2 * dreams[2]
+    picture = tmp_path / "images" / "green" / "0.png"
+    answer = run(tmp_path / "run" / "bundle", picture, "--task", "task0", module="predict")
+    assert "green" in answer.stdout, answer.stderr
 
 
 def test_export_refuses_what_is_not_a_run_in_one_line(tmp_path):
