@@ -62,9 +62,9 @@ def main() -> None:
 
 
 def machine(run: Summary) -> str:
-    versions = run["versions"]
+    versions, threads = run["versions"], run["device"]["threads"]
     names = ", ".join(f"{name} {versions[name]}" for name in ("python", "torch", "onnxruntime", "numpy"))
-    return f"{names}; {run['device']['type']}, {run['device']['threads']} thread(s) a run, two runs at a time; commit {run['git_commit'][:12]}"
+    return f"{names}; {run['device']['type']}, two runs at a time with {threads} thread(s) each"
 
 
 def spread(values: Iterable[float], scale: float = 100, digits: int = 2) -> str:
