@@ -12,8 +12,8 @@ import pytest
 from mygo_edge.run.checkpoint import _digest
 from tests.run.commands import TINY, environment, run, start, summary
 
-HEAD, EXPERT, MEMORY, SLEEP, PUBLISH = range(5)
-MYGO, FINETUNE = range(2)
+_, EXPERT, MEMORY, SLEEP, PUBLISH = range(5)
+MYGO = 0
 
 
 def position(folder: Path) -> tuple[list[int], bool]:
@@ -40,13 +40,10 @@ def stop_at(folder: Path, process, where: list[int], within: bool, how: signal.S
 def test_kills_in_wake_memory_sleep_and_export_change_nothing(whole_run, tmp_path):
     folder = tmp_path / "killed"
     moments = [
-        ([0, MYGO, EXPERT], False),
         ([0, MYGO, MEMORY], True),
         ([0, MYGO, PUBLISH], False),
-        ([0, FINETUNE, 0], False),
-        ([1, MYGO, MEMORY], True),
+        ([1, MYGO, EXPERT], False),
         ([1, MYGO, SLEEP], True),
-        ([1, MYGO, PUBLISH], False),
     ]
     arguments = [*TINY, "--out", folder, "--checkpoint-seconds", "0.05"]
     for where, within in moments:
