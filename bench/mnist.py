@@ -19,7 +19,7 @@ ALL = ["--methods", "mygo", "finetune", "frozen", "joint", "reference"]
 BEST = ["--preset", "best"]
 # The ablation changes one thing at a time from `ablation-base`, whose generators the sleeps' variants take over.
 ABLATION = ["--preset", "fast", "--methods", "mygo", "--memory.epochs", "6"]
-REUSE = [*ABLATION, "--memory.reuse", "{work}/ablation-base"]
+REUSE = [*ABLATION, "--memory.reuse", "{work}/ablation-base", "--no-measure.dreams"]  # the dreams are the same
 
 RUNS: dict[str, list[str]] = {
     "best-seed1": [*BEST, *ALL, "--seed", "1"],

@@ -155,8 +155,10 @@ def ablation_table(runs: dict[str, Summary]) -> str:
                     label,
                     *(f"{100 * r[key]['average']:.2f}" for key in ("task_known", "task_unknown")),
                     f"{100 * r['task_unknown']['forgetting']:.2f}",
-                    f"{100 * r['dreams']['label_fidelity']:.2f}",
-                    f"{100 * r['dreams']['classification_accuracy_score']:.2f}",
+                    *(
+                        "same" if value is None else f"{100 * value:.2f}"
+                        for value in (r["dreams"]["label_fidelity"], r["dreams"]["classification_accuracy_score"])
+                    ),
                     f"{mean(moved):.2f}" if moved else "0",
                 ]
             )

@@ -131,7 +131,7 @@ class TrainOptions:
     preset: Preset = "default"
     """Trade time for quality; sets the defaults of other options."""
     out: Path | None = None
-    """The run's folder; runs/DATASET when not given."""
+    """The run's folder; when not given, the first of runs/DATASET, runs/DATASET-2, ... that does not exist."""
     resume: Path | None = None
     """Go on with the run in this folder, to the same result; every other option comes from it."""
     seed: int = 0
