@@ -19,17 +19,17 @@ ALL = ["--methods", "mygo", "finetune", "frozen", "joint", "reference"]
 BEST = ["--preset", "best"]
 # The ablation changes one thing at a time from `ablation-base`, whose generators the sleeps' variants take over.
 ABLATION = ["--preset", "fast", "--methods", "mygo", "--memory.epochs", "6"]
-REUSE = [*ABLATION, "--memory.reuse", "{work}/ablation-base", "--no-measure.dreams"]  # the dreams are the same
+REUSE = [*ABLATION, "--memory.reuse", "{work}/ablation-base", "--measure.no-dreams"]  # the dreams are the same
 
 RUNS: dict[str, list[str]] = {
     "best-seed1": [*BEST, *ALL, "--seed", "1"],
     "best-seed2": [*BEST, *ALL, "--seed", "2"],
     "best-seed0": [*BEST, *ALL, "--seed", "0"],
     "ablation-base": ABLATION,
-    "ablation-no-sleep": [*REUSE, "--no-sleep.enabled"],
+    "ablation-no-sleep": [*REUSE, "--sleep.no-enabled"],
     "ablation-published-teacher": [*REUSE, "--sleep.teacher", "published"],
     "ablation-own-heads-only": [*REUSE, "--sleep.other-heads", "0"],
-    "ablation-no-expert": [*REUSE, "--no-wake.expert"],
+    "ablation-no-expert": [*REUSE, "--wake.no-expert"],
     "fast-seed0": ["--preset", "fast", "--methods", "mygo", "reference"],
     "ablation-12-epochs": [*ABLATION, "--memory.epochs", "12"],
 }

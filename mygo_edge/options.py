@@ -97,6 +97,8 @@ class SleepOptions:
     """Weight of the loss over all heads; 0 trains each dream's own head only."""
     other_target: float = -4.0
     """Logit that a head of another task should give."""
+    logit_limit: float = 5.0
+    """Teachers' logits, centred, are clipped to plus or minus this."""
     shift: float = 0.07
     """Random shifts of the dreams, the same for teacher and student, as a share of their side."""
 
@@ -175,6 +177,7 @@ AT_LEAST = {
     "size": 8,
     "dreams_per_class": 1,
     "score_steps": 1,
+    "logit_limit": 0.1,
     "dreams_per_task": 1,
     "other_heads": 0,
 }

@@ -46,13 +46,14 @@ def sleep(
     new = len(net.classifiers) - 1
     old_teacher = freeze(deepcopy(net))
     new_teacher = old_teacher if options.teacher == "published" else freeze(expert)
-    own = own_heads(net.widths, phase.device)
+    heads = own_heads(net.widths, phase.device)
 
     def loss_of(student: NeocortexNet, step: int) -> Tensor:
         dreams = memory.dream_evenly(options.dreams_per_task, seed=phase.seed, stream=DREAM_STREAM + new, step=step)
         images = shifted(dreams, options.shift)
-        target = teach(images, new * options.dreams_per_task, net.widths, old_teacher, new_teacher, options)
-        return distillation_loss(student(images).float(), target.float(), own[dreams.task_ids], options.other_heads)
+        own = heads[dreams.task_ids]
+        target = teach(images, new * options.dreams_per_task, own, old_teacher, new_teacher, options)
+        return distillation_loss(student(images).float(), target.float(), own, options.other_heads)
 
     total = options.steps
     if options.teacher == "expert":
@@ -88,26 +89,26 @@ def sleep(
 def teach(
     images: Tensor,
     old_dreams: int,
-    widths: list[int],
+    own: Tensor,
     old_teacher: NeocortexNet,
     new_teacher: NeocortexNet,
     options: SleepOptions,
 ) -> Tensor:
     """What the student should say of each dream, [batch, classes of all heads].
 
-    The first `old_dreams` images are dreams of old tasks: the old teacher's logits on all old heads, a low constant on
-    the new one. The rest are of the new task: the new teacher's logits on the new head, centred so that they compare
-    with other heads' (softmax ignores a head's mean, arg max over all heads does not), the constant on old heads.
+    On the head of the dream's own task (`own`, bool of the same shape): the logits of the old teacher for the first
+    `old_dreams` images, of the new teacher for the rest; centred, because softmax ignores a head's mean but arg max over
+    all heads does not, and limited, because the squared error would otherwise be spent on how sure a sure answer is.
+    On all other heads: a low constant. Whose dream it is, is known, so a teacher's confusion of tasks is not handed on.
     """
     if options.teacher == "published":
         return old_teacher(images)  # what the student says already
-    known = sum(widths[:-1])
-    target = images.new_full((len(images), sum(widths)), options.other_target)
+    logits = new_teacher(images[old_dreams:])
     if old_dreams:
-        target[:old_dreams, :known] = old_teacher(images[:old_dreams])[:, :known]
-    logits = new_teacher(images[old_dreams:])[:, known:]
-    target[old_dreams:, known:] = logits - logits.mean(1, keepdim=True)
-    return target
+        logits = torch.cat([old_teacher(images[:old_dreams]), logits])
+    centred = logits - (logits * own).sum(1, keepdim=True) / own.sum(1, keepdim=True)
+    limited = centred.clamp(-options.logit_limit, options.logit_limit)
+    return torch.where(own, limited, options.other_target)
 
 
 def shifted(dreams: DreamBatch, share: float) -> Tensor:
