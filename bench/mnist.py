@@ -22,9 +22,7 @@ ABLATION = ["--preset", "fast", "--methods", "mygo", "--memory.epochs", "6"]
 REUSE = [*ABLATION, "--memory.reuse", "{work}/ablation-base", "--measure.no-dreams"]  # the dreams are the same
 
 RUNS: dict[str, list[str]] = {
-    "best-seed1": [*BEST, *ALL, "--seed", "1"],
-    "best-seed2": [*BEST, *ALL, "--seed", "2"],
-    "best-seed0": [*BEST, *ALL, "--seed", "0"],
+    **{f"best-seed{seed}": [*BEST, *ALL, "--seed", f"{seed}"] for seed in range(3)},
     "ablation-base": ABLATION,
     "ablation-no-sleep": [*REUSE, "--sleep.no-enabled"],
     "ablation-published-teacher": [*REUSE, "--sleep.teacher", "published"],

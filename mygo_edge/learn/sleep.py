@@ -97,8 +97,8 @@ def teach(
     """What the student should say of each dream, [batch, classes of all heads].
 
     On the head of the dream's own task (`own`, bool of the same shape): the logits of the old teacher for the first
-    `old_dreams` images, of the new teacher for the rest; centred, because softmax ignores a head's mean but arg max over
-    all heads does not, and limited, because the squared error would otherwise be spent on how sure a sure answer is.
+    `old_dreams` images, of the new teacher for the rest; centred, because softmax ignores a head's mean but arg max
+    over all heads does not, and limited, because the squared error would else be spent on how sure a sure answer is.
     On all other heads: a low constant. Whose dream it is, is known, so a teacher's confusion of tasks is not handed on.
     """
     if options.teacher == "published":
