@@ -37,11 +37,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-root", required=True, help="folder with MNIST/raw")
     parser.add_argument("--work", type=Path, default=Path("runs/bench"), help="folder of the runs")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each on cores / jobs threads")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--threads", type=int, help="threads of each run (default: cores / jobs)")
     parser.add_argument("--only", nargs="*", choices=list(RUNS), help="these runs alone")
     options = parser.parse_args()
     names = options.only or list(RUNS)
-    threads = max(1, (os.cpu_count() or 1) // options.jobs)
+    threads = options.threads or max(1, (os.cpu_count() or 1) // options.jobs)
     base = [name for name in names if any(f"{{work}}/{name}" in part for run in RUNS.values() for part in run)]
     with ThreadPoolExecutor(options.jobs) as pool:  # what others build on is waited for first where it is needed
         done = {}
