@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, help="folder of a run")
     options = parser.parse_args()
     runs = {file.stem: json.loads(file.read_text()) for file in sorted(RESULTS.glob("*.json"))}
-    best = [run for name, run in runs.items() if name.startswith("best-")]
+    best = [with_later_sleep(run, runs.get(f"sleep-{name[5:]}")) for name, run in runs.items() if name[:5] == "best-"]
     template = (ROOT / "docs" / "results.template.md").read_text()
     parts = {
         "machine": machine(best[0]),
@@ -49,6 +49,7 @@ def main() -> None:
         "tasks": task_table(best),
         "ablation": ablation_table(runs),
         "fast": fast_table(runs),
+        "runs": str(len(best)),
         "targets": target_table(best, runs),
         "commands": "\n".join(f"- `{name}`: `{run['command']}`" for name, run in runs.items()),
     }
@@ -59,6 +60,15 @@ def main() -> None:
     if options.pictures:
         for name in ("dreams.png", "accuracy-over-tasks.png"):
             shutil.copyfile(options.pictures / "plots" / name, ROOT / "docs" / "images" / name)
+
+
+def with_later_sleep(run: Summary, later: Summary | None) -> Summary:
+    """A run whose MyGO slept again on the same generators: later results, with the generators' training time."""
+    if later is None:
+        return run
+    mygo, memory = later["methods"]["mygo"], run["methods"]["mygo"]["seconds"]["memory"]
+    seconds = {**mygo["seconds"], "memory": memory, "total": mygo["seconds"]["total"] + memory}
+    return {**run, "methods": {**run["methods"], "mygo": {**mygo, "seconds": seconds}}}
 
 
 def machine(run: Summary) -> str:
@@ -180,7 +190,9 @@ def ratio(run: Summary) -> float:
 
 
 def fast_table(runs: dict[str, Summary]) -> str:
-    run = runs["fast-seed0"]
+    run = runs.get("fast-seed0")
+    if run is None:
+        return "Not measured."
     rows = []
     for method in ("mygo", "reference"):
         r = run["methods"][method]
@@ -198,17 +210,20 @@ def target_table(best: list[Summary], runs: dict[str, Summary]) -> str:
     def average(pick: Callable[[Summary], float]) -> float:
         return 100 * mean(of(best, "mygo", pick))
 
-    fast = runs["fast-seed0"]["methods"]["mygo"]
     rows = [
         row("best, task known", 99.85, average(lambda r: r["task_known"]["average"])),
         row("best, task unknown", 97.5, average(lambda r: r["task_unknown"]["average"])),
         row("best, label fidelity", 98, average(lambda r: r["dreams"]["label_fidelity"])),
         row("best, classification accuracy score", 97, average(lambda r: r["dreams"]["classification_accuracy_score"])),
         row("best, time against the published algorithm", 1.5, mean(map(ratio, best)), " ×", less=True),
-        row("fast, task known", 99.5, 100 * fast["task_known"]["average"]),
-        row("fast, label fidelity", 90, 100 * fast["dreams"]["label_fidelity"]),
-        row("fast, time against the published algorithm", 0.6, ratio(runs["fast-seed0"]), " ×", less=True),
     ]
+    if "fast-seed0" in runs:
+        fast = runs["fast-seed0"]["methods"]["mygo"]
+        rows += [
+            row("fast, task known", 99.5, 100 * fast["task_known"]["average"]),
+            row("fast, label fidelity", 90, 100 * fast["dreams"]["label_fidelity"]),
+            row("fast, time against the published algorithm", 0.6, ratio(runs["fast-seed0"]), " ×", less=True),
+        ]
     return table(["", "target", "measured", ""], rows)
 
 

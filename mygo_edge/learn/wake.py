@@ -15,13 +15,13 @@ from mygo_edge.options import WakeOptions
 EVALUATION_BATCH = 2000
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def extract_features(net: NeocortexNet, images: Tensor) -> Tensor:
     """Features of many images, [n, 256], a batch at a time."""
     if not len(images):
         return images.new_empty(0, FEATURES)
     device = next(net.parameters()).device
-    return torch.cat([net.features(part.to(device)) for part in images.split(EVALUATION_BATCH)]).clone()
+    return torch.cat([net.features(part.to(device)) for part in images.split(EVALUATION_BATCH)])
 
 
 def add_head(net: NeocortexNet, task: Task, seed: int) -> nn.Linear:

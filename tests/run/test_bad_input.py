@@ -60,11 +60,11 @@ def test_the_command_says_it_in_one_line_and_exits_with_2(arguments, tmp_path):
 
 def test_a_folder_with_another_run_is_left_alone(whole_run, tmp_path):
     before = (whole_run[0] / "summary.json").read_bytes()
-    with pytest.raises(MygoEdgeError, match="already holds a run; go on with it by --resume"):
+    with pytest.raises(MygoEdgeError, match="already holds a run; go on with a run by --resume"):
         main([*TINY, "--out", str(whole_run[0])])
     assert (whole_run[0] / "summary.json").read_bytes() == before
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(MygoEdgeError, match="is not empty"):
+    with pytest.raises(MygoEdgeError, match="is not an empty folder"):
         main([*TINY, "--out", str(tmp_path)])
 
 
