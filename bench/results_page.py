@@ -1,8 +1,8 @@
 """Make docs/results.md, the README's table and the pictures from the committed summaries.
 
-    python bench/results_page.py [--pictures RUN]
+    python bench/results_page.py [--dreams RUN]
 
---pictures copies dreams.png and accuracy-over-tasks.png of a run's folder into docs/images/.
+--dreams copies dreams.png of a run's folder into docs/images/.
 """
 
 import argparse
@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
+
+from mygo_edge.measure.plots import plot_accuracies
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "bench" / "results" / "mnist"
@@ -37,7 +39,7 @@ Summary = dict[str, Any]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=Path, help="folder of a run")
+    parser.add_argument("--dreams", type=Path, help="folder of a run")
     options = parser.parse_args()
     runs = {file.stem: json.loads(file.read_text()) for file in sorted(RESULTS.glob("*.json"))}
     best = [with_later_sleep(run, runs.get(f"sleep-{name[5:]}")) for name, run in runs.items() if name[:5] == "best-"]
@@ -57,9 +59,9 @@ def main() -> None:
     readme = ROOT / "README.md"
     inner = f"<!-- results: made by bench/results_page.py -->\n{accuracy_table(best)}\n<!-- end of results -->"
     readme.write_text(re.sub(r"<!-- results: .*?<!-- end of results -->", inner, readme.read_text(), flags=re.DOTALL))
-    if options.pictures:
-        for name in ("dreams.png", "accuracy-over-tasks.png"):
-            shutil.copyfile(options.pictures / "plots" / name, ROOT / "docs" / "images" / name)
+    plot_accuracies(ROOT / "docs" / "images", [task["name"] for task in best[0]["tasks"]], best[0]["methods"])
+    if options.dreams:
+        shutil.copyfile(options.dreams / "plots" / "dreams.png", ROOT / "docs" / "images" / "dreams.png")
 
 
 def with_later_sleep(run: Summary, later: Summary | None) -> Summary:

@@ -83,11 +83,14 @@ def _matrices(names: list[str], results: dict[str, Any]) -> Figure:
 
 def _curves(names: list[str], results: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
-    for axes, (key, label) in zip(figure.subplots(1, 2, sharey=True), KEYS.items(), strict=True):
+    for axes, (key, label) in zip(figure.subplots(1, 2), KEYS.items(), strict=True):
+        lowest = 100.0
         for method, scores in results.items():
             means = [100 * sum(row) / len(row) for row in scores[key]["matrix"]]
+            lowest = min(lowest, *means)
             axes.plot(range(1, len(means) + 1), means, marker="o", label=method, color=COLOURS[method])
-        axes.set(title=label, xlabel="tasks learnt", xticks=range(1, len(names) + 1), ylim=(0, 102))
+        axes.set(title=label, xlabel="tasks learnt", xticks=range(1, len(names) + 1))
+        axes.set_ylim(max(0, 5 * (lowest // 5) - 5), 101)
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("mean test accuracy of tasks so far, %")
     figure.axes[0].legend(loc="lower left")

@@ -186,7 +186,7 @@ def test_a_picture_is_read_as_the_folder_dataset_reads_it(tmp_path: Path) -> Non
         (tmp_path / label).mkdir()
         for name in ("x.png", "y.png"):
             Image.fromarray(colours).save(tmp_path / label / name)
-    _, (images, _), _ = load_folder(tmp_path, FolderOptions(size=8), seed=0)
+    _, (images, _), _ = load_folder(tmp_path, FolderOptions(size=8))
     np.testing.assert_array_equal(read_images(tmp_path / "a" / "x.png", (3, 8, 8)), images[0].numpy())
 
 
