@@ -65,10 +65,11 @@ def main() -> None:
 
 
 def with_later_sleep(run: Summary, later: Summary | None) -> Summary:
-    """A run whose MyGO slept again on the same generators: the later results, with the times of the whole run."""
+    """A run whose MyGO slept again on the same generators: later accuracies, the whole run's dreams and times."""
     if later is None:
         return run
-    mygo = {**later["methods"]["mygo"], "seconds": run["methods"]["mygo"]["seconds"]}
+    kept = {key: run["methods"]["mygo"][key] for key in ("dreams", "seconds")}
+    mygo = {**later["methods"]["mygo"], **kept}
     return {**run, "methods": {**run["methods"], "mygo": mygo}}
 
 
