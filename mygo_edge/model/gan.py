@@ -113,7 +113,7 @@ class FrozenGenerator(nn.Module):
         self.register_buffer("base_weight", base_weight.detach().clone())
         self.register_buffer("class_bias", class_bias.detach().clone())
         for index, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-            # Channels last: measured 1.4 times faster on CPUs.
+            # Channels last: faster convolutions on CPUs.
             self.register_buffer(f"weight_{index}", weight.detach().clone(memory_format=torch.channels_last))
             self.register_buffer(f"bias_{index}", bias.detach().clone())
 
