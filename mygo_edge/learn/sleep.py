@@ -49,7 +49,9 @@ def sleep(
     heads = own_heads(net.widths, phase.device)
 
     def loss_of(student: NeocortexNet, step: int) -> Tensor:
-        dreams = memory.dream_evenly(options.dreams_per_task, seed=phase.seed, stream=DREAM_STREAM + new, step=step)
+        dreams = memory.dream(
+            [options.dreams_per_task] * len(memory), seed=phase.seed, stream=DREAM_STREAM + new, step=step
+        )
         images = shifted(dreams, options.shift)
         own = heads[dreams.task_ids]
         target = teach(images, new * options.dreams_per_task, own, old_teacher, new_teacher, options)

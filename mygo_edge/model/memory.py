@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mygo_edge.kernels.dream import DreamBatch, GeneratorStack, dream
 from mygo_edge.model.gan import FrozenGenerator
@@ -11,11 +11,16 @@ from mygo_edge.model.network import Shape
 
 
 class GenerativeMemory(nn.Module):
-    """Grows by one frozen generator a task; `dream` samples a batch from several tasks at once."""
+    """Grows by one frozen generator a task; `dream` samples a batch from several tasks at once.
 
-    def __init__(self, shape: Shape) -> None:
+    Args:
+        shape: channels, height and width of the images.
+        backend: "auto", "torch" or "triton", for calls that name none; see `mygo_edge.kernels.backend`.
+    """
+
+    def __init__(self, shape: Shape, backend: str | None = None) -> None:
         super().__init__()
-        self.shape = shape
+        self.shape, self.backend = shape, backend
         self.generators = nn.ModuleList()
         self._stack: GeneratorStack | None = None
 
@@ -38,7 +43,7 @@ class GenerativeMemory(nn.Module):
             self._stack = GeneratorStack(
                 base_weight=torch.stack([member.base_weight for member in members]),
                 class_bias=torch.cat([member.class_bias for member in members]),
-                classes=tuple(member.classes for member in members),
+                classes=torch.tensor([member.classes for member in members], device=members[0].base_weight.device),
                 base_size=members[0].base_size,
                 # Stacked so that the weight of each task is channels last.
                 weights=[
@@ -49,10 +54,27 @@ class GenerativeMemory(nn.Module):
             )
         return self._stack
 
-    def dream(self, counts: Sequence[int], *, seed: int, stream: int, step: int) -> DreamBatch:
-        """`counts[t]` dreams of every task t, in task order. See `mygo_edge.kernels.dream.dream`."""
-        return dream(self.stack, counts, seed=seed, stream=stream, step=step)
-
-    def dream_evenly(self, per_task: int, *, seed: int, stream: int, step: int) -> DreamBatch:
-        """`per_task` dreams of every task."""
-        return self.dream([per_task] * len(self), seed=seed, stream=stream, step=step)
+    def dream(
+        self,
+        tasks: Sequence[int] | Tensor,
+        *,
+        seed: int | Tensor,
+        stream: int | Tensor,
+        step: int | Tensor,
+        steps: int = 1,
+        part: tuple[int, int] = (0, 1),
+        dtype: torch.dtype = torch.float32,
+        backend: str | None = None,
+    ) -> DreamBatch:
+        """`tasks[t]` dreams of every task t, in task order. See `mygo_edge.kernels.dream.dream`."""
+        return dream(
+            self.stack,
+            tasks,
+            seed=seed,
+            stream=stream,
+            step=step,
+            steps=steps,
+            part=part,
+            dtype=dtype,
+            backend=backend or self.backend,
+        )

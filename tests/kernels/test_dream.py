@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mygo_edge.kernels.dream import dream, dream_noise
+from mygo_edge.kernels.noise import dream_noise
 from mygo_edge.model.gan import Generator
 from mygo_edge.model.memory import GenerativeMemory
 
@@ -44,22 +44,47 @@ def test_a_batch_mixes_tasks_with_classes_of_their_own(memory):
 def test_dreams_equal_each_generator_run_alone(memory):
     batch = memory.dream([7, 8, 9], seed=1, stream=2, step=3)
     classes = torch.tensor(CLASSES)[batch.task_ids]
-    z, class_ids, _ = dream_noise(torch.arange(24), classes, 64, seed=1, stream=2, step=3)
+    z, class_ids, _ = dream_noise(torch.arange(24), classes, 64, seed=1, stream=2, step=3, xp=torch)
     assert torch.equal(class_ids, batch.class_ids)
     for task, generator in enumerate(memory.generators):
         part = batch.task_ids == task
         torch.testing.assert_close(batch.images[part], generator(z[part], class_ids[part]), atol=1e-6, rtol=0)
 
 
-def test_a_split_batch_dreams_the_same(memory):
-    whole = memory.dream([0, 13], seed=9, stream=1, step=0)
-    parts = [dream(memory.stack, [0, n], seed=9, stream=1, step=0, first=first) for first, n in ((0, 5), (5, 8))]
-    torch.testing.assert_close(torch.cat([part.images for part in parts]), whole.images, atol=1e-6, rtol=0)
-    assert torch.equal(torch.cat([part.class_ids for part in parts]), whole.class_ids)
+@pytest.mark.parametrize("world", [2, 3, 20])
+def test_the_parts_of_a_batch_are_the_dreams_of_the_whole(memory, world):
+    key = {"seed": 9, "stream": 1, "step": 0}
+    whole = memory.dream([3, 0, 13], **key)
+    for rank in range(world):
+        part = memory.dream([3, 0, 13], **key, part=(rank, world))
+        assert torch.equal(part.task_ids, whole.task_ids[rank::world])
+        assert torch.equal(part.class_ids, whole.class_ids[rank::world])
+        torch.testing.assert_close(part.images, whole.images[rank::world], atol=1e-6, rtol=0)
+
+
+def test_steps_dreamt_ahead_are_the_dreams_of_each_step(memory):
+    ahead = memory.dream([3, 0, 4], seed=9, stream=1, step=2**32 - 2, steps=3, part=(1, 2))
+    for place, step in enumerate((2**32 - 2, 2**32 - 1, 0)):  # the counter wraps
+        alone = memory.dream([3, 0, 4], seed=9, stream=1, step=step, part=(1, 2))
+        rows = slice(place * len(alone.images), (place + 1) * len(alone.images))
+        assert torch.equal(ahead.task_ids[rows], alone.task_ids)
+        assert torch.equal(ahead.class_ids[rows], alone.class_ids)
+        assert torch.equal(ahead.decisions[:, rows], alone.decisions)
+        torch.testing.assert_close(ahead.images[rows], alone.images, atol=1e-6, rtol=0)
+
+
+def test_tasks_may_come_in_any_order_and_the_position_as_tensors(memory):
+    task_ids = torch.tensor([2, 0, 1, 1, 2, 0, 0])
+    mixed = memory.dream(task_ids, seed=torch.tensor(4), stream=1, step=torch.tensor(7))
+    for row, task in enumerate(task_ids.tolist()):
+        counts = [0] * task + [len(task_ids)]
+        alone = memory.dream(counts, seed=4, stream=1, step=7)
+        assert alone.class_ids[row] == mixed.class_ids[row]
+        torch.testing.assert_close(alone.images[row], mixed.images[row], atol=1e-6, rtol=0)
 
 
 def test_latents_are_standard_normal():
-    z, _, _ = dream_noise(torch.arange(20_000), torch.full((20_000,), 2), 64, seed=0, stream=0, step=0)
+    z, _, _ = dream_noise(torch.arange(20_000), torch.full((20_000,), 2), 64, seed=0, stream=0, step=0, xp=torch)
     assert abs(z.mean().item()) < 5 / z.numel() ** 0.5
     assert abs(z.var().item() - 1) < 5 * (2 / z.numel()) ** 0.5
     assert abs((z**4).mean().item() - 3) < 5 * (96 / z.numel()) ** 0.5

@@ -1,0 +1,93 @@
+"""What a dream is made from: class ids, decisions and standard normals, the same ones to the last bit everywhere.
+
+The functions take numpy arrays and torch tensors alike (`xp` is the module, numpy or torch), and this file imports
+neither: the learner, the reference of the kernels and the device runtime share it. Normals follow Box and Muller
+(1958), with log, sine and cosine written as polynomials of IEEE 754 single-precision additions, multiplications, one
+division and one square root, each rounded on its own. So z is exact: equal bit for bit in numpy, PyTorch and Triton.
+"""
+
+import math
+from typing import Any
+
+from mygo_edge.kernels.philox import WORD, below, open_unit, philox4x32, split_seed
+
+LN2 = math.log(2.0)
+SQRT_HALF = math.sqrt(0.5)
+# Taylor coefficients; the first one left out is below 1e-8 of the result on the reduced ranges.
+LOG = [1 / 3, 1 / 5, 1 / 7, 1 / 9]  # of (ln m) / (2 s) - 1 in s^2, with s = (m - 1) / (m + 1)
+SINE = [-1 / math.factorial(3), 1 / math.factorial(5), -1 / math.factorial(7), 1 / math.factorial(9)]
+COSINE = [-1 / 2, *[(-1) ** n / math.factorial(2 * n) for n in range(2, 6)]]
+
+
+def dream_noise(samples: Any, classes: Any, latent: int, *, seed: Any, stream: Any, step: Any, xp: Any) -> Any:
+    """Latent normals, class ids and decisions of samples.
+
+    Args:
+        samples: int64 [batch]; the low 32 bits are the sample's index, the high bits are added to `step`.
+        classes: int64 [batch], or an int: number of classes of each sample's task.
+        latent: number of normals a sample, a multiple of 4.
+        seed, stream, step: ints, or int64 scalars of `xp`.
+
+    Returns:
+        z [batch, latent] float32, class ids [batch] int64, and two further words a sample, int64 [2, batch].
+    """
+    key = split_seed(seed)
+    index, step = samples & WORD, (step + (samples >> 32)) & WORD
+    words = philox4x32((index, 0, step, stream), key)
+    where = {"device": samples.device} if hasattr(samples, "device") else {}  # numpy before 2.0 has no devices
+    blocks = xp.arange(1, latent // 4 + 1, **where)
+    w0, w1, w2, w3 = philox4x32((index[:, None], blocks, step[:, None], stream), key)  # each [batch, latent / 4]
+    z = xp.stack([*normal_pair(w0, w1, xp), *normal_pair(w2, w3, xp)], -1).reshape(len(samples), latent)
+    return z, below(words[0], classes), xp.stack(words[1:3])
+
+
+def normal_pair(radius_words: Any, angle_words: Any, xp: Any) -> tuple[Any, Any]:
+    """Two independent standard normals from two arrays of 32-bit words (23 bits of each are used), float32.
+
+    Exact in the sense above; against the true function of the same words, within 2.5 units in the last place of the
+    larger of the pair's radius-scaled terms (measured over all 2^23 radii and angles).
+    """
+    radius = _root(-2.0 * _log_unit(open_unit(radius_words), xp), xp)
+    cosine, sine = _turn(open_unit(angle_words), xp)
+    return radius * cosine, radius * sine
+
+
+def _log_unit(odd: Any, xp: Any) -> Any:
+    """ln(odd / 2^24), for odd integers in (0, 2^24)."""
+    mantissa, exponent = xp.frexp(xp.asarray(odd, dtype=xp.float32))  # exact
+    low = mantissa < SQRT_HALF
+    mantissa = xp.where(low, mantissa * 2.0, mantissa)  # in [sqrt(1/2), sqrt(2))
+    exponent = xp.asarray(exponent - 24 - xp.asarray(low, dtype=exponent.dtype), dtype=xp.float32)
+    s = (mantissa - 1.0) / (mantissa + 1.0)
+    double = s * 2.0
+    return exponent * LN2 + (double + double * _polynomial(LOG, s * s))
+
+
+def _root(x: Any, xp: Any) -> Any:
+    """The correctly rounded float32 square root. PyTorch's own is not, on CPUs, so it takes the way through doubles:
+    a root of 24 bits is no closer than 2^-51 to a midpoint of two floats, far beyond a double root's error.
+    """
+    return xp.asarray(xp.sqrt(xp.asarray(x, dtype=xp.float64)), dtype=xp.float32)
+
+
+def _turn(odd: Any, xp: Any) -> tuple[Any, Any]:
+    """Cosine and sine of 2 pi odd / 2^24: reduced to an eighth of a turn in integers, which is exact."""
+    quarter = (odd + (1 << 21)) >> 22
+    angle = xp.asarray(odd - (quarter << 22), dtype=xp.float32) * 2.0**-24 * (2.0 * math.pi)
+    square = angle * angle
+    sine = angle + angle * _polynomial(SINE, square)
+    cosine = 1.0 + _polynomial(COSINE, square)
+    odd_quarter = (quarter & 1) == 1
+    first, second = xp.where(odd_quarter, sine, cosine), xp.where(odd_quarter, cosine, sine)
+    return (
+        xp.where(((quarter + 1) & 2) == 2, -first, first),
+        xp.where((quarter & 2) == 2, -second, second),
+    )
+
+
+def _polynomial(coefficients: list[float], x: Any) -> Any:
+    """c[0] x + c[1] x^2 + ..., by Horner's rule."""
+    total = x * coefficients[-1]
+    for coefficient in reversed(coefficients[:-1]):
+        total = (total + coefficient) * x
+    return total
