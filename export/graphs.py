@@ -64,13 +64,14 @@ def generator_graph(generator: FrozenGenerator) -> bytes:
     builder.node("Add", ["noise", "bias"], "base")
     size = builder.constant("base_size", np.array([0, channels, *generator.base_size]))  # 0 keeps the batch
     hidden = builder.node("Reshape", ["base", size], "map_0")
+    stride, padding = generator.stride_and_padding
     for index, (weight, bias) in enumerate(generator.convolutions):
         inputs = [
             builder.node("Relu", [hidden], f"relu_{index}"),
             builder.weight(f"weight_{index}", weight),
             builder.weight(f"bias_{index}", bias),
         ]
-        hidden = builder.node("ConvTranspose", inputs, f"map_{index + 1}", strides=[2, 2], pads=[1, 1, 1, 1])
+        hidden = builder.node("ConvTranspose", inputs, f"map_{index + 1}", strides=[stride] * 2, pads=[padding] * 4)
     builder.node("Tanh", [hidden], "image")
     inputs_ = {"z": (TensorProto.FLOAT, (LATENT,)), "class_id": (TensorProto.INT64, ())}
     return builder.serialise("generator", inputs_, {"image": generator.shape})

@@ -36,21 +36,21 @@ class DreamBatch(NamedTuple):
 class GeneratorStack:
     """The weights of T generators of one architecture, stacked, float32.
 
-    base_weight: [T, latent, base]; class_bias: [classes of all tasks, base], task after task; classes: int64 [T],
-    number of classes of each task; base_size: height and width of the first feature map; weights[i]: [T, in, out,
-    kernel, kernel] and biases[i]: [T, out] of transposed convolution i (stride 2, padding 1; kernels of 3 and 4). On
-    a base of 1 x 1, a single layer whose kernel is the image: a perceptron's second layer.
+    base_weight: [T, latent, base]; class_bias: [classes of all tasks, base], task after task; class_offsets:
+    int64 [T + 1], where each task's classes start among all; base_size: height and width of the first feature map;
+    weights[i]: [T, in, out, kernel, kernel] and biases[i]: [T, out] of transposed convolution i (stride 2, padding 1;
+    kernels of 3 and 4). On a base of 1 x 1, a single layer whose kernel is the image: a perceptron's second layer.
     """
 
     base_weight: Tensor
     class_bias: Tensor
-    classes: Tensor
+    class_offsets: Tensor
     base_size: tuple[int, int]
     weights: list[Tensor]
     biases: list[Tensor]
 
     def __len__(self) -> int:
-        return len(self.classes)
+        return len(self.biases[0])
 
 
 class Layout(NamedTuple):
@@ -102,6 +102,8 @@ def dream(
     if steps < 1 or not 0 <= part[0] < part[1]:
         raise ValueError(f"cannot dream {steps} steps of part {part}: a step or more, and 0 <= rank < world")
     if isinstance(tasks, Tensor):
+        if tasks.dtype != torch.int64 or tasks.ndim != 1:
+            raise ValueError(f"task ids must be int64 [batch], not {tasks.dtype} {list(tasks.shape)}")
         layout = layout_of_tasks(tasks.to(device), steps, part)
     else:
         counts = tuple(tasks)
@@ -113,7 +115,7 @@ def dream(
         stack.class_bias,
         stack.weights,
         stack.biases,
-        stack.classes,
+        stack.class_offsets,
         list(stack.base_size),
         layout.task_ids,
         layout.samples,
@@ -126,10 +128,16 @@ def dream(
     return DreamBatch(images, layout.task_ids, class_ids, decisions)
 
 
-@lru_cache(maxsize=64)
 def layout_of_counts(counts: tuple[int, ...], steps: int, part: tuple[int, int], device: torch.device) -> Layout:
     """The layout of per-task counts. Cached: a sleep asks for the same one at every step."""
-    of_a_step = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts, dtype=torch.int64))
+    if torch.compiler.is_compiling():
+        return _layout_of_counts(counts, steps, part, device)
+    return _cached_layout_of_counts(counts, steps, part, device)
+
+
+def _layout_of_counts(counts: tuple[int, ...], steps: int, part: tuple[int, int], device: torch.device) -> Layout:
+    repeats = torch.tensor(counts, dtype=torch.int64)
+    of_a_step = torch.arange(len(counts)).repeat_interleave(repeats, output_size=sum(counts))
     task_ids, samples = _spread(of_a_step, steps, part)
     order = None if steps == 1 else task_ids.argsort(stable=True).to(device)
     # How many of the indices start, start + 1, ..., end - 1 are rank modulo world.
@@ -138,6 +146,9 @@ def layout_of_counts(counts: tuple[int, ...], steps: int, part: tuple[int, int],
     below = [max(0, -(-(end - rank) // world)) for end in ends]
     in_part = tuple(steps * (high - low) for low, high in itertools.pairwise(below))
     return Layout(task_ids.to(device), samples.to(device), order, in_part)
+
+
+_cached_layout_of_counts = lru_cache(maxsize=64)(_layout_of_counts)
 
 
 def layout_of_tasks(of_a_step: Tensor, steps: int, part: tuple[int, int]) -> Layout:
@@ -180,7 +191,7 @@ def _dream(
     class_bias: Tensor,
     weights: list[Tensor],
     biases: list[Tensor],
-    classes: Tensor,
+    class_offsets: Tensor,
     base_size: list[int],
     task_ids: Tensor,
     samples: Tensor,
@@ -198,13 +209,13 @@ def _dream(
     # Dreams are the same inside and outside of mixed precision.
     with torch.no_grad(), torch.autocast(task_ids.device.type, enabled=False):
         return run(
-            base_weight, class_bias, weights, biases, classes, base_size, task_ids, samples, order, counts, position,
-            dtype,
+            base_weight, class_bias, weights, biases, class_offsets, base_size,
+            task_ids, samples, order, counts, position, dtype,
         )  # fmt: skip
 
 
 @_dream.register_fake
-def _(base_weight, class_bias, weights, biases, classes, base_size, task_ids, samples, order, counts, position, dtype, backend):  # type: ignore[no-untyped-def]  # noqa: E501  # fmt: skip
+def _(base_weight, class_bias, weights, biases, class_offsets, base_size, task_ids, samples, order, counts, position, dtype, backend):  # type: ignore[no-untyped-def]  # noqa: E501  # fmt: skip
     batch = task_ids.shape[0]
     size = image_size(base_size, weights)
     images = task_ids.new_empty((batch, weights[-1].shape[2], *size), dtype=dtype)

@@ -14,7 +14,7 @@ def dream_reference(
     class_bias: Tensor,
     weights: list[Tensor],
     biases: list[Tensor],
-    classes: Tensor,
+    class_offsets: Tensor,
     base_size: list[int],
     task_ids: Tensor,
     samples: Tensor,
@@ -29,12 +29,11 @@ def dream_reference(
     """
     seed, stream, step = position.unbind()
     latent = base_weight.shape[1]
-    z, class_ids, decisions = dream_noise(
-        samples, classes[task_ids], latent, seed=seed, stream=stream, step=step, xp=torch
-    )
-    rows = (classes.cumsum(0) - classes)[task_ids] + class_ids
+    classes = class_offsets.diff()[task_ids]
+    z, class_ids, decisions = dream_noise(samples, classes, latent, seed=seed, stream=stream, step=step, xp=torch)
+    rows = class_offsets[task_ids] + class_ids
     if counts is None:
-        counts = torch.bincount(task_ids, minlength=len(classes)).tolist()
+        counts = torch.bincount(task_ids, minlength=len(class_offsets) - 1).tolist()
     if order is not None:
         z, rows = z[order], rows[order]
     images = generate(base_weight, class_bias, weights, biases, base_size, counts, z, rows).to(dtype)

@@ -15,6 +15,7 @@ Preset = Literal["fast", "default", "best"]
 Dataset = Literal[
     "digits", "mnist", "fashion-mnist", "kmnist", "emnist", "cifar10", "cifar100", "svhn", "folder"
 ]  # "folder" is the user's own images
+GeneratorKind = Literal["convolutional", "perceptron"]
 METHODS: tuple[str, ...] = get_args(Method)
 PRESETS: tuple[str, ...] = get_args(Preset)
 DATASETS: tuple[str, ...] = get_args(Dataset)
@@ -69,8 +70,10 @@ class MemoryOptions:
     """Adam's, for generator and discriminator."""
     ema: float = 0.99
     """Decay of the generator's moving average, the one that is kept."""
+    generator: GeneratorKind = "convolutional"
+    """Architecture. A perceptron of one hidden layer dreams faster and remembers less."""
     width: int = 64
-    """Channels of the generator where it is widest (twice as many for colour)."""
+    """Channels of the generator where it is widest, or units of the perceptron (twice as many for colour)."""
     restarts: int = 2
     """A GAN that diverges or collapses starts again with another seed, at most this often."""
     reuse: Path | None = None

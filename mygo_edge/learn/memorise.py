@@ -55,7 +55,7 @@ def _train(task: Task, options: MemoryOptions, phase: Phase) -> Generator:
     names = (phase.seed, "gan", task.name, phase.attempt)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(*names))
-        actor = Generator(shape, classes, options.width).to(phase.device)
+        actor = Generator(shape, classes, options.width, options.generator).to(phase.device)
         critic = Discriminator(shape, classes).to(phase.device)
     for net in (actor, critic):
         net.to(memory_format=torch.channels_last)  # faster convolutions on CPUs

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from mygo_edge.model.network import Shape, halvings
+from mygo_edge.options import GeneratorKind
 
 LATENT = 64  # normals a dream starts from; part of the bundle's contract
 EMBEDDING = 8
@@ -27,30 +28,40 @@ def upsampling_sizes(shape: Shape) -> list[tuple[int, int]]:
     return sizes
 
 
-def upsampling_kernel(small: tuple[int, int], large: tuple[int, int]) -> tuple[int, int]:
-    """Kernel of a stride-2, padding-1 transposed convolution that maps `small` to `large` exactly."""
-    return (4 - (2 * small[0] - large[0]), 4 - (2 * small[1] - large[1]))
+def upsampling(c_in: int, c_out: int, small: tuple[int, int], large: tuple[int, int]) -> nn.ConvTranspose2d:
+    """The transposed convolution from a map of size `small` to one of size `large`.
+
+    From a single pixel it is dense: its kernel is the map. Else its stride is 2, its padding 1.
+    """
+    if small == (1, 1):
+        return nn.ConvTranspose2d(c_in, c_out, large)
+    kernel = (4 - (2 * small[0] - large[0]), 4 - (2 * small[1] - large[1]))
+    return nn.ConvTranspose2d(c_in, c_out, kernel, stride=2, padding=1)
 
 
 class Generator(nn.Module):
     """z [batch, 64] and class ids [batch] -> images in [-1, 1], [batch, *shape].
 
-    A linear layer over z and a class embedding, batch norm, then transposed convolutions with batch norm between
-    (the DCGAN pattern: Radford et al. 2016), tanh at the end.
+    convolutional: a linear layer over z and a class embedding, batch norm, then transposed convolutions with batch
+    norm between (the DCGAN pattern: Radford et al. 2016), tanh at the end. perceptron: one hidden layer of `width`
+    units with batch norm, then a dense layer and tanh.
     """
 
-    def __init__(self, shape: Shape, classes: int, width: int = 64) -> None:
+    def __init__(self, shape: Shape, classes: int, width: int = 64, kind: GeneratorKind = "convolutional") -> None:
         super().__init__()
         self.shape = shape
-        self.sizes = upsampling_sizes(shape)
         width *= 1 if shape[0] == 1 else 2
-        # Narrow at the base, where the linear layer has most of the weights, and widest in the middle.
-        channels = [width // 4, *[width] * (len(self.sizes) - 3), width // 2, shape[0]]
+        if kind == "perceptron":
+            self.sizes, channels = [(1, 1), shape[1:]], [width, shape[0]]
+        else:
+            self.sizes = upsampling_sizes(shape)
+            # Narrow at the base, where the linear layer has most of the weights, and widest in the middle.
+            channels = [width // 4, *[width] * (len(self.sizes) - 3), width // 2, shape[0]]
         self.embedding = nn.Embedding(classes, EMBEDDING)
         self.base = nn.Linear(LATENT + EMBEDDING, channels[0] * math.prod(self.sizes[0]))
         self.norms = nn.ModuleList(nn.BatchNorm2d(c) for c in channels[:-1])
         self.upsamplings = nn.ModuleList(
-            nn.ConvTranspose2d(c_in, c_out, upsampling_kernel(small, large), stride=2, padding=1)
+            upsampling(c_in, c_out, small, large)
             for (c_in, c_out), (small, large) in zip(pairwise(channels), pairwise(self.sizes), strict=True)
         )
 
@@ -109,7 +120,8 @@ class FrozenGenerator(nn.Module):
     ) -> None:
         super().__init__()
         self.shape = shape
-        self.base_size = upsampling_sizes(shape)[0]
+        # A base of one pixel is a perceptron's hidden layer.
+        self.base_size = (1, 1) if base_weight.shape[1] == len(weights[0]) else upsampling_sizes(shape)[0]
         self.register_buffer("base_weight", base_weight.detach().clone())
         self.register_buffer("class_bias", class_bias.detach().clone())
         for index, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
@@ -120,7 +132,7 @@ class FrozenGenerator(nn.Module):
     @classmethod
     def from_tensors(cls, shape: Shape, tensors: dict[str, Tensor]) -> "FrozenGenerator":
         """Rebuild from `state_dict()`. Raises KeyError when a tensor is missing."""
-        layers = range(len(upsampling_sizes(shape)) - 1)
+        layers = range(sum(name.startswith("weight_") for name in tensors))
         return cls(
             shape,
             tensors["base_weight"],
@@ -136,14 +148,20 @@ class FrozenGenerator(nn.Module):
     @property
     def convolutions(self) -> list[tuple[Tensor, Tensor]]:
         """Weight and bias of every transposed convolution, in order."""
-        count = len(upsampling_sizes(self.shape)) - 1
+        count = sum(name.startswith("weight_") for name, _ in self.named_buffers())
         return [(getattr(self, f"weight_{i}"), getattr(self, f"bias_{i}")) for i in range(count)]
 
+    @property
+    def stride_and_padding(self) -> tuple[int, int]:
+        """Of every transposed convolution."""
+        return (1, 0) if self.base_size == (1, 1) else (2, 1)
+
     def forward(self, z: Tensor, class_ids: Tensor) -> Tensor:
+        stride, padding = self.stride_and_padding
         hidden = z @ self.base_weight + self.class_bias[class_ids]
         hidden = hidden.unflatten(1, (-1, *self.base_size))
         for weight, bias in self.convolutions:
-            hidden = F.conv_transpose2d(F.relu(hidden), weight, bias, stride=2, padding=1)
+            hidden = F.conv_transpose2d(F.relu(hidden), weight, bias, stride=stride, padding=padding)
         return torch.tanh(hidden)
 
 

@@ -1,5 +1,6 @@
 """GenerativeMemory: the frozen generators of all tasks, stacked so that one batch of dreams may mix them."""
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -28,6 +29,8 @@ class GenerativeMemory(nn.Module):
         """Append the generator of the next task. It must dream images of this memory's shape."""
         if generator.shape != self.shape:
             raise ValueError(f"a generator of {generator.shape} images does not fit a memory of {self.shape} images")
+        if len(self) and generator.base_weight.shape != self.generators[0].base_weight.shape:
+            raise ValueError("a memory's generators must be of one architecture and width")
         self.generators.append(generator)
         self._stack = None
 
@@ -43,7 +46,10 @@ class GenerativeMemory(nn.Module):
             self._stack = GeneratorStack(
                 base_weight=torch.stack([member.base_weight for member in members]),
                 class_bias=torch.cat([member.class_bias for member in members]),
-                classes=torch.tensor([member.classes for member in members], device=members[0].base_weight.device),
+                class_offsets=torch.tensor(
+                    list(itertools.accumulate((member.classes for member in members), initial=0)),
+                    device=members[0].base_weight.device,
+                ),
                 base_size=members[0].base_size,
                 # Stacked so that the weight of each task is channels last.
                 weights=[

@@ -25,17 +25,19 @@ def test_heads_stand_side_by_side_in_task_order():
     torch.testing.assert_close(net.logits(features), expected)
 
 
+@pytest.mark.parametrize("kind", ["convolutional", "perceptron"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_generator_and_discriminator_fit_the_image_exactly(shape):
-    images = Generator(shape, 3)(torch.randn(5, 64), torch.tensor([0, 1, 2, 0, 1]))
+def test_generator_and_discriminator_fit_the_image_exactly(shape, kind):
+    images = Generator(shape, 3, kind=kind)(torch.randn(5, 64), torch.tensor([0, 1, 2, 0, 1]))
     assert images.shape == (5, *shape)
     assert Discriminator(shape, 3)(images, torch.zeros(5, dtype=torch.long)).shape == (5,)
 
 
+@pytest.mark.parametrize("kind", ["convolutional", "perceptron"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_frozen_generator_is_the_same_function(shape):
+def test_a_frozen_generator_is_the_same_function(shape, kind):
     torch.manual_seed(0)
-    generator = Generator(shape, 3)
+    generator = Generator(shape, 3, kind=kind)
     for _ in range(5):
         generator(torch.randn(32, 64), torch.randint(3, (32,)))
     for norm in generator.norms:
