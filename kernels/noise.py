@@ -33,12 +33,13 @@ def dream_noise(samples: Any, classes: Any, latent: int, *, seed: Any, stream: A
     """
     key = split_seed(seed)
     index, step = samples & WORD, (step + (samples >> 32)) & WORD
-    words = philox4x32((index, 0, step, stream), key)
     where = {"device": samples.device} if hasattr(samples, "device") else {}  # numpy before 2.0 has no devices
-    blocks = xp.arange(1, latent // 4 + 1, **where)
-    w0, w1, w2, w3 = philox4x32((index[:, None], blocks, step[:, None], stream), key)  # each [batch, latent / 4]
+    blocks = xp.arange(latent // 4 + 1, **where)
+    words = philox4x32((index[:, None], blocks, step[:, None], stream), key)  # each [batch, 1 + latent / 4]
+    decisions = [word[:, 0] for word in words]
+    w0, w1, w2, w3 = (word[:, 1:] for word in words)
     z = xp.stack([*normal_pair(w0, w1, xp), *normal_pair(w2, w3, xp)], -1).reshape(len(samples), latent)
-    return z, below(words[0], classes), xp.stack(words[1:3])
+    return z, below(decisions[0], classes), xp.stack(decisions[1:3])
 
 
 def normal_pair(radius_words: Any, angle_words: Any, xp: Any) -> tuple[Any, Any]:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from mygo_edge.kernels.dream_torch import upsample
 from mygo_edge.model.network import Shape, halvings
 from mygo_edge.options import GeneratorKind
 
@@ -29,7 +30,7 @@ def upsampling_sizes(shape: Shape) -> list[tuple[int, int]]:
 
 
 def upsampling(c_in: int, c_out: int, small: tuple[int, int], large: tuple[int, int]) -> nn.ConvTranspose2d:
-    """The transposed convolution from a map of size `small` to one of size `large`.
+    """The weights of a transposed convolution from maps of size `small` to size `large`: see `upsample`.
 
     From a single pixel it is dense: its kernel is the map. Else its stride is 2, its padding 1.
     """
@@ -68,8 +69,8 @@ class Generator(nn.Module):
     def forward(self, z: Tensor, class_ids: Tensor) -> Tensor:
         hidden = self.base(torch.cat([z, self.embedding(class_ids)], 1))
         hidden = hidden.unflatten(1, (-1, *self.sizes[0]))  # [batch, channels, height, width]
-        for norm, upsample in zip(self.norms, self.upsamplings, strict=True):
-            hidden = upsample(F.relu(norm(hidden)))
+        for norm, layer in zip(self.norms, self.upsamplings, strict=True):
+            hidden = upsample(F.relu(norm(hidden)), layer.get_parameter("weight"), layer.get_parameter("bias"))
         return torch.tanh(hidden)
 
     @torch.no_grad()
@@ -157,11 +158,10 @@ class FrozenGenerator(nn.Module):
         return (1, 0) if self.base_size == (1, 1) else (2, 1)
 
     def forward(self, z: Tensor, class_ids: Tensor) -> Tensor:
-        stride, padding = self.stride_and_padding
         hidden = z @ self.base_weight + self.class_bias[class_ids]
         hidden = hidden.unflatten(1, (-1, *self.base_size))
         for weight, bias in self.convolutions:
-            hidden = F.conv_transpose2d(F.relu(hidden), weight, bias, stride=stride, padding=padding)
+            hidden = upsample(F.relu(hidden), weight, bias)
         return torch.tanh(hidden)
 
 

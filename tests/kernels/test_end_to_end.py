@@ -1,0 +1,47 @@
+"""A run whose dreams come out of the kernels learns what a run with PyTorch's dreams learns."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+
+from mygo_edge.data.datasets import load
+from mygo_edge.data.tasks import make_tasks
+from mygo_edge.learn.methods import MyGO
+from mygo_edge.learn.phase import Phase
+from mygo_edge.learn.sleep import sleep
+from mygo_edge.measure.accuracy import accuracies
+from mygo_edge.options import MemoryOptions, SleepOptions, TrainOptions, WakeOptions
+
+OPTIONS = TrainOptions(
+    tasks="0,1/2,3",
+    wake=WakeOptions(epochs=1, min_steps=80, batch_size=64),
+    memory=MemoryOptions(epochs=1, min_steps=250, batch_size=32),
+    sleep=SleepOptions(steps=2, dreams_per_task=8),
+)
+
+
+def test_a_run_with_the_kernels_equals_a_run_with_pytorch(device, monkeypatch):
+    import mygo_edge.kernels.dream_triton as kernels
+
+    if device.type == "cpu":  # the interpreter likes few programs without idle rows
+        monkeypatch.setattr(kernels, "TILE", 16)
+        monkeypatch.setattr(kernels, "ROWS", 256)
+    tasks = make_tasks(load(OPTIONS), OPTIONS.tasks, batch_size=64, device=device)
+    method = MyGO((1, 8, 8), OPTIONS, device)
+    for index in range(2):
+        for named in method.phases(index, [tasks[index]]):
+            if (index, named.name) != (1, "sleep"):
+                named.work(Phase(device, 0))
+    learnt, reports, dreams = {}, {}, {}
+    for backend in ("torch", "triton"):
+        method.memory.backend = backend
+        net = deepcopy(method.net)
+        reports[backend] = sleep(net, deepcopy(method.expert), method.memory, OPTIONS.sleep, Phase(device, 0))
+        learnt[backend] = accuracies(net, tasks)
+        dreams[backend], _ = method.dream(1, 8, stream=3, step=0)
+    torch.testing.assert_close(dreams["torch"], dreams["triton"], atol=1e-5, rtol=0)
+    assert reports["torch"].loss_first == pytest.approx(reports["triton"].loss_first, rel=1e-5)
+    assert reports["torch"].loss_last == pytest.approx(reports["triton"].loss_last, rel=1e-3)
+    for by_torch, by_triton in zip(learnt["torch"], learnt["triton"], strict=True):
+        assert by_torch == pytest.approx(by_triton, abs=0.03)  # two of 72 test images
