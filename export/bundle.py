@@ -19,6 +19,7 @@ from mygo_edge.export.checks import check_classifier, check_generator
 from mygo_edge.export.graphs import classifier_graph, generator_graph, head_name
 from mygo_edge.export.versions import live_bundle, write_version
 from mygo_edge.files import sha256
+from mygo_edge.model.device_head import trunk_digest
 from mygo_edge.model.gan import LATENT, FrozenGenerator
 from mygo_edge.model.network import NeocortexNet
 from mygo_edge.runtime.bundle import Bundle
@@ -107,6 +108,7 @@ def publish(
             "onnx": onnx.__version__,
             "onnxruntime": onnxruntime.__version__,
         },
+        trunk=trunk_digest(net, mean, std),
     )
     return write_version(bundle_dir, manifest, contents)
 

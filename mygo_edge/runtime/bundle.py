@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mygo_edge.files import sha256
-from mygo_edge.runtime.manifest import MANIFEST, BundleError, FileEntry, Manifest, parse_manifest
+from mygo_edge.runtime.manifest import MANIFEST, SIGNATURE, BundleError, FileEntry, Manifest, parse_manifest
+from mygo_edge.runtime.signature import SIGNATURE_BYTES, verify_signature
 
 CURRENT = "current"
 VERSION_NAME = re.compile(r"v([0-9]{4,9})(?:\.([0-9]{1,4}))?")  # v0003, or v0003.1 when sequence 3 was published anew
@@ -16,36 +17,52 @@ MAX_MANIFEST_BYTES = 2**22
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """One version, read and verified. contents: the bytes of every file, by path."""
+    """One version, read and verified.
+
+    contents: the bytes of every file of the manifest, by path; signed: whether a signature was verified with a key
+    that the caller gave.
+    """
 
     version: str
     manifest: Manifest
     contents: dict[str, bytes]
+    signed: bool = False
 
 
-def read_bundle(bundle_dir: Path, version: str | None = None) -> Bundle:
+def read_bundle(bundle_dir: Path, version: str | None = None, public_key: Path | None = None) -> Bundle:
     """Read the live version, or the named one.
 
+    Args:
+        bundle_dir: the folder that holds `current` and the versions.
+        version: such as "v0002"; None reads the live one.
+        public_key: file of the publisher's Ed25519 key (PEM). With it, an unsigned version is refused.
+
     Raises:
-        BundleError: no such version, a bad manifest, missing or extra files, or a file of the wrong size or hash.
+        BundleError: no such version, a bad manifest, missing or extra files, a file of the wrong size or hash, or no
+            signature by the key.
     """
-    return read_version(version_folder(bundle_dir, version or current_version(bundle_dir)))
+    return read_version(version_folder(bundle_dir, version or current_version(bundle_dir)), public_key)
 
 
-def read_version(folder: Path) -> Bundle:
+def read_version(folder: Path, public_key: Path | None = None) -> Bundle:
     """Read the version in a folder, whatever the folder's name. Raises BundleError as `read_bundle` does."""
-    manifest = read_manifest(folder)
-    listed = {MANIFEST, *(entry.path for entry in manifest.files)}
+    data = read_plain(folder / MANIFEST, MAX_MANIFEST_BYTES)
+    if public_key is not None:  # before anything in the manifest is looked at
+        signature = read_plain(folder / SIGNATURE, SIGNATURE_BYTES) if (folder / SIGNATURE).exists() else None
+        verify_signature(data, signature, public_key, str(folder / MANIFEST))
+    manifest = parse_manifest(data, str(folder / MANIFEST))
+    listed = {MANIFEST, SIGNATURE, *(entry.path for entry in manifest.files)}
     extra = sorted({path.name for path in folder.iterdir()} - listed)
     if extra:
         raise BundleError(f"{folder / extra[0]} is not in the manifest; publish or fetch the version again")
-    return Bundle(folder.name, manifest, {entry.path: read_entry(folder, entry) for entry in manifest.files})
+    contents = {entry.path: read_entry(folder, entry) for entry in manifest.files}
+    return Bundle(folder.name, manifest, contents, signed=public_key is not None)
 
 
 def current_version(bundle_dir: Path) -> str:
     """The name of the live version. Raises BundleError when there is none."""
     path = bundle_dir / CURRENT
-    name = _read_regular(path, 64).decode("ascii", "replace").strip()
+    name = read_plain(path, 64).decode("ascii", "replace").strip()
     if VERSION_NAME.fullmatch(name) is None:
         raise BundleError(f"{path} must hold the name of a version, such as v0003, not {name[:40]!r}")
     return name
@@ -62,13 +79,13 @@ def version_folder(bundle_dir: Path, name: str) -> Path:
 def read_manifest(folder: Path) -> Manifest:
     """The checked manifest of a version. Raises BundleError."""
     path = folder / MANIFEST
-    return parse_manifest(_read_regular(path, MAX_MANIFEST_BYTES), str(path))
+    return parse_manifest(read_plain(path, MAX_MANIFEST_BYTES), str(path))
 
 
 def read_entry(folder: Path, entry: FileEntry) -> bytes:
     """The bytes of a file, once, verified against its entry. Raises BundleError."""
     path = folder / entry.path
-    data = _read_regular(path, entry.size)
+    data = read_plain(path, entry.size)
     if len(data) != entry.size:
         raise BundleError(f"{path} has {len(data)} bytes, the manifest says {entry.size}; publish or fetch it again")
     if sha256(data) != entry.sha256:
@@ -76,7 +93,7 @@ def read_entry(folder: Path, entry: FileEntry) -> bytes:
     return data
 
 
-def _read_regular(path: Path, limit: int) -> bytes:
+def read_plain(path: Path, limit: int) -> bytes:
     """The bytes of a plain file: no symbolic link, no device, no pipe, at most `limit` bytes."""
     # O_NONBLOCK: opening a pipe must not wait for a writer. Windows has neither flag, nor these file types.
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)

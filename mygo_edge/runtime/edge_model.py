@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Lock
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from mygo_edge.runtime.images import normalised, to_pixels
 from mygo_edge.runtime.manifest import LATENT, BundleError, FileEntry
 from mygo_edge.runtime.noise import dream_noise
 from mygo_edge.runtime.selftest import deviation, fits, read_selftest
-from mygo_edge.runtime.session import Graph
+from mygo_edge.runtime.session import Graph, SessionOptions
 
 _BATCH = 256  # images at a time, to bound the memory of a device
 
@@ -33,13 +34,11 @@ class EdgeModel:
     Where a task is given, its own head answers; without one, all heads' logits stand side by side.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+    def __init__(self, bundle: Bundle, session: SessionOptions | None = None) -> None:
         """Take a bundle that was read and verified. Most callers want `EdgeModel.load`."""
-        if threads < 1:
-            raise MygoEdgeError(f"threads must be at least 1, not {threads}")
         self._bundle = bundle
         self._manifest = bundle.manifest
-        self._threads = threads
+        self._session = session or SessionOptions()
         self._heads = {task.name: task.head for task in self._manifest.tasks}
         self._classifier = self._open(
             self._entry("classifier"),
@@ -49,24 +48,38 @@ class EdgeModel:
         for task in self._heads:
             self._entry("generator", task)
         self._generators: dict[str, Graph] = {}
+        self._opening = Lock()  # of a generator, when it is first dreamt of
 
     @classmethod
     def load(
-        cls, bundle_dir: str | Path, *, threads: int = 1, selftest: bool = True, version: str | None = None
+        cls,
+        bundle_dir: str | Path,
+        *,
+        threads: int = 1,
+        spinning: bool = False,
+        arena: bool = True,
+        selftest: bool = True,
+        version: str | None = None,
+        public_key: str | Path | None = None,
     ) -> "EdgeModel":
         """Load the live version of a bundle, or the named one.
 
         Args:
             bundle_dir: the folder that holds `current` and the versions.
             threads: threads of one prediction or dream.
+            spinning, arena: as in `mygo_edge.runtime.session.SessionOptions`.
             selftest: reproduce the version's dreams and logits first.
             version: such as "v0002", to go back to the version before.
+            public_key: file of the publisher's Ed25519 key; with it, a version that is not signed by its owner is
+                refused. Needs the extra `mygo_edge[sign]`.
 
         Raises:
             BundleError: the version is not what was published, or does not compute what it did; the message names
                 the file. A device then stays on the model that it has.
         """
-        model = cls(read_bundle(Path(bundle_dir), version), threads=threads)
+        session = SessionOptions(threads, spinning, arena)
+        key = None if public_key is None else Path(public_key)
+        model = cls(read_bundle(Path(bundle_dir), version, key), session)
         if selftest:
             model.run_selftest()
         return model
@@ -179,9 +192,10 @@ class EdgeModel:
         return [task]
 
     def _generator(self, task: str) -> Graph:
-        if task not in self._generators:
-            self._generators[task] = self._open_generator(task)
-        return self._generators[task]
+        with self._opening:
+            if task not in self._generators:
+                self._generators[task] = self._open_generator(task)
+            return self._generators[task]
 
     def _open_generator(self, task: str) -> Graph:
         return self._open(
@@ -202,7 +216,7 @@ class EdgeModel:
         inputs: Mapping[str, tuple[int | None, ...]],
         outputs: Mapping[str, tuple[int | None, ...]],
     ) -> Graph:
-        graph = Graph(self._bundle.contents[entry.path], f"{self.version}/{entry.path}", self._threads)
+        graph = Graph(self._bundle.contents[entry.path], f"{self.version}/{entry.path}", self._session)
         graph.require(inputs, outputs)
         return graph
 

@@ -8,12 +8,14 @@ import json
 import math
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from mygo_edge.errors import MygoEdgeError
 
 SCHEMA_VERSION = "1.0"
 MANIFEST = "manifest.json"
+SIGNATURE = "manifest.sig"  # Ed25519 over the bytes of manifest.json, where the publisher signs
 LATENT = 64  # normals a dream starts from
 
 ROLES = ("classifier", "generator", "generators", "selftest")  # "generators": all tasks in one graph
@@ -67,7 +69,9 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A whole version. sequence: its number; tolerance: of the self-test, absolute up to 1 and relative above."""
+    """A whole version. sequence: its number; tolerance: of the self-test, absolute up to 1 and relative above;
+    trunk: digest of what makes features of images, stable while heads alone change (older publishers gave none).
+    """
 
     sequence: int
     created: str
@@ -76,6 +80,7 @@ class Manifest:
     tolerance: float
     files: tuple[FileEntry, ...]
     producer: dict[str, str]
+    trunk: str | None = None
 
     def find(self, role: str, task: str | None = None, precision: str = "fp32") -> FileEntry | None:
         """The file with this role, task and precision, if there is one."""
@@ -89,6 +94,7 @@ def manifest_json(manifest: Manifest) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "sequence": manifest.sequence,
         "created": manifest.created,
+        **({} if manifest.trunk is None else {"trunk": manifest.trunk}),
         "tasks": [{"name": task.name, "classes": list(task.classes), "head": task.head} for task in manifest.tasks],
         "input": {
             "shape": list(manifest.input.shape),
@@ -150,13 +156,24 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
     top.require(all(isinstance(version, str) for version in producer.values()), "producer must hold text only")
     return Manifest(
         sequence=top.integer("sequence", 0, 10**9 - 1),
-        created=top.text("created"),
+        created=_created(top),
         tasks=tasks,
         input=_input(top.reader("input")),
         tolerance=tolerance,
         files=files,
         producer=producer,
+        trunk=top.match("trunk", _SHA256) if "trunk" in top.values else None,
     )
+
+
+def _created(reader: "_Reader") -> str:
+    text = reader.text("created")
+    try:
+        aware = datetime.fromisoformat(text).utcoffset() is not None
+    except ValueError:
+        aware = False
+    reader.require(aware, f"created {text[:40]!r} must be a time with its offset, such as 2030-01-31T12:00:00+00:00")
+    return text
 
 
 def _task(reader: "_Reader") -> Task:
@@ -179,7 +196,8 @@ def _input(reader: "_Reader") -> InputFormat:
 
 def _file(reader: "_Reader") -> FileEntry:
     path = reader.match("path", _FILE_NAME)
-    reader.require(path != MANIFEST, f"{MANIFEST} cannot list itself")
+    for own in (MANIFEST, SIGNATURE):
+        reader.require(path.casefold() != own, f"{own} cannot be listed")
     role, precision = reader.value("role", str), reader.value("precision", str)
     reader.require(role in ROLES, f"role {role!r} is none of {', '.join(ROLES)}")
     reader.require(precision in PRECISIONS, f"precision {precision!r} is none of {', '.join(PRECISIONS)}")

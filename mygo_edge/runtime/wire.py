@@ -1,4 +1,4 @@
-"""Find external data in a serialised ONNX model without the onnx package.
+"""Read the wire format of a serialised ONNX model without the onnx package, and find external data in it.
 
 onnxruntime reads a tensor's external file from the working directory even when the model comes from bytes, so a graph
 that names one is refused before onnxruntime sees it.
@@ -21,6 +21,7 @@ _MESSAGES: dict[str, dict[int, str]] = {
 }
 _EXTERNAL_FIELDS = (13, 14)  # TensorProto.external_data and .data_location (0: in the message)
 _VARINT, _LENGTH = 0, 2  # wire types
+_MAX_DEPTH = 64  # of messages within messages; protobuf itself stops at 100
 _FIXED = {1: 8, 5: 4}  # wire type -> bytes
 _MAX_FIELD = 2**29 - 1  # parsers disagree on what a larger number means
 
@@ -31,10 +32,12 @@ def has_external_data(model: bytes) -> bool:
     Raises:
         ValueError: the bytes are no well-formed message.
     """
-    pending = [("model", memoryview(model))]
+    pending = [("model", memoryview(model), 0)]
     while pending:
-        message, data = pending.pop()
-        for number, value in _fields(data):
+        message, data, depth = pending.pop()
+        if depth > _MAX_DEPTH:
+            raise ValueError("messages are nested too deeply")
+        for number, value in fields(data):
             if message == "tensor" and number in _EXTERNAL_FIELDS and value:
                 return True
             inner = _MESSAGES[message].get(number)
@@ -42,11 +45,11 @@ def has_external_data(model: bytes) -> bool:
                 continue
             if isinstance(value, int):
                 raise ValueError(f"field {number} of a {message} is no message")
-            pending.append((inner, value))
+            pending.append((inner, value, depth + 1))
     return False
 
 
-def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+def fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     """Number and value of every field: an int for a varint, bytes for everything else."""
     at = 0
     while at < len(data):
@@ -68,6 +71,14 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
             raise ValueError("a field ends beyond its message")
         yield number, data[at : at + length]
         at += length
+
+
+def varints(data: memoryview) -> Iterator[int]:
+    """The numbers of a packed repeated field."""
+    at = 0
+    while at < len(data):
+        value, at = _varint(data, at)
+        yield value
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
