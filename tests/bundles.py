@@ -1,14 +1,14 @@
 """Tiny networks and real bundles of them, for the tests of export and runtime."""
 
-import json
 from pathlib import Path
 
 import torch
 
 from mygo_edge.export.bundle import publish
-from mygo_edge.files import sha256
 from mygo_edge.model.gan import FrozenGenerator, Generator
 from mygo_edge.model.network import NeocortexNet, Shape
+from tests.damage import edit_manifest as edit_manifest
+from tests.damage import replace_file as replace_file
 
 SHAPE: Shape = (1, 8, 8)
 TASKS = [("parity", ["even", "odd"]), ("size", ["small", "medium", "large"]), ("sign", ["minus", "plus"])]
@@ -50,19 +50,3 @@ def publish_tiny(bundle_dir: Path, tasks: int, *, sequence: int | None = None, s
         std=[0.5],
         sequence=tasks if sequence is None else sequence,
     )
-
-
-def edit_manifest(folder: Path, **values: object) -> None:
-    """Replace top-level values of a version's manifest."""
-    path = folder / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
-
-
-def replace_file(folder: Path, name: str, data: bytes) -> None:
-    """Replace a file of a version and make the manifest agree, as someone who can write to the folder could."""
-    (folder / name).write_bytes(data)
-    files = json.loads((folder / "manifest.json").read_text())["files"]
-    for entry in files:
-        if entry["path"] == name:
-            entry |= {"sha256": sha256(data), "bytes": len(data)}
-    edit_manifest(folder, files=files)

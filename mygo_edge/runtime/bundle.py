@@ -54,7 +54,7 @@ def read_version(folder: Path, public_key: Path | None = None) -> Bundle:
     listed = {MANIFEST, SIGNATURE, *(entry.path for entry in manifest.files)}
     extra = sorted({path.name for path in folder.iterdir()} - listed)
     if extra:
-        raise BundleError(f"{folder / extra[0]} is not in the manifest; publish or fetch the version again")
+        raise BundleError(f"{folder} holds {extra[0]!a}, which is not in the manifest; publish or fetch it again")
     contents = {entry.path: read_entry(folder, entry) for entry in manifest.files}
     return Bundle(folder.name, manifest, contents, signed=public_key is not None)
 

@@ -95,7 +95,9 @@ class Graph:
             raise BundleError(f"{name} is no ONNX graph ({error}); publish or fetch it again") from error
         options = session.options()
         try:
-            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(
+                model, options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
         except Exception as error:  # onnxruntime's errors have no common base below Exception
             raise BundleError(
                 f"{name}: onnxruntime {onnxruntime.__version__} cannot load it ({_line(error)})"

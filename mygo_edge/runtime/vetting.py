@@ -173,7 +173,7 @@ def _message(value: int | memoryview) -> memoryview:
 
 
 def _text(value: int | memoryview) -> str:
-    return str(_message(value), "utf-8", "replace")
+    return str(_message(value), "utf-8")
 
 
 def _require(holds: bool, otherwise: str) -> None:

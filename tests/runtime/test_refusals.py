@@ -59,7 +59,7 @@ def test_a_missing_file_is_refused_by_name(own_bundle: Path) -> None:
 
 def test_an_extra_file_is_refused_by_name(own_bundle: Path) -> None:
     (own_bundle / "v0002" / "weights.bin").write_bytes(b"")
-    refused(own_bundle, "weights.bin is not in the manifest")
+    refused(own_bundle, "holds 'weights.bin', which is not in the manifest")
 
 
 def test_a_symbolic_link_is_refused_though_its_content_is_right(own_bundle: Path) -> None:
