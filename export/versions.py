@@ -4,14 +4,21 @@ Nothing that is live is ever changed or removed, so a kill at any moment leaves 
 """
 
 import json
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from mygo_edge.files import sync_folder, write_bytes, write_json, write_text
-from mygo_edge.runtime.bundle import CURRENT, VERSION_NAME, Bundle, current_version, read_bundle, read_version
+from mygo_edge.runtime.bundle import (
+    CURRENT,
+    VERSION_NAME,
+    Bundle,
+    current_version,
+    read_bundle,
+    read_version,
+    version_order,
+)
 from mygo_edge.runtime.edge_model import EdgeModel
 from mygo_edge.runtime.manifest import MANIFEST, BundleError, Manifest, manifest_json, parse_manifest
 
@@ -84,7 +91,7 @@ def _same(live: Manifest, new: Manifest) -> bool:
 def _free_name(bundle_dir: Path, sequence: int) -> str:
     """A name for the version that is not the live one's, even where that is damaged."""
     try:
-        live, revision = _order(current_version(bundle_dir))
+        live, revision = version_order(current_version(bundle_dir))
     except BundleError:
         live, revision = -1, 0
     return f"v{sequence:04d}.{revision + 1}" if live == sequence else f"v{sequence:04d}"
@@ -94,16 +101,10 @@ def _remove_old(bundle_dir: Path, live: str) -> None:
     """Remove all versions but the live one and the one before it."""
     others = sorted(
         (path.name for path in bundle_dir.iterdir() if VERSION_NAME.fullmatch(path.name) and path.name != live),
-        key=_order,
+        key=version_order,
     )
-    before = [name for name in others if _order(name) < _order(live)]
+    before = [name for name in others if version_order(name) < version_order(live)]
     kept = (before or others)[-1:]  # a bundle that starts again at a lower number keeps the version that it replaced
     for name in others:
         if name not in kept:
             shutil.rmtree(bundle_dir / name, ignore_errors=True)  # what stays now, goes with the next version
-
-
-def _order(name: str) -> tuple[int, int]:
-    """Sequence and revision of a version's name."""
-    sequence, revision = re.findall(r"[0-9]+", name + ".0")[:2]
-    return int(sequence), int(revision)

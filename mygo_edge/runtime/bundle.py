@@ -5,6 +5,7 @@ import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from mygo_edge.files import sha256
 from mygo_edge.runtime.manifest import MANIFEST, SIGNATURE, BundleError, FileEntry, Manifest, parse_manifest
@@ -94,18 +95,31 @@ def read_entry(folder: Path, entry: FileEntry) -> bytes:
 
 
 def read_plain(path: Path, limit: int) -> bytes:
-    """The bytes of a plain file: no symbolic link, no device, no pipe, at most `limit` bytes."""
-    # O_NONBLOCK: opening a pipe must not wait for a writer. Windows has neither flag, nor these file types.
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    """The bytes of a plain file of at most `limit` bytes. Raises BundleError for any other."""
     try:
-        with os.fdopen(os.open(path, flags), "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise BundleError(f"{path} is not a plain file")
-            if status.st_size > limit:
-                raise BundleError(f"{path} has {status.st_size} bytes, at most {limit} are expected")
+        with open_plain(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > limit:
+                raise BundleError(f"{path} has {size} bytes, at most {limit} are expected")
             return file.read(limit)
     except FileNotFoundError as error:
         raise BundleError(f"{path} is missing; publish or fetch the bundle again") from error
     except OSError as error:
         raise BundleError(f"{path} cannot be read as a plain file ({error.strerror})") from error
+
+
+def open_plain(path: Path) -> BinaryIO:
+    """Open a plain file to read: no symbolic link, no device, no pipe. Raises BundleError or OSError."""
+    # O_NONBLOCK: opening a pipe must not wait for a writer. Windows has neither flag, nor these file types.
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    file = os.fdopen(os.open(path, flags), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise BundleError(f"{path} is not a plain file")
+    return file
+
+
+def version_order(name: str) -> tuple[int, int]:
+    """Sequence and revision of a version's name, to sort by."""
+    sequence, revision = re.findall(r"[0-9]+", name + ".0")[:2]
+    return int(sequence), int(revision)

@@ -98,13 +98,13 @@ class Graph:
             self._session = onnxruntime.InferenceSession(
                 model, options, providers=["CPUExecutionProvider"], enable_fallback=0
             )
+            self.inputs = {value.name: _shape(value.shape) for value in self._session.get_inputs()}
+            self.outputs = {value.name: _shape(value.shape) for value in self._session.get_outputs()}
         except Exception as error:  # onnxruntime's errors have no common base below Exception
             raise BundleError(
                 f"{name}: onnxruntime {onnxruntime.__version__} cannot load it ({_line(error)})"
             ) from error
         self.name = name
-        self.inputs = {value.name: _shape(value.shape) for value in self._session.get_inputs()}
-        self.outputs = {value.name: _shape(value.shape) for value in self._session.get_outputs()}
 
     def require(
         self, inputs: Mapping[str, tuple[int | None, ...]], outputs: Mapping[str, tuple[int | None, ...]]

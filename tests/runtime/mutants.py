@@ -212,7 +212,7 @@ def change_attribute(model: onnx.ModelProto, rng: random.Random) -> None:
         elif rng.random() < 0.5:
             attribute.i = rng.choice(SIDES)
         else:
-            attribute.type = rng.randrange(16)
+            attribute.type = rng.randrange(15)
         return
     name = rng.choice(["pads", "strides", "dilations", "kernel_shape", "output_shape", "axis", "perm", "group", "to"])
     value = [rng.choice(SIDES) for _ in range(rng.choice([1, 2, 4]))]
@@ -381,8 +381,8 @@ def main(source: Path, folder: Path, first: int, count: int) -> None:
         rng = random.Random(number)
         kind = rng.choice(KINDS)
         bundle = Path(shutil.copytree(source, folder / "mutant"))
-        kind(bundle / "v0002", rng)
         print(number, kind.__name__, end=" ", flush=True)
+        kind(bundle / "v0002", rng)
         used = resource.getrusage(resource.RUSAGE_SELF)
         spent = int(used.ru_utime + used.ru_stime) + 1 + SECONDS
         resource.setrlimit(resource.RLIMIT_CPU, (spent, resource.RLIM_INFINITY))
