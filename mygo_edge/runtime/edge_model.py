@@ -163,26 +163,38 @@ class EdgeModel:
             images[part] = to_pixels(_generate(self._generator(task), z, class_ids[part]))
         return Dreams(images, class_ids)
 
-    def run_selftest(self) -> None:
-        """Raise BundleError unless every generator and the classifier compute what they did when published."""
+    def run_selftest(self) -> dict[str, float]:
+        """Check that every generator and the classifier compute what they did when published.
+
+        Returns:
+            How far each graph is from what was published, by its name, absolute below 1 and relative above.
+
+        Raises:
+            BundleError: farther than the manifest allows; the message names the graph.
+        """
         entry = self._entry("selftest")
         test = read_selftest(self._bundle.contents[entry.path], f"{self.version}/{entry.path}")
         if not fits(test, [len(classes) for classes in self.tasks.values()], self.input_shape):
             raise BundleError(f"{self.version}/{entry.path} does not fit the manifest; publish or fetch it again")
+        worst: dict[str, float] = {}
         for index, task in enumerate(self._manifest.tasks):
             # Not kept: a device that only classifies needs no generator in memory.
             graph = self._open_generator(task.name)
-            self._compare(graph.name, _generate(graph, test.z, test.class_id[index]), test.dreams[index])
+            dreams = _generate(graph, test.z, test.class_id[index])
+            worst[graph.name] = self._compare(graph.name, dreams, test.dreams[index])
             logits = np.concatenate(self._classifier.run(list(self._heads.values()), {"image": test.dreams[index]}), 1)
-            self._compare(self._classifier.name, logits, test.logits[index])
+            found = self._compare(self._classifier.name, logits, test.logits[index])
+            worst[self._classifier.name] = max(found, worst.get(self._classifier.name, 0.0))
+        return worst
 
-    def _compare(self, name: str, got: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
+    def _compare(self, name: str, got: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
         worst = deviation(got, expected)
         if worst > self._manifest.tolerance:
             raise BundleError(
                 f"{name} fails its self-test: it differs by {worst:.3g} from what was published, "
                 f"{self._manifest.tolerance:g} is allowed; stay on the version before"
             )
+        return worst
 
     def _selected(self, task: str | None) -> list[str]:
         if task is None:

@@ -9,11 +9,12 @@ import http.client
 import os
 import re
 import socket
+import ssl
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,9 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 5
 _TRANSIENT = (408, 429, 500, 502, 503, 504)  # statuses that another attempt may change
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
+
+
+Pieces = Generator[tuple[int, bytes], None, None]
 
 
 class SourceError(MygoEdgeError):
@@ -63,7 +67,7 @@ class Limits:
 class Source(Protocol):
     """A published bundle that can be read piece by piece."""
 
-    def pieces(self, path: str, start: int = 0, size: int | None = None) -> Iterator[tuple[int, bytes]]:
+    def pieces(self, path: str, start: int = 0, size: int | None = None) -> Pieces:
         """(offset, bytes) of a file, in order, from `start` or from the beginning.
 
         Args:
@@ -97,7 +101,7 @@ class FolderSource:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def pieces(self, path: str, start: int = 0, size: int | None = None) -> Iterator[tuple[int, bytes]]:
+    def pieces(self, path: str, start: int = 0, size: int | None = None) -> Pieces:
         """As `Source.pieces`."""
         with open_plain(self._folder / path) as file:
             found = os.fstat(file.fileno()).st_size
@@ -120,7 +124,7 @@ class HttpSource:
         self._limits = limits
         self._end = time.monotonic() + limits.deadline
 
-    def pieces(self, path: str, start: int = 0, size: int | None = None) -> Iterator[tuple[int, bytes]]:
+    def pieces(self, path: str, start: int = 0, size: int | None = None) -> Pieces:
         """As `Source.pieces`."""
         url = self._address + path
         guard = _Guard(time.monotonic() + self._limits.timeout, self._end)
@@ -143,8 +147,11 @@ class HttpSource:
             error.close()
             _refuse_status(url, error.code)
         except (OSError, http.client.HTTPException) as error:
-            guard.check(url)
-            raise LostError(f"{url}: {getattr(error, 'reason', None) or error or type(error).__name__}") from error
+            cause = getattr(error, "reason", error)
+            guard.check(url, late=isinstance(cause, TimeoutError))
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                raise SourceError(f"{url}: the server's certificate is not trusted ({error})") from error
+            raise LostError(f"{url}: {cause or type(error).__name__}") from error
         finally:
             guard.stop()
 
@@ -229,9 +236,9 @@ class _Guard(threading.Thread):
             if self._expired:
                 self._cut()
 
-    def check(self, url: str) -> None:
-        """Raise SourceError when the transfer was cut."""
-        if self._expired:
+    def check(self, url: str, late: bool = False) -> None:
+        """Raise SourceError when the transfer was cut, or is late by another clock."""
+        if self._expired or late:
             total = time.monotonic() >= self._end
             what = "the time for the whole update is over" if total else "the server is too slow"
             raise SourceError(f"{url}: {what}; what came is kept, try again, or allow more time")
