@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mygo_edge.errors import MygoEdgeError, run_command
+from mygo_edge.errors import MygoEdgeError, run_command, warn
 from mygo_edge.runtime.command import OneLineParser
 from mygo_edge.runtime.edge_model import EdgeModel
 from mygo_edge.runtime.pictures import read_images
@@ -26,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     model = EdgeModel.load(options.bundle)
+    for reason in model.refused_heads.values():
+        warn(reason)
     predictions = [found for path in options.images for found in _predictions(model, path, options.task)]
     if options.json:
         print(json.dumps(predictions, indent=2))

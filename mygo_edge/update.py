@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mygo_edge.errors import MygoEdgeError, run_command
+from mygo_edge.errors import MygoEdgeError, run_command, warn
+from mygo_edge.runtime.bundle import HEADS, current_version, read_manifest, version_folder
 from mygo_edge.runtime.command import OneLineParser
 from mygo_edge.runtime.install import roll_back
 from mygo_edge.runtime.source import Limits
@@ -29,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     wish = Wish(options.public_key, options.allow_downgrade, options.allow_rolled_back)
     report = update(source, Path(bundle), wish, limits)
     print(_summary(bundle, report))
+    for reason in _stale_heads(Path(bundle)):
+        warn(reason)
     print(f"signature: {'made by the owner of the key' if options.public_key else 'not checked, no key was given'}")
 
 
@@ -55,6 +58,16 @@ def _parser() -> argparse.ArgumentParser:
     for name, kind, default, words in numbers:
         parser.add_argument(name, type=kind, default=default, help=f"{words} (default: {default})")
     return parser
+
+
+def _stale_heads(bundle: Path) -> list[str]:
+    """Why heads that were learnt on this device are not used any more."""
+    if not (bundle / HEADS).is_dir():
+        return []
+    from mygo_edge.runtime.heads import read_heads  # imports numpy, which nothing else here needs
+
+    manifest = read_manifest(version_folder(bundle, current_version(bundle)))
+    return list(read_heads(bundle / HEADS, manifest, None)[1].values())
 
 
 def _summary(bundle: str, report: Report) -> str:

@@ -2,8 +2,13 @@
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 
-from mygo_edge.model.network import NeocortexNet
+import torch
+from torch import nn
+
+from mygo_edge.model.network import FEATURES, NeocortexNet
+from mygo_edge.runtime.heads import Head, HeadError, read_head
 
 
 def trunk_digest(net: NeocortexNet, mean: Sequence[float], std: Sequence[float]) -> str:
@@ -17,3 +22,28 @@ def trunk_digest(net: NeocortexNet, mean: Sequence[float], std: Sequence[float])
         digest.update(repr((name, tuple(value.shape))).encode())
         digest.update(value.detach().cpu().float().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def read_device_head(
+    path: Path, net: NeocortexNet, mean: Sequence[float], std: Sequence[float]
+) -> tuple[Head, nn.Linear]:
+    """Read a head that a device sent back, as a layer that can stand among `net.classifiers`.
+
+    Args:
+        path: the file that the device keeps in its folder of heads.
+        net: the network that the device's version was published from.
+        mean, std: of a channel, as they were published.
+
+    Raises:
+        HeadError: the file is damaged, or was learnt on another trunk.
+    """
+    head = read_head(path)
+    if head.trunk != trunk_digest(net, mean, std):
+        raise HeadError(f"{path} was learnt on another trunk than this network's; take the network that was published")
+    if head.weight.shape[1] != FEATURES:
+        raise HeadError(f"{path} takes {head.weight.shape[1]} features, this network has {FEATURES}")
+    layer = nn.Linear(FEATURES, len(head.classes))
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(head.weight))
+        layer.bias.copy_(torch.from_numpy(head.bias))
+    return head, layer

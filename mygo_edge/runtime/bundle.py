@@ -12,6 +12,7 @@ from mygo_edge.runtime.manifest import MANIFEST, SIGNATURE, BundleError, FileEnt
 from mygo_edge.runtime.signature import SIGNATURE_BYTES, verify_signature
 
 CURRENT = "current"
+HEADS = "heads"  # folder of the heads that this device learnt, beside the versions
 VERSION_NAME = re.compile(r"v([0-9]{4,9})(?:\.([0-9]{1,4}))?")  # v0003, or v0003.1 when sequence 3 was published anew
 MAX_MANIFEST_BYTES = 2**22
 

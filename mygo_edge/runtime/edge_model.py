@@ -1,6 +1,6 @@
 """EdgeModel: what a device runs. It needs a bundle, numpy and onnxruntime."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from types import MappingProxyType
@@ -10,14 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mygo_edge.errors import MygoEdgeError
-from mygo_edge.runtime.bundle import Bundle, read_bundle
+from mygo_edge.runtime.bundle import HEADS, Bundle, read_bundle
+from mygo_edge.runtime.heads import Head, head_path, read_heads, write_head
 from mygo_edge.runtime.images import normalised, to_pixels
+from mygo_edge.runtime.learning import learn
 from mygo_edge.runtime.manifest import LATENT, BundleError, FileEntry
 from mygo_edge.runtime.noise import dream_noise
+from mygo_edge.runtime.pictures import read_paths
 from mygo_edge.runtime.selftest import deviation, fits, read_selftest
 from mygo_edge.runtime.session import Graph, SessionOptions
 
 _BATCH = 256  # images at a time, to bound the memory of a device
+_HEAD_STREAM = 2**32 - 1  # of the dreams that a new head is fitted beside; the box uses small numbers
 
 
 class Dreams(NamedTuple):
@@ -48,7 +52,10 @@ class EdgeModel:
         for task in self._heads:
             self._entry("generator", task)
         self._generators: dict[str, Graph] = {}
-        self._opening = Lock()  # of a generator, when it is first dreamt of
+        self._lock = Lock()  # of what is made when it is first needed
+        self._heads_dir: Path | None = None
+        self._learnt: Mapping[str, Head] = {}  # replaced, never changed, so that threads see the old or the new one
+        self._refused: Mapping[str, str] = {}
 
     @classmethod
     def load(
@@ -61,6 +68,7 @@ class EdgeModel:
         selftest: bool = True,
         version: str | None = None,
         public_key: str | Path | None = None,
+        heads: str | Path | None = None,
     ) -> "EdgeModel":
         """Load the live version of a bundle, or the named one.
 
@@ -72,6 +80,9 @@ class EdgeModel:
             version: such as "v0002", to go back to the version before.
             public_key: file of the publisher's Ed25519 key; with it, a version that is not signed by its owner is
                 refused. Needs the extra `mygo_edge[sign]`.
+            heads: folder of the heads that this device learnt (default: `heads` in the bundle's folder, or none with
+                a public key, because heads are not signed: name a folder that only this device can write). A head
+                that does not fit is left out; see `refused_heads`.
 
         Raises:
             BundleError: the version is not what was published, or does not compute what it did; the message names
@@ -82,6 +93,8 @@ class EdgeModel:
         model = cls(read_bundle(Path(bundle_dir), version, key), session)
         if selftest:
             model.run_selftest()
+        if heads is not None or public_key is None:
+            model._take_heads(Path(bundle_dir) / HEADS if heads is None else Path(heads))
         return model
 
     @property
@@ -91,8 +104,14 @@ class EdgeModel:
 
     @property
     def tasks(self) -> Mapping[str, tuple[str, ...]]:
-        """Task name -> class names, in the order in which they were learnt."""
-        return MappingProxyType({task.name: task.classes for task in self._manifest.tasks})
+        """Task name -> class names, in the order in which they were learnt; those learnt on this device come last."""
+        published = {task.name: task.classes for task in self._manifest.tasks}
+        return MappingProxyType(published | {name: head.classes for name, head in self._learnt.items()})
+
+    @property
+    def refused_heads(self) -> Mapping[str, str]:
+        """Task name -> why its head, which this device learnt, is not used: most often, another trunk since."""
+        return MappingProxyType(self._refused)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -101,27 +120,31 @@ class EdgeModel:
 
     def labels(self, task: str | None = None) -> list[tuple[str, str]]:
         """(task, class) of every column of `logits` and `predict_proba`."""
-        return [(name, label) for name in self._selected(task) for label in self.tasks[name]]
+        tasks = self.tasks
+        return [(name, label) for name in self._selected(task, tasks) for label in tasks[name]]
 
     def logits(self, images: Any, task: str | None = None) -> NDArray[np.float32]:
-        """[n, classes of the task, or of all tasks]. Raises MygoEdgeError for images or a task that it cannot take."""
-        heads = [self._heads[name] for name in self._selected(task)]
-        batch = normalised(images, self._manifest.input)
-        parts = [np.empty((0, len(self.labels(task))), np.float32)]  # the answer to no images
-        for start in range(0, len(batch), _BATCH):
-            parts.append(np.concatenate(self._classifier.run(heads, {"image": batch[start : start + _BATCH]}), 1))
-        return np.concatenate(parts)
+        """[n, classes of the task, or of all tasks].
+
+        Args:
+            images: as the class says, or the path of a picture, or several (which needs Pillow).
+            task: whose head answers; None puts all heads side by side, those learnt on this device last.
+
+        Raises:
+            MygoEdgeError: images or a task that it cannot take.
+        """
+        return self._logits(images, self._selected(task, self.tasks), self._learnt)
 
     def predict_proba(self, images: Any, task: str | None = None) -> NDArray[np.float32]:
         """Softmax of `logits`, over the task's head or over all heads."""
-        logits = self.logits(images, task)
-        exponentials = np.exp(logits - logits.max(1, keepdims=True))
-        return exponentials / exponentials.sum(1, keepdims=True)
+        return _softmax(self.logits(images, task))
 
     def predict(self, images: Any, task: str | None = None) -> list[str]:
         """The most likely class of every image, by name."""
-        labels = self.labels(task)
-        return [labels[column][1] for column in self.logits(images, task).argmax(1)]
+        tasks, learnt = self.tasks, self._learnt
+        names = [name for name in self._selected(task, tasks) if name in self._heads or name in learnt]
+        labels = [label for name in names for label in tasks[name]]
+        return [labels[column] for column in self._logits(images, names, learnt).argmax(1)]
 
     def dream(
         self,
@@ -145,7 +168,11 @@ class EdgeModel:
         Raises:
             MygoEdgeError: an unknown task or class, or a number out of range.
         """
-        self._selected(task)
+        self._selected(task, self.tasks)
+        if task not in self._heads:
+            raise MygoEdgeError(
+                f"task {task} was learnt on this device as a head alone; it has no generator to dream with"
+            )
         for name, value, limit in (("seed", seed, 2**64), ("stream", stream, 2**32), ("step", step, 2**32)):
             if not 0 <= value < limit:
                 raise MygoEdgeError(f"{name} must be in [0, 2^{limit.bit_length() - 1}), not {value}")
@@ -163,6 +190,70 @@ class EdgeModel:
             images[part] = to_pixels(_generate(self._generator(task), z, class_ids[part]))
         return Dreams(images, class_ids)
 
+    def learn_head(
+        self,
+        name: str,
+        images: Any,
+        labels: Sequence[str],
+        *,
+        regularisation: float | None = None,
+        dreams: int = 256,
+        store: bool = True,
+    ) -> Head:
+        """Learn a task on this device: a new head on the features of this version, usable at once.
+
+        It is fitted in numpy to tell its own classes apart, and to be comparable with the heads that are there, for
+        which the device dreams of the tasks that they know (see `mygo_edge.runtime.fitting`). A head of the same name
+        that was learnt before is replaced. It is kept in the folder of heads, and stays usable across updates that
+        keep the trunk; a sleep changes the trunk, and then it must be learnt again.
+
+        Args:
+            name: of the task, of letters, digits, "_" and "-".
+            images: as for `predict`; five a class are enough to start with.
+            labels: the class of every image, by name; the head's classes are these names in sorted order.
+            regularisation: see `mygo_edge.runtime.fitting.fit_head`.
+            dreams: of every task of the bundle.
+            store: keep the head in the folder of heads.
+
+        Raises:
+            MygoEdgeError: a name that is taken, or that cannot be one, fewer than two classes, images that do not fit,
+                or no folder to keep the head in.
+            OSError: the disk refuses; the head is not used then.
+        """
+        if store and self._heads_dir is None:
+            raise MygoEdgeError("with a public key heads need a folder of their own: load(..., heads=FOLDER)")
+        head = learn(
+            name,
+            images,
+            labels,
+            manifest=self._manifest,
+            see=lambda seen: self._features(seen, name),
+            dream=lambda task, index: self.dream(task, n=dreams, stream=_HEAD_STREAM, step=index),
+            regularisation=regularisation,
+        )
+        with self._lock:
+            if store and self._heads_dir is not None:
+                write_head(head_path(self._heads_dir, name), head)
+            self._learnt = {**self._learnt, name: head}
+            self._refused = {task: why for task, why in self._refused.items() if task != name}
+        return head
+
+    def _features(self, images: Any, name: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Features of images [n, features], and the logits of all heads but `name` [n, classes]."""
+        own = [head for task, head in self._learnt.items() if task != name]
+        features, logits = [], []
+        for *found, last in self._classify(images, [*self._heads.values(), "features"]):
+            features.append(last)
+            logits.append(np.concatenate([*found, *(head.logits(last) for head in own)], 1))
+        if not features:
+            raise MygoEdgeError("a head cannot be learnt from no images")
+        return np.concatenate(features), np.concatenate(logits)
+
+    def _take_heads(self, folder: Path) -> None:
+        self._heads_dir = folder
+        width = self._classifier.outputs.get("features", (None, None))[-1]
+        self._learnt, self._refused = read_heads(folder, self._manifest, width)
+
     def run_selftest(self) -> dict[str, float]:
         """Check that every generator and the classifier compute what they did when published.
 
@@ -174,7 +265,7 @@ class EdgeModel:
         """
         entry = self._entry("selftest")
         test = read_selftest(self._bundle.contents[entry.path], f"{self.version}/{entry.path}")
-        if not fits(test, [len(classes) for classes in self.tasks.values()], self.input_shape):
+        if not fits(test, [len(task.classes) for task in self._manifest.tasks], self.input_shape):
             raise BundleError(f"{self.version}/{entry.path} does not fit the manifest; publish or fetch it again")
         worst: dict[str, float] = {}
         for index, task in enumerate(self._manifest.tasks):
@@ -196,15 +287,34 @@ class EdgeModel:
             )
         return worst
 
-    def _selected(self, task: str | None) -> list[str]:
+    def _selected(self, task: str | None, tasks: Mapping[str, tuple[str, ...]]) -> list[str]:
         if task is None:
-            return list(self._heads)
-        if task not in self._heads:
-            raise MygoEdgeError(f"unknown task {task!r}; the tasks of {self.version} are {', '.join(self._heads)}")
+            return list(tasks)
+        if task in self._refused:
+            raise MygoEdgeError(self._refused[task])
+        if task not in tasks:
+            raise MygoEdgeError(f"unknown task {task!r}; the tasks of {self.version} are {', '.join(tasks)}")
         return [task]
 
+    def _logits(self, images: Any, names: Sequence[str], learnt: Mapping[str, Head]) -> NDArray[np.float32]:
+        """Logits of these heads side by side, those of the bundle before those in `learnt`."""
+        own = [learnt[name] for name in names if name not in self._heads]
+        outputs = [self._heads[name] for name in names if name in self._heads] + ["features"] * bool(own)
+        columns = sum(len(task.classes) for task in self._manifest.tasks if task.name in names)
+        parts = [np.empty((0, columns + sum(len(head.classes) for head in own)), np.float32)]  # of no images
+        for found in self._classify(images, outputs):
+            features = found.pop() if own else np.empty((0, 0), np.float32)
+            parts.append(np.concatenate([*found, *(head.logits(features) for head in own)], 1))
+        return np.concatenate(parts)
+
+    def _classify(self, images: Any, outputs: Sequence[str]) -> Iterator[list[NDArray]]:
+        """The classifier's named outputs, batch by batch."""
+        batch = normalised(read_paths(images, self.input_shape), self._manifest.input)
+        for start in range(0, len(batch), _BATCH):
+            yield self._classifier.run(outputs, {"image": batch[start : start + _BATCH]})
+
     def _generator(self, task: str) -> Graph:
-        with self._opening:
+        with self._lock:
             if task not in self._generators:
                 self._generators[task] = self._open_generator(task)
             return self._generators[task]
@@ -231,6 +341,12 @@ class EdgeModel:
         graph = Graph(self._bundle.contents[entry.path], f"{self.version}/{entry.path}", self._session)
         graph.require(inputs, outputs)
         return graph
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    with np.errstate(invalid="ignore"):  # infinite logits have no softmax: NaN
+        exponentials = np.exp(logits - logits.max(1, keepdims=True))
+        return exponentials / exponentials.sum(1, keepdims=True)
 
 
 def _generate(graph: Graph, z: NDArray[np.float32], class_ids: NDArray[np.int64]) -> NDArray[np.float32]:

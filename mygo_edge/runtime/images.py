@@ -46,4 +46,5 @@ def normalised(images: Any, form: InputFormat) -> NDArray[np.float32]:
 
 def to_pixels(dreams: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Images in [-1, 1] as uint8, -1 as 0 and 1 as 255."""
-    return np.rint((dreams + np.float32(1)) * np.float32(127.5)).clip(0, 255).astype(np.uint8)
+    with np.errstate(invalid="ignore", over="ignore"):  # a damaged generator may dream NaN; it becomes some pixel
+        return np.rint((dreams + np.float32(1)) * np.float32(127.5)).clip(0, 255).astype(np.uint8)

@@ -23,9 +23,9 @@ PRECISIONS = ("fp32", "fp16", "int8")
 MAX_FILE_BYTES = 2**31 - 1  # a serialised protobuf message is smaller than 2 GiB
 MAX_SIDE = 4096  # of an image, in pixels
 
-_TASK_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")  # part of file names, on any file system
+TASK_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")  # part of file names, on any file system
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class BundleError(MygoEdgeError):
@@ -132,7 +132,7 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
         BundleError: not JSON, an unknown schema, or a value that is missing, of the wrong type or out of range.
     """
     try:
-        top = _Reader(json.loads(data), where)
+        top = Reader(json.loads(data), where)
     except (ValueError, RecursionError) as error:
         raise BundleError(
             f"{where} is not JSON ({type(error).__name__}); publish or fetch the version again"
@@ -156,17 +156,18 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
     top.require(all(isinstance(version, str) for version in producer.values()), "producer must hold text only")
     return Manifest(
         sequence=top.integer("sequence", 0, 10**9 - 1),
-        created=_created(top),
+        created=created_time(top),
         tasks=tasks,
         input=_input(top.reader("input")),
         tolerance=tolerance,
         files=files,
         producer=producer,
-        trunk=top.match("trunk", _SHA256) if "trunk" in top.values else None,
+        trunk=top.match("trunk", SHA256) if "trunk" in top.values else None,
     )
 
 
-def _created(reader: "_Reader") -> str:
+def created_time(reader: "Reader") -> str:
+    """The value of `created`: a time in ISO 8601 with its offset from UTC."""
     text = reader.text("created")
     try:
         aware = datetime.fromisoformat(text).utcoffset() is not None
@@ -176,14 +177,14 @@ def _created(reader: "_Reader") -> str:
     return text
 
 
-def _task(reader: "_Reader") -> Task:
+def _task(reader: "Reader") -> Task:
     classes = tuple(reader.value("classes", list))
-    reader.require(bool(classes) and all(_printable(name) for name in classes), "classes must be printable names")
+    reader.require(bool(classes) and all(printable(name) for name in classes), "classes must be printable names")
     reader.unique("class", list(classes))
-    return Task(reader.match("name", _TASK_NAME), classes, reader.text("head"))
+    return Task(reader.match("name", TASK_NAME), classes, reader.text("head"))
 
 
-def _input(reader: "_Reader") -> InputFormat:
+def _input(reader: "Reader") -> InputFormat:
     shape = reader.value("shape", list)
     fits = len(shape) == 3 and all(type(side) is int and 0 < side <= MAX_SIDE for side in shape)
     reader.require(fits, f"shape must be channels, height, width, each from 1 to {MAX_SIDE}")
@@ -194,7 +195,7 @@ def _input(reader: "_Reader") -> InputFormat:
     return InputFormat((shape[0], shape[1], shape[2]), mean, std)
 
 
-def _file(reader: "_Reader") -> FileEntry:
+def _file(reader: "Reader") -> FileEntry:
     path = reader.match("path", _FILE_NAME)
     for own in (MANIFEST, SIGNATURE):
         reader.require(path.casefold() != own, f"{own} cannot be listed")
@@ -204,19 +205,20 @@ def _file(reader: "_Reader") -> FileEntry:
     return FileEntry(
         path=path,
         role=role,
-        sha256=reader.match("sha256", _SHA256),
+        sha256=reader.match("sha256", SHA256),
         size=reader.integer("bytes", 1, MAX_FILE_BYTES),
         precision=precision,
-        task=reader.match("task", _TASK_NAME) if role == "generator" else None,
-        weights=reader.match("weights", _SHA256) if "weights" in reader.values else None,
+        task=reader.match("task", TASK_NAME) if role == "generator" else None,
+        weights=reader.match("weights", SHA256) if "weights" in reader.values else None,
     )
 
 
-def _printable(name: Any) -> bool:
+def printable(name: Any) -> bool:
+    """Whether this is a text of 1 to 200 characters that a terminal shows as it is."""
     return isinstance(name, str) and 0 < len(name) <= 200 and name.isprintable()
 
 
-class _Reader:
+class Reader:
     """Typed access to one JSON object; every failure is a BundleError that says where."""
 
     def __init__(self, values: Any, where: str) -> None:
@@ -241,7 +243,7 @@ class _Reader:
 
     def text(self, key: str) -> str:
         value = self.value(key, str)
-        self.require(_printable(value), f"{key} must be printable text")
+        self.require(printable(value), f"{key} must be printable text")
         return str(value)
 
     def match(self, key: str, pattern: re.Pattern[str]) -> str:
@@ -266,10 +268,10 @@ class _Reader:
         self.require(abs(value) < 1e30 and math.isfinite(value), f"{key} must be finite")
         return float(value)
 
-    def reader(self, key: str) -> "_Reader":
-        return _Reader(self.value(key, dict), f"{self.where}: {key}")
+    def reader(self, key: str) -> "Reader":
+        return Reader(self.value(key, dict), f"{self.where}: {key}")
 
-    def readers(self, key: str) -> list["_Reader"]:
+    def readers(self, key: str) -> list["Reader"]:
         values = self.value(key, list)
         self.require(bool(values), f"{key} is empty")
-        return [_Reader(value, f"{self.where}: {key}[{index}]") for index, value in enumerate(values)]
+        return [Reader(value, f"{self.where}: {key}[{index}]") for index, value in enumerate(values)]

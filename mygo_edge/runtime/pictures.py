@@ -39,6 +39,23 @@ def read_images(path: Path, shape: tuple[int, int, int]) -> NDArray[Any]:
     return read_picture(path, shape)
 
 
+def read_paths(images: Any, shape: tuple[int, int, int]) -> Any:
+    """`images`, or, where they are a path or a list of paths, what these files hold, one after another.
+
+    Raises:
+        MygoEdgeError: as `read_images`, or files that do not fit each other.
+    """
+    paths = [images] if isinstance(images, (str, Path)) else images
+    if not isinstance(paths, (list, tuple)) or not paths or not all(isinstance(path, (str, Path)) for path in paths):
+        return images
+    found = [read_images(Path(path), shape) for path in paths]
+    parts = [image[None] if image.shape in (shape, shape[1:]) else image for image in found]
+    try:
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    except ValueError as error:
+        raise MygoEdgeError(f"{paths[0]} and the other files do not fit each other ({error})") from error
+
+
 def read_picture(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     """A picture as uint8 [channels, height, width], on the device just as in training. Raises as `read_images`."""
     image_module = _pillow()

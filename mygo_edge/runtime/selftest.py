@@ -80,5 +80,6 @@ def deviation(got: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
     """The largest difference, absolute where the expected value is below 1 and relative above; infinite for NaN."""
     if got.shape != expected.shape:
         return float("inf")
-    error = np.abs(got - expected) / np.maximum(1, np.abs(expected))
+    with np.errstate(invalid="ignore", over="ignore"):  # infinities, which are an infinite deviation below
+        error = np.abs(got - expected) / np.maximum(1, np.abs(expected))
     return float(np.nan_to_num(error, nan=np.inf).max(initial=0.0))

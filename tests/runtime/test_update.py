@@ -459,7 +459,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_version_and_updating_again_mends_th
         command = [sys.executable, script, server.address, device, tmp_path / "killed", str(step)]
         subprocess.run(list(map(str, command)), check=True)
         folders = sorted((tmp_path / "killed").iterdir(), key=lambda folder: int(folder.name))
-        assert len(folders) > 40 // step
+        assert len(folders) > 27 // step  # an update is about 30 operations
         live = [whole(folder) for folder in folders]
         assert live == sorted(live)
         assert live[0] == "v0002"
