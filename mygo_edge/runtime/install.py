@@ -102,8 +102,8 @@ def version_before(bundle_dir: Path, live: str | None) -> str | None:
     there = [name for name in versions(bundle_dir) if name != live]
     history = read_state(bundle_dir).history
     if live in history:
-        *_, before, _ = (None, *_until(history, live))
-        return before if before in there else None
+        until = _until(history, live)
+        return until[-2] if len(until) > 1 and until[-2] in there else None
     before = [name for name in there if live is None or version_order(name) < version_order(live)]
     return before[-1] if before else None
 

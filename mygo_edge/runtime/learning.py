@@ -50,11 +50,12 @@ def learn(
 
 
 def _others(on_new: NDArray[np.float32], manifest: Manifest, see: See, dream: Dream) -> Others:
-    features, logits, labels, first = [], [], [], 0
+    dreamt: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+    labels, first = [], 0
     for index, task in enumerate(manifest.tasks):
         images, class_ids = dream(task.name, index)
-        for found, parts in zip(see(images), (features, logits), strict=True):
-            parts.append(found)
+        dreamt.append(see(images))
         labels.append(class_ids + first)
         first += len(task.classes)
-    return Others(on_new, np.concatenate(features), np.concatenate(logits), np.concatenate(labels))
+    features, logits = (np.concatenate(parts) for parts in zip(*dreamt, strict=True))
+    return Others(on_new, features, logits, np.concatenate(labels))

@@ -278,10 +278,10 @@ class _Handler(urllib.request.HTTPSHandler):
         self._guard = guard
 
     def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(partial(_connection, self._guard, http.client.HTTPConnection), request)  # type: ignore[arg-type]
+        return self.do_open(partial(_connection, self._guard, http.client.HTTPConnection), request)
 
     def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(partial(_connection, self._guard, http.client.HTTPSConnection), request)  # type: ignore[arg-type]
+        return self.do_open(partial(_connection, self._guard, http.client.HTTPSConnection), request)
 
     http_request = urllib.request.HTTPHandler.http_request
 
