@@ -10,7 +10,7 @@ import numpy as np
 import mygo_edge
 from mygo_edge import EdgeModel
 
-present = [name for name in ("torch", "torchvision", "onnx", "triton", "sklearn", "PIL") if find_spec(name)]
+present = [name for name in ("torch", "torchvision", "onnx", "triton", "sklearn", "PIL", "cryptography") if find_spec(name)]
 assert not present, f"a device has no {present}"
 assert "site-packages" in mygo_edge.__file__, mygo_edge.__file__
 
@@ -32,3 +32,15 @@ for command in (
 ):
     subprocess.run([sys.executable, "-m", *map(str, command)], check=True)
 assert np.load("dreams.npy").shape == (4, *model.input_shape)
+
+# A device fetches the bundle, learns a task of its own, and goes on working after an update to the same version.
+for command in (
+    ["mygo_edge.update", bundle, "fetched"],
+    ["mygo_edge.update", bundle, "fetched"],
+    ["mygo_edge.selftest", "fetched", "--latency"],
+):
+    subprocess.run([sys.executable, "-m", *map(str, command)], check=True)
+fetched = EdgeModel.load("fetched")
+images = np.concatenate([np.full((5, *model.input_shape), value, np.uint8) for value in (10, 240)])
+fetched.learn_head("brightness", images, ["dark"] * 5 + ["bright"] * 5)
+assert EdgeModel.load("fetched").predict(images, "brightness") == ["dark"] * 5 + ["bright"] * 5

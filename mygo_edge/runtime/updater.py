@@ -96,6 +96,7 @@ def update(source: str, bundle_dir: Path, wish: Wish | None = None, limits: Limi
         offer = _offer(origin, wish.public_key, limits)
         live = install.live_name(bundle_dir)
         if live and _has(bundle_dir / live, offer, wish.public_key):
+            shutil.rmtree(bundle_dir / DOWNLOADS, ignore_errors=True)  # of an update that was killed at its very end
             return Report(live, live, kept=[entry.path for entry in offer.manifest.files])
         _require_newer(bundle_dir, live, offer, wish)
         try:
