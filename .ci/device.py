@@ -10,7 +10,9 @@ import numpy as np
 import mygo_edge
 from mygo_edge import EdgeModel
 
-present = [name for name in ("torch", "torchvision", "onnx", "triton", "sklearn", "PIL", "cryptography") if find_spec(name)]
+present = [
+    name for name in ("torch", "torchvision", "onnx", "triton", "sklearn", "PIL", "cryptography") if find_spec(name)
+]
 assert not present, f"a device has no {present}"
 assert "site-packages" in mygo_edge.__file__, mygo_edge.__file__
 

@@ -48,7 +48,7 @@ class Limits:
 
     timeout: seconds to connect, and of grace at the start of every transfer; min_rate: bytes a second that a transfer
     must reach after that, on average; deadline: seconds for all transfers together; total: bytes of a version;
-    attempts: connections for one file.
+    attempts: connections for one file; pause: seconds before the second, twice as many before every further one.
     """
 
     timeout: float = 15.0
@@ -56,9 +56,10 @@ class Limits:
     deadline: float = 3600.0
     total: int = 2**30
     attempts: int = 4
+    pause: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("timeout", "min_rate", "deadline", "total", "attempts"):
+        for name in ("timeout", "min_rate", "deadline", "total", "attempts", "pause"):
             value = getattr(self, name)
             if not 0 < value < 2**40:
                 raise MygoEdgeError(f"{name} must be above 0, not {value}")

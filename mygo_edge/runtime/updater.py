@@ -29,7 +29,6 @@ from mygo_edge.runtime.signature import SIGNATURE_BYTES, verify_signature
 from mygo_edge.runtime.source import CHUNK, Limits, LostError, Source, SourceError, open_source
 
 DOWNLOADS = ".download"
-_PAUSE = 0.5  # seconds before the second attempt, twice as many before every further one
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -283,7 +282,7 @@ def _small(origin: Source, path: str, limit: int, limits: Limits) -> bytes:
 def _attempts(limits: Limits) -> Iterator[int]:
     for attempt in range(limits.attempts):
         if attempt:
-            time.sleep(_PAUSE * 2 ** (attempt - 1))
+            time.sleep(limits.pause * 2 ** (attempt - 1))
         yield attempt
 
 

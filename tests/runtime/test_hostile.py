@@ -21,7 +21,7 @@ from mygo_edge.runtime.vetting import vet
 from mygo_edge.runtime.wire import has_external_data
 from tests.bundles import SHAPE, publish_tiny, tiny_net
 
-MUTANTS = int(os.environ.get("MYGO_EDGE_MUTANTS", "250"))  # 12,000 take five minutes on one core
+MUTANTS = int(os.environ.get("MYGO_EDGE_MUTANTS", "200"))  # 12,000 take five minutes on one core
 PART = 250  # mutants a process
 SECONDS = 300  # a process may take
 

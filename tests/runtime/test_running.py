@@ -45,6 +45,15 @@ def test_a_generator_is_opened_when_it_is_first_dreamt_of(bundle: Path) -> None:
         model.dream("size")
 
 
+def test_no_file_is_read_a_second_time(own_bundle: Path, model: EdgeModel) -> None:
+    """What is run is what was hashed, though a generator is opened long after."""
+    loaded = EdgeModel.load(own_bundle)
+    for path in (own_bundle / "v0002").iterdir():
+        path.write_bytes(b"something else")
+    np.testing.assert_array_equal(loaded.logits(IMAGES), model.logits(IMAGES))
+    np.testing.assert_array_equal(loaded.dream("size", n=3).images, model.dream("size", n=3).images)
+
+
 def test_spinning_and_arena_change_no_answer(bundle: Path, model: EdgeModel) -> None:
     for options in ({"spinning": True, "threads": 2}, {"arena": False}):
         other = EdgeModel.load(bundle, **options)
