@@ -1,11 +1,14 @@
 """Web servers on the loopback: a well-behaved one with ranges, and ways to misbehave."""
 
 import re
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path
 
 
@@ -61,8 +64,8 @@ class Handler(BaseHTTPRequestHandler):
 class Server:
     """address: of the folder; requests: what was asked for."""
 
-    def __init__(self, handler: type[Handler], port: int) -> None:
-        self.address = f"http://127.0.0.1:{port}"
+    def __init__(self, handler: type[Handler], port: int, scheme: str) -> None:
+        self.address = f"{scheme}://127.0.0.1:{port}"
         self.requests = handler.requests
 
     def bodies(self) -> list[str]:
@@ -73,17 +76,24 @@ class Server:
 
 @contextmanager
 def serving(
-    folder: Path, misbehave: Callable[[Handler, bytes], None] | None = None, victim: str = "classifier.onnx"
+    folder: Path,
+    misbehave: Callable[[Handler, bytes], None] | None = None,
+    victim: str = "classifier.onnx",
+    certificate: Path | None = None,
 ) -> Iterator[Server]:
-    """A server in a thread, until the block ends."""
+    """A server in a thread, until the block ends. certificate: PEM file with its key too, for https."""
     values = {"folder": folder, "misbehave": misbehave, "victim": victim, "requests": []}
     handler = type("_Handler", (Handler,), values)
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
-        yield Server(handler, server.server_port)
+        yield Server(handler, server.server_port, "https" if certificate else "http")
     finally:
         server.shutdown()
         server.server_close()
@@ -177,6 +187,10 @@ def redirects_to_a_file(handler: Handler, data: bytes) -> None:
     handler.head(302, Location="file:///etc/passwd", Content_Length=0)
 
 
+def redirects_to_http(handler: Handler, data: bytes) -> None:
+    handler.head(302, Location=f"http://127.0.0.1{handler.path}", Content_Length=0)
+
+
 def redirects_with_an_endless_page(handler: Handler, data: bytes) -> None:
     handler.head(302, Location=handler.path + "x")
     while True:
@@ -195,3 +209,22 @@ def fails(handler: Handler, data: bytes) -> None:
 
 def forbids(handler: Handler, data: bytes) -> None:
     handler.send_error(403)
+
+
+def make_certificate(path: Path) -> Path:
+    """A certificate of 127.0.0.1 that it signed itself, with its key, as PEM."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(hours=1))
+    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    made = builder.add_extension(address, critical=False).sign(key, hashes.SHA256())
+    pem = serialization.Encoding.PEM
+    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path.write_bytes(made.public_bytes(pem) + secret)
+    return path

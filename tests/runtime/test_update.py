@@ -65,6 +65,12 @@ def device(installed: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(installed, tmp_path / "device"))
 
 
+@pytest.fixture(autouse=True)
+def direct(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loopback is reached without a proxy, whatever the environment says."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
 def visible(folder: Path) -> list[str]:
     """Names in a folder that do not start with a dot."""
     return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
@@ -204,6 +210,53 @@ def test_a_good_server_is_none_the_worse_for_the_bad_ones_before(box: Path, devi
             update(server.address, device, limits=QUICK)
     assert update(str(box), device).version == "v0003"
     assert contents(device / "v0003") == contents(box / "v0003")
+
+
+def test_https_needs_a_certificate_that_is_trusted(
+    box: Path, device: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = servers.make_certificate(tmp_path / "certificate.pem")
+    with serving(box, certificate=certificate) as server:
+        with pytest.raises(MygoEdgeError, match="certificate is not trusted"):
+            update(server.address, device, limits=QUICK)
+        stays(device)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert update(server.address, device).version == "v0003"
+        assert len(server.bodies()) == 3
+
+
+@pytest.mark.parametrize(
+    ("misbehave", "words"),
+    [
+        (servers.redirects_to_http, "redirects to 'http://.*', which is not followed"),
+        (servers.slow_content, "the server is too slow"),
+        (servers.hangs_up_in_the_middle, "does not come whole"),
+    ],
+)
+def test_a_bad_server_is_no_better_with_tls(
+    box: Path,
+    device: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    misbehave: Callable[[Handler, bytes], None],
+    words: str,
+) -> None:
+    certificate = servers.make_certificate(tmp_path / "certificate.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with (
+        serving(box, misbehave, certificate=certificate) as server,
+        pytest.raises(MygoEdgeError, match=words),
+    ):
+        update(server.address, device, limits=QUICK)
+    stays(device)
+
+
+def test_a_server_that_never_ends_its_handshake_is_left(box: Path, device: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"https://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(MygoEdgeError, match="the server is too slow"):
+            update(address, device, limits=QUICK)
+    stays(device)
 
 
 def test_the_time_for_everything_together_has_an_end(box: Path, device: Path) -> None:
@@ -515,19 +568,48 @@ def test_hundreds_of_kills_one_after_another_at_random_moments(box: Path, device
     print(f"{kills} kills, {swaps} swaps")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
-def test_a_full_disk_leaves_the_live_version_and_makes_room_again(box: Path, device: Path, tmp_path: Path) -> None:
-    small = tmp_path / "small"
-    small.mkdir()
-    size = sum(len(data) for data in contents(device).values()) // 1024 + 120  # the classifier alone has 150
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", small], check=False)
-    if mounted.returncode:
-        pytest.skip("no right to mount")
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if (
+        os.geteuid()
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=False).returncode
+    ):
+        pytest.skip("no right to mount a file system")
     try:
-        shutil.copytree(device, small / "device")
-        with serving(box) as server, pytest.raises(OSError, match=r"No space|needs .* bytes"):
-            update(server.address, small / "device")
-        stays(small / "device")
-        assert not list((small / "device").glob(".download/*"))
+        yield folder
     finally:
-        subprocess.run(["umount", small], check=True)
+        subprocess.run(["umount", folder], check=True)
+
+
+def fill(disk: Path, leave: int) -> None:
+    with (disk / "filler").open("wb") as file:
+        file.write(bytes(shutil.disk_usage(disk).free - leave))
+
+
+def test_an_update_that_the_disk_has_no_room_for_is_not_begun(box: Path, device: Path, disk: Path) -> None:
+    shutil.copytree(device, disk / "device")
+    fill(disk, leave=100_000)  # the classifier alone has 150,000 bytes
+    with serving(box) as server, pytest.raises(OSError, match=r"needs \d+ bytes and \d+ are free"):
+        update(server.address, disk / "device")
+    assert server.bodies() == []
+    stays(disk / "device")
+
+
+def test_a_disk_that_fills_up_leaves_the_live_version_and_gets_its_room_back(
+    box: Path, device: Path, disk: Path
+) -> None:
+    shutil.copytree(device, disk / "device")
+
+    def fills_up(handler: Handler, data: bytes) -> None:
+        fill(disk, leave=50_000)
+        handler.whole_or_range(data)
+
+    with serving(box, fills_up) as server, pytest.raises(OSError, match="No space left"):
+        update(server.address, disk / "device")
+    stays(disk / "device")
+    assert not (disk / "device" / ".download").exists()
+    (disk / "filler").unlink()
+    assert update(str(box), disk / "device").version == "v0003"
