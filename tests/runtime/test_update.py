@@ -20,7 +20,7 @@ from mygo_edge.errors import MygoEdgeError
 from mygo_edge.export.graphs import classifier_graph
 from mygo_edge.files import sha256
 from mygo_edge.runtime.edge_model import EdgeModel
-from mygo_edge.runtime.install import locked, roll_back
+from mygo_edge.runtime.install import State, locked, read_state, roll_back, version_before
 from mygo_edge.runtime.manifest import BundleError
 from mygo_edge.runtime.signature import new_key
 from mygo_edge.runtime.source import Limits
@@ -399,6 +399,33 @@ def test_rolling_back_goes_to_the_version_before_and_stays_there(box: Path, devi
 def test_a_bundle_that_was_copied_can_be_rolled_back_too(published: Path, tmp_path: Path) -> None:
     device = Path(shutil.copytree(published, tmp_path / "device"))
     assert roll_back(device) == ("v0003", "v0002")
+
+
+def test_the_last_two_versions_stay_whatever_their_names(box: Path, device: Path) -> None:
+    for tasks, seed in ((3, 0), (3, 1), (1, 2)):  # the last is a run that started again
+        publish_tiny(box, tasks, seed=seed, sequence=tasks)
+        update(str(box), device, Wish(downgrade=True))
+    assert EdgeModel.load(device).version == "v0001"
+    assert visible(device) == ["current", "update.json", "v0001", "v0003.1"]
+    assert roll_back(device) == ("v0001", "v0003.1")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{", b'{"history": 5, "rolled_back": []}', b'{"history": [5], "rolled_back": [{}]}']
+)
+def test_notes_of_updates_that_are_damaged_count_as_none(box: Path, device: Path, content: bytes) -> None:
+    (device / "update.json").write_bytes(content)
+    assert read_state(device) == State()
+    assert version_before(device, "v0002") == "v0001"
+
+
+def test_a_file_system_without_links_gets_copies(box: Path, device: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")  # as FAT answers
+
+    monkeypatch.setattr(os, "link", refuse)
+    update(str(box), device)
+    assert contents(device / "v0003") == contents(box / "v0003")
 
 
 def test_a_damaged_version_before_is_not_gone_back_to(box: Path, device: Path) -> None:
