@@ -26,10 +26,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         required=True,
         help="file to write: .png for a grid to look at, .npy for uint8 [n, channels, height, width]",
     )
+    parser.add_argument("--public-key", type=Path, help="refuse a version that the owner of this key did not sign")
     options = parser.parse_args(arguments)
 
     require_writable_format(options.to)
-    model = EdgeModel.load(options.bundle)
+    model = EdgeModel.load(options.bundle, public_key=options.public_key)
     wanted = options.class_id if options.class_name is None else options.class_name
     dreams = model.dream(options.task, wanted, options.n, options.seed)
     write_bytes(options.to, images_as_file(dreams.images, options.to))

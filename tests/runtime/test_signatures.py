@@ -94,6 +94,17 @@ def test_the_command_makes_keys_and_signs(tmp_path: Path) -> None:
     assert (tmp_path / "key.pub").read_text().strip() in again.stdout
 
 
+def test_the_commands_refuse_what_is_not_signed(bundle: Path, keys: Path, tmp_path: Path) -> None:
+    for rest in (
+        ["predict", bundle, bundle / "current"],
+        ["dream", bundle, "--task", "size", "--to", tmp_path / "d.npy"],
+    ):
+        command = [sys.executable, "-m", f"mygo_edge.{rest[0]}", *rest[1:], "--public-key", keys / "ours.pub"]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert "v0002/manifest.json is not signed" in done.stderr
+
+
 def test_without_cryptography_a_key_asks_for_it(bundle: Path, keys: Path, tmp_path: Path) -> None:
     (tmp_path / "cryptography.py").write_text("raise ImportError('not here')")
     program = (
