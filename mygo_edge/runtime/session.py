@@ -121,8 +121,9 @@ class Graph:
         try:
             return self._session.run(list(outputs), dict(feed))
         except Exception as error:  # as above
+            hint = f"; {_LIMIT_VARIABLE} sets how much memory it may take" if "BFCArena" in str(error) else ""
             raise BundleError(
-                f"{self.name}: onnxruntime {onnxruntime.__version__} cannot run it ({_line(error)})"
+                f"{self.name}: onnxruntime {onnxruntime.__version__} cannot run it ({_line(error)}){hint}"
             ) from error
 
 

@@ -578,11 +578,14 @@ def test_hundreds_of_kills_one_after_another_at_random_moments(box: Path, device
 
     last = whole(device)
     with serving(box, slow) as server:
-        while kills < 200:
+        started = time.monotonic()
+        subprocess.run([*command, server.address, str(shutil.copytree(device, box / "whole"))], check=True)
+        longest = 1.3 * (time.monotonic() - started)  # so that kills fall anywhere in an update, and some updates end
+        while kills < 200 or swaps < 20:
             (box / "current").write_text("v0002" if last.startswith("v0003") else "v0003")
             process = subprocess.Popen([*command, server.address, str(device)], stdout=-1, stderr=-1)
             try:
-                process.communicate(timeout=rng.uniform(0.05, 1.6))
+                process.communicate(timeout=rng.uniform(0.05, longest))
                 assert process.returncode == 0
             except subprocess.TimeoutExpired:
                 process.kill()
@@ -591,7 +594,6 @@ def test_hundreds_of_kills_one_after_another_at_random_moments(box: Path, device
             version = EdgeModel.load(device).version
             swaps += version != last
             last = version
-    assert swaps > 20  # they were not all killed at the same place
     print(f"{kills} kills, {swaps} swaps")
 
 
