@@ -15,13 +15,14 @@ from torch import Tensor, nn
 
 import mygo_edge
 from mygo_edge.errors import MygoEdgeError
-from mygo_edge.export.checks import check_classifier, check_generator
+from mygo_edge.export.checks import check_classifier, check_generator, scaled
 from mygo_edge.export.graphs import classifier_graph, generator_graph, head_name
 from mygo_edge.export.versions import live_bundle, write_version
 from mygo_edge.files import sha256
 from mygo_edge.model.gan import LATENT, FrozenGenerator
 from mygo_edge.model.network import NeocortexNet
 from mygo_edge.runtime.bundle import Bundle
+from mygo_edge.runtime.images import to_pixels
 from mygo_edge.runtime.manifest import FileEntry, InputFormat, Manifest, Task
 from mygo_edge.runtime.noise import dream_noise
 from mygo_edge.runtime.selftest import DREAMS_PER_TASK, SelfTest, write_selftest
@@ -51,7 +52,7 @@ def publish(
         net: shared features and a head for every task; on any device, left as it is.
         generators: one a task, in task order. One that the live version holds already keeps its very bytes.
         tasks: (name, class names) in task order. A name is of letters, digits, "_" and "-".
-        mean, std: of a channel, on pixels scaled to [0, 1]; `net` takes (pixel - mean) / std.
+        mean, std: of a channel, on pixels scaled to [0, 1]; `net` takes (pixel / 255 - mean) / std.
         sequence: number of the version. See `mygo_edge.export.versions.write_version` for a number that exists.
         precision: of weights and arithmetic on the device; "fp32" for now.
 
@@ -70,6 +71,8 @@ def publish(
     widths = [len(classes) for _, classes in tasks]
     if net.widths != widths or [generator.classes for generator in generators] != widths:
         raise ValueError(f"tasks of {widths} classes need as many heads and generators, one each, of those classes")
+    if not len(mean) == len(std) == net.shape[0] or min(std) <= 0:
+        raise MygoEdgeError(f"mean {list(mean)} and std {list(std)} must be one number a channel, std above 0")
     # Checked where a device runs them: on the CPU, in fp32.
     net = _on_cpu(net, "the classifier")
     generators = [
@@ -83,8 +86,8 @@ def publish(
         contents[path] = data
         files.append(FileEntry(path, role, sha256(data), len(data), precision, task, weights))
 
-    graph = classifier_graph(net, names)
-    check_classifier(graph, net, names)
+    graph = classifier_graph(net, names, mean, std)
+    check_classifier(graph, net, names, mean=mean, std=std)
     add("classifier.onnx", "classifier", graph)
     live = live_bundle(bundle_dir)
     for name, generator in zip(names, generators, strict=True):
@@ -92,7 +95,7 @@ def publish(
         graph = _published(live, name, digest) or generator_graph(generator)
         check_generator(graph, generator, path)
         add(path, "generator", graph, name, digest)
-    add("selftest.npz", "selftest", write_selftest(_selftest(net, generators)))
+    add("selftest.npz", "selftest", write_selftest(_selftest(net, generators, mean, std)))
 
     manifest = Manifest(
         sequence=sequence,
@@ -135,10 +138,13 @@ def _on_cpu(network: Network, name: str) -> Network:
 
 
 @torch.inference_mode()
-def _selftest(net: NeocortexNet, generators: Sequence[FrozenGenerator]) -> SelfTest:
+def _selftest(
+    net: NeocortexNet, generators: Sequence[FrozenGenerator], mean: Sequence[float], std: Sequence[float]
+) -> SelfTest:
     """Fixed noise, and what PyTorch makes of it."""
     z, _ = dream_noise(np.arange(DREAMS_PER_TASK), 1, LATENT, seed=0, stream=0, step=0)
     ids = torch.stack([torch.arange(DREAMS_PER_TASK) % generator.classes for generator in generators])
     dreams = torch.stack([generator(torch.from_numpy(z), row) for generator, row in zip(generators, ids, strict=True)])
-    logits: Tensor = net(dreams.flatten(0, 1)).unflatten(0, dreams.shape[:2])
+    pixels = torch.from_numpy(to_pixels(dreams.flatten(0, 1).numpy()))
+    logits: Tensor = net(scaled(pixels, mean, std)).unflatten(0, dreams.shape[:2])
     return SelfTest(z, ids.numpy(), dreams.numpy(), logits.numpy())

@@ -1,6 +1,6 @@
 """EdgeModel: what a device runs. It needs a bundle, numpy and onnxruntime."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.runtime.bundle import Bundle, read_bundle
-from mygo_edge.runtime.images import normalised, to_pixels
+from mygo_edge.runtime.images import as_pixels, to_pixels
 from mygo_edge.runtime.manifest import LATENT, BundleError, FileEntry
 from mygo_edge.runtime.noise import dream_noise
 from mygo_edge.runtime.selftest import deviation, fits, read_selftest
@@ -29,7 +29,7 @@ class Dreams(NamedTuple):
 class EdgeModel:
     """A version of a bundle, verified and ready to classify and to dream.
 
-    Images are uint8 or floats in [0, 1], [n, channels, height, width] (see `mygo_edge.runtime.images.normalised`).
+    Images are uint8 or floats in [0, 1], [n, channels, height, width] (see `mygo_edge.runtime.images.as_pixels`).
     Where a task is given, its own head answers; without one, all heads' logits stand side by side.
     """
 
@@ -44,7 +44,8 @@ class EdgeModel:
         self._classifier = self._open(
             self._entry("classifier"),
             {"image": (None, *self._manifest.input.shape)},
-            {task.head: (None, len(task.classes)) for task in self._manifest.tasks},
+            {task.head: (None, len(task.classes)) for task in self._manifest.tasks}
+            | {"task_id": (None,), "class_id": (None,)},
         )
         for task in self._heads:
             self._entry("generator", task)
@@ -93,10 +94,8 @@ class EdgeModel:
     def logits(self, images: Any, task: str | None = None) -> NDArray[np.float32]:
         """[n, classes of the task, or of all tasks]. Raises MygoEdgeError for images or a task that it cannot take."""
         heads = [self._heads[name] for name in self._selected(task)]
-        batch = normalised(images, self._manifest.input)
         parts = [np.empty((0, len(self.labels(task))), np.float32)]  # the answer to no images
-        for start in range(0, len(batch), _BATCH):
-            parts.append(np.concatenate(self._classifier.run(heads, {"image": batch[start : start + _BATCH]}), 1))
+        parts += [np.concatenate(outputs, 1) for outputs in self._classify(images, heads)]
         return np.concatenate(parts)
 
     def predict_proba(self, images: Any, task: str | None = None) -> NDArray[np.float32]:
@@ -107,8 +106,29 @@ class EdgeModel:
 
     def predict(self, images: Any, task: str | None = None) -> list[str]:
         """The most likely class of every image, by name."""
-        labels = self.labels(task)
-        return [labels[column][1] for column in self.logits(images, task).argmax(1)]
+        if task is not None:
+            return [self.tasks[task][column] for column in self.logits(images, task).argmax(1)]
+        return [label for _, label in self.answers(images)]
+
+    def answers(self, images: Any) -> list[tuple[str, str]]:
+        """(task, class) of the largest of all heads' logits, for every image: the answer when the task is unknown."""
+        classes = list(self.tasks.items())
+        try:
+            return [
+                (classes[int(task)][0], classes[int(task)][1][int(label)])
+                for outputs in self._classify(images, ["task_id", "class_id"])
+                for task, label in zip(*outputs, strict=True)
+            ]
+        except IndexError as error:
+            raise BundleError(
+                f"{self._classifier.name} answers with a class that the manifest does not list"
+            ) from error
+
+    def _classify(self, images: Any, outputs: Sequence[str]) -> Iterator[list[NDArray]]:
+        """The classifier's named outputs, batch by batch."""
+        batch = as_pixels(images, self._manifest.input)
+        for start in range(0, len(batch), _BATCH):
+            yield self._classifier.run(outputs, {"image": batch[start : start + _BATCH]})
 
     def dream(
         self,
@@ -160,8 +180,7 @@ class EdgeModel:
             # Not kept: a device that only classifies needs no generator in memory.
             graph = self._open_generator(task.name)
             self._compare(graph.name, _generate(graph, test.z, test.class_id[index]), test.dreams[index])
-            logits = np.concatenate(self._classifier.run(list(self._heads.values()), {"image": test.dreams[index]}), 1)
-            self._compare(self._classifier.name, logits, test.logits[index])
+            self._compare(self._classifier.name, self.logits(to_pixels(test.dreams[index])), test.logits[index])
 
     def _compare(self, name: str, got: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
         worst = deviation(got, expected)

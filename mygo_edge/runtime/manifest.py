@@ -15,9 +15,10 @@ from mygo_edge.errors import MygoEdgeError
 SCHEMA_VERSION = "1.0"
 MANIFEST = "manifest.json"
 LATENT = 64  # normals a dream starts from
+DTYPE = "uint8"  # of the images that a classifier takes: raw pixels, scaled within the graph
 
 ROLES = ("classifier", "generator", "generators", "selftest")  # "generators": all tasks in one graph
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = ("fp32", "fp16", "int8", "int8-weights")  # the recipes of `mygo_edge.export.recipes`
 MAX_FILE_BYTES = 2**31 - 1  # a serialised protobuf message is smaller than 2 GiB
 MAX_SIDE = 4096  # of an image, in pixels
 
@@ -41,7 +42,9 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class InputFormat:
-    """shape: channels, height, width; mean and std: of a channel, on pixels scaled to [0, 1]."""
+    """Images are uint8 of shape (channels, height, width). mean and std: of a channel, on pixels scaled to [0, 1]; the
+    classifier's graph applies them.
+    """
 
     shape: tuple[int, int, int]
     mean: tuple[float, ...]
@@ -92,7 +95,7 @@ def manifest_json(manifest: Manifest) -> dict[str, Any]:
         "tasks": [{"name": task.name, "classes": list(task.classes), "head": task.head} for task in manifest.tasks],
         "input": {
             "shape": list(manifest.input.shape),
-            "dtype": "float32",
+            "dtype": DTYPE,
             "mean": list(manifest.input.mean),
             "std": list(manifest.input.std),
         },
@@ -170,7 +173,7 @@ def _input(reader: "_Reader") -> InputFormat:
     shape = reader.value("shape", list)
     fits = len(shape) == 3 and all(type(side) is int and 0 < side <= MAX_SIDE for side in shape)
     reader.require(fits, f"shape must be channels, height, width, each from 1 to {MAX_SIDE}")
-    reader.require(reader.value("dtype", str) == "float32", "dtype must be float32")
+    reader.require(reader.value("dtype", str) == DTYPE, f"dtype must be {DTYPE}; publish the version again")
     mean, std = reader.numbers("mean"), reader.numbers("std")
     reader.require(len(mean) == len(std) == shape[0], "mean and std need one number a channel")
     reader.require(min(std) > 0, "std must be above 0")

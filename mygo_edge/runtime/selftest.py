@@ -17,8 +17,8 @@ DREAMS_PER_TASK = 4
 @dataclass(frozen=True, slots=True)
 class SelfTest:
     """z: [n, latent] float32, for every task the same; class_id: [tasks, n] int64, counted within the task; dreams:
-    [tasks, n, channels, height, width] float32 in [-1, 1], as the generators make them and as the classifier takes
-    them; logits: [tasks, n, classes of all tasks] float32 of those dreams.
+    [tasks, n, channels, height, width] float32 in [-1, 1], as the generators make them; logits: [tasks, n, classes of
+    all tasks] float32 of those dreams as pixels (`mygo_edge.runtime.images.to_pixels`).
     """
 
     z: NDArray[np.float32]

@@ -38,7 +38,7 @@ def test_the_manifest_says_what_the_version_is(tmp_path: Path) -> None:
     assert manifest["tasks"] == [
         {"name": name, "classes": classes, "head": f"logits_{name}"} for name, classes in TASKS[:2]
     ]
-    assert manifest["input"] == {"shape": list(SHAPE), "dtype": "float32", "mean": [0.5], "std": [0.5]}
+    assert manifest["input"] == {"shape": list(SHAPE), "dtype": "uint8", "mean": [0.5], "std": [0.5]}
     assert [(entry["role"], entry.get("task"), entry["precision"]) for entry in manifest["files"]] == [
         ("classifier", None, "fp32"),
         ("generator", "parity", "fp32"),

@@ -105,7 +105,7 @@ def test_a_manifest_that_is_no_json_object_is_refused(own_bundle: Path, data: by
     refused(own_bundle, "manifest.json")
 
 
-INPUT = {"shape": [1, 8, 8], "dtype": "float32", "mean": [0.5], "std": [0.5]}
+INPUT = {"shape": [1, 8, 8], "dtype": "uint8", "mean": [0.5], "std": [0.5]}
 TASK = {"name": "parity", "classes": ["even", "odd"], "head": "logits_parity"}
 
 
@@ -127,7 +127,7 @@ TASK = {"name": "parity", "classes": ["even", "odd"], "head": "logits_parity"}
         ("input", INPUT | {"shape": [1, 8]}, "shape must be"),
         ("input", INPUT | {"shape": [1, 8, 10**9]}, "shape must be"),
         ("input", INPUT | {"shape": [1, 8.0, 8]}, "shape must be"),
-        ("input", INPUT | {"dtype": "int8"}, "dtype must be"),
+        ("input", INPUT | {"dtype": "float32"}, "dtype must be uint8"),
         ("input", INPUT | {"mean": []}, "one number a channel"),
         ("input", INPUT | {"mean": [float("nan")]}, "mean must be finite"),
         ("input", INPUT | {"mean": [10**400]}, "mean must be finite"),
