@@ -33,7 +33,7 @@ class EdgeModel:
     Where a task is given, its own head answers; without one, all heads' logits stand side by side.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+    def __init__(self, bundle: Bundle, *, threads: int = 1, precision: str = "fp32") -> None:
         """Take a bundle that was read and verified. Most callers want `EdgeModel.load`."""
         if threads < 1:
             raise MygoEdgeError(f"threads must be at least 1, not {threads}")
@@ -41,19 +41,31 @@ class EdgeModel:
         self._manifest = bundle.manifest
         self._threads = threads
         self._heads = {task.name: task.head for task in self._manifest.tasks}
+        if self._manifest.precisions and precision not in self._manifest.precisions:
+            raise MygoEdgeError(
+                f"{self.version} holds no classifier in {precision!r}, only in {', '.join(self._manifest.precisions)}; "
+                "load one of these, or publish it with mygo_edge.export --precision"
+            )
+        self._precision = precision
         self._classifier = self._open(
-            self._entry("classifier"),
+            self._entry("classifier", precision=precision),
             {"image": (None, *self._manifest.input.shape)},
             {task.head: (None, len(task.classes)) for task in self._manifest.tasks}
             | {"task_id": (None,), "class_id": (None,)},
         )
         for task in self._heads:
-            self._entry("generator", task)
+            self._entry("generator", task, precision=None)
         self._generators: dict[str, Graph] = {}
 
     @classmethod
     def load(
-        cls, bundle_dir: str | Path, *, threads: int = 1, selftest: bool = True, version: str | None = None
+        cls,
+        bundle_dir: str | Path,
+        *,
+        threads: int = 1,
+        selftest: bool = True,
+        version: str | None = None,
+        precision: str = "fp32",
     ) -> "EdgeModel":
         """Load the live version of a bundle, or the named one.
 
@@ -62,12 +74,15 @@ class EdgeModel:
             threads: threads of one prediction or dream.
             selftest: reproduce the version's dreams and logits first.
             version: such as "v0002", to go back to the version before.
+            precision: of the classifier; fp32 is in every version, others where the publisher made them. A generator
+                comes in one precision, the publisher's.
 
         Raises:
+            MygoEdgeError: the version has no classifier of that precision; the message names those it has.
             BundleError: the version is not what was published, or does not compute what it did; the message names
                 the file. A device then stays on the model that it has.
         """
-        model = cls(read_bundle(Path(bundle_dir), version), threads=threads)
+        model = cls(read_bundle(Path(bundle_dir), version), threads=threads, precision=precision)
         if selftest:
             model.run_selftest()
         return model
@@ -76,6 +91,11 @@ class EdgeModel:
     def version(self) -> str:
         """The version's name, such as "v0003"."""
         return self._bundle.version
+
+    @property
+    def precision(self) -> str:
+        """The classifier's."""
+        return self._precision
 
     @property
     def tasks(self) -> Mapping[str, tuple[str, ...]]:
@@ -173,21 +193,22 @@ class EdgeModel:
     def run_selftest(self) -> None:
         """Raise BundleError unless every generator and the classifier compute what they did when published."""
         entry = self._entry("selftest")
-        test = read_selftest(self._bundle.contents[entry.path], f"{self.version}/{entry.path}")
+        test = read_selftest(self._bundle.contents[entry.path], f"{self.version}/{entry.path}", self._precision)
         if not fits(test, [len(classes) for classes in self.tasks.values()], self.input_shape):
             raise BundleError(f"{self.version}/{entry.path} does not fit the manifest; publish or fetch it again")
+        classifier = self._entry("classifier", precision=self._precision)
         for index, task in enumerate(self._manifest.tasks):
             # Not kept: a device that only classifies needs no generator in memory.
-            graph = self._open_generator(task.name)
-            self._compare(graph.name, _generate(graph, test.z, test.class_id[index]), test.dreams[index])
-            self._compare(self._classifier.name, self.logits(to_pixels(test.dreams[index])), test.logits[index])
+            generated = _generate(self._open_generator(task.name), test.z, test.class_id[index])
+            self._compare(self._entry("generator", task.name, None), generated, test.dreams[index])
+            self._compare(classifier, self.logits(to_pixels(test.dreams[index])), test.logits[index])
 
-    def _compare(self, name: str, got: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
-        worst = deviation(got, expected)
-        if worst > self._manifest.tolerance:
+    def _compare(self, entry: FileEntry, got: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
+        worst, allowed = deviation(got, expected), entry.tolerance or self._manifest.tolerance
+        if worst > allowed:
             raise BundleError(
-                f"{name} fails its self-test: it differs by {worst:.3g} from what was published, "
-                f"{self._manifest.tolerance:g} is allowed; stay on the version before"
+                f"{self.version}/{entry.path} fails its self-test: it differs by {worst:.3g} from what was published, "
+                f"{allowed:g} is allowed; stay on the version before"
             )
 
     def _selected(self, task: str | None) -> list[str]:
@@ -204,13 +225,13 @@ class EdgeModel:
 
     def _open_generator(self, task: str) -> Graph:
         return self._open(
-            self._entry("generator", task),
+            self._entry("generator", task, precision=None),
             {"z": (None, LATENT), "class_id": (None,)},
             {"image": (None, *self.input_shape)},
         )
 
-    def _entry(self, role: str, task: str | None = None) -> FileEntry:
-        entry = self._manifest.find(role, task)
+    def _entry(self, role: str, task: str | None = None, precision: str | None = "fp32") -> FileEntry:
+        entry = self._manifest.find(role, task, precision)
         if entry is None:
             raise BundleError(f"{self.version}/manifest.json lists no {role}{f' of task {task}' if task else ''}")
         return entry

@@ -56,7 +56,8 @@ class FileEntry:
     """A file of the version.
 
     path: its name in the folder; role: one of ROLES; sha256: of its bytes; size: in bytes; precision: one of
-    PRECISIONS; task: the task of a generator; weights: SHA-256 of the weights that a generator was exported from.
+    PRECISIONS; task: the task of a generator; weights: SHA-256 of the weights that a generator was exported from;
+    tolerance: of the self-test for this file, where it is not the version's.
     """
 
     path: str
@@ -66,6 +67,7 @@ class FileEntry:
     precision: str
     task: str | None = None
     weights: str | None = None
+    tolerance: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +82,21 @@ class Manifest:
     files: tuple[FileEntry, ...]
     producer: dict[str, str]
 
-    def find(self, role: str, task: str | None = None, precision: str = "fp32") -> FileEntry | None:
-        """The file with this role, task and precision, if there is one."""
-        wanted = (role, task, precision)
-        return next((entry for entry in self.files if (entry.role, entry.task, entry.precision) == wanted), None)
+    def find(self, role: str, task: str | None = None, precision: str | None = "fp32") -> FileEntry | None:
+        """The file with this role, task and precision, if there is one; None stands for the first of any precision."""
+        return next(
+            (
+                entry
+                for entry in self.files
+                if (entry.role, entry.task) == (role, task) and precision in (None, entry.precision)
+            ),
+            None,
+        )
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """Of the classifiers that the version holds."""
+        return tuple(entry.precision for entry in self.files if entry.role == "classifier")
 
 
 def manifest_json(manifest: Manifest) -> dict[str, Any]:
@@ -114,6 +127,7 @@ def _entry_json(entry: FileEntry) -> dict[str, Any]:
         "precision": entry.precision,
         "task": entry.task,
         "weights": entry.weights,
+        "tolerance": entry.tolerance,
     }
     return {key: value for key, value in plain.items() if value is not None}
 
@@ -147,8 +161,6 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
     top.unique("file with the role, task and precision", [(e.role, e.task, e.precision) for e in files])
     for entry in files:
         top.require(entry.task in {None, *(task.name for task in tasks)}, f"{entry.path} has an unknown task")
-    tolerance = top.reader("selftest").number("tolerance")
-    top.require(0 < tolerance <= 1, "selftest.tolerance must be in (0, 1]")
     producer = top.value("producer", dict)
     top.require(all(isinstance(version, str) for version in producer.values()), "producer must hold text only")
     return Manifest(
@@ -156,7 +168,7 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
         created=top.text("created"),
         tasks=tasks,
         input=_input(top.reader("input")),
-        tolerance=tolerance,
+        tolerance=top.reader("selftest").tolerance(),
         files=files,
         producer=producer,
     )
@@ -194,6 +206,7 @@ def _file(reader: "_Reader") -> FileEntry:
         precision=precision,
         task=reader.match("task", _TASK_NAME) if role == "generator" else None,
         weights=reader.match("weights", _SHA256) if "weights" in reader.values else None,
+        tolerance=reader.tolerance() if "tolerance" in reader.values else None,
     )
 
 
@@ -241,6 +254,11 @@ class _Reader:
 
     def number(self, key: str) -> float:
         return self._finite(key, self.values.get(key))
+
+    def tolerance(self) -> float:
+        value = self.number("tolerance")
+        self.require(0 < value <= 1, "tolerance must be in (0, 1]")
+        return value
 
     def numbers(self, key: str) -> tuple[float, ...]:
         return tuple(self._finite(key, value) for value in self.value(key, list))

@@ -127,7 +127,7 @@ def test_publishing_prints_nothing_and_leaves_network_and_random_state_as_they_w
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        ({"precision": "int8"}, MygoEdgeError, "precision 'int8' cannot be exported; use fp32"),
+        ({"precision": "int4"}, MygoEdgeError, "precision 'int4' cannot be exported; use one of fp32, fp16, int8"),
         ({"tasks": [("a/b", ["x", "y"])]}, MygoEdgeError, "name 'a/b' must match"),
         ({"tasks": [("a", ["x", "x"])]}, MygoEdgeError, "class 'x' occurs twice"),
         ({"tasks": [("a", ["x", "y", "z"])]}, ValueError, "need as many heads and generators"),
