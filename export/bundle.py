@@ -103,9 +103,9 @@ def publish(
     add(_entry(source.name, "classifier", classifier.graph, FP32), classifier.graph)
     twins = {FP32.name: classifier.twin}
     if recipes.classifier is not FP32:
-        small, measured = _small_classifier(source, recipes.classifier, generators, real, say)
-        add(_entry(f"classifier.{precision}.onnx", "classifier", small.graph, recipes.classifier), small.graph)
-        twins[precision] = small.twin
+        variant, measured = _small_classifier(source, recipes.classifier, generators, real, say)
+        add(_entry(f"classifier.{precision}.onnx", "classifier", variant.graph, recipes.classifier), variant.graph)
+        twins[precision] = variant.twin
         measures += measured
     remembered = []
     live = live_bundle(bundle_dir)
@@ -114,8 +114,9 @@ def publish(
         add(entry, made.graph)
         remembered.append(made.twin)
         if recipes.generator is not FP32:
-            graphs = [Graph(graph, entry.path) for graph in (made.fp32, made.graph, classifier.graph)]
-            measures += gate.generator_measures(entry.path, *graphs, task, generator.classes)
+            fp32, small = Graph(made.fp32, entry.path), Graph(made.graph, entry.path)
+            judge = Graph(classifier.graph, source.name)
+            measures += gate.generator_measures(entry.path, fp32, small, judge, task, generator.classes)
     for measure in measures:
         say(str(measure))
     gate.require(measures, max_loss)
@@ -154,7 +155,9 @@ def _small_classifier(
 ) -> tuple[Made[NeocortexNet], list[gate.Measure]]:
     """The classifier by a recipe, and what it loses against fp32."""
     path = f"classifier.{recipe.name}.onnx"
-    samples = {"dreams": labelled_dreams(generators, Purpose.GATE, gate.DREAMS_PER_CLASS)}
+    samples: dict[str, Sequence[Labelled]] = {
+        "dreams": labelled_dreams(generators, Purpose.GATE, gate.DREAMS_PER_CLASS)
+    }
     if real:
         samples["real images"] = real
     calibration = None

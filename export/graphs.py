@@ -167,11 +167,11 @@ class _Builder:
 
     def serialise(self, name: str, inputs: Mapping[str, _Value], outputs: Mapping[str, _Value]) -> bytes:
         """The model."""
-        values = [
+        takes, gives = (
             [helper.make_tensor_value_info(key, kind, [BATCH, *shape]) for key, (kind, shape) in part.items()]
             for part in (inputs, outputs)
-        ]
-        return serialised(helper.make_graph(self._nodes, name, *values, self._weights))
+        )
+        return serialised(helper.make_graph(self._nodes, name, takes, gives, self._weights))
 
 
 def serialised(graph: GraphProto) -> bytes:

@@ -24,14 +24,19 @@ from mygo_edge.model.network import NeocortexNet
 if TYPE_CHECKING:
     from mygo_edge.export.quantise import Range
 
-Twin = TypeVar("Twin", NeocortexNet, FrozenGenerator)
+Twin = TypeVar("Twin", bound=nn.Module)
 
 
 class Source(Protocol[Twin]):
     """What a graph is made from. `network` is on the CPU, in fp32."""
 
-    name: str  # of the file
-    network: Twin
+    @property
+    def name(self) -> str:
+        """Of the file."""
+        ...
+
+    @property
+    def network(self) -> Twin: ...
 
     def build(self) -> bytes:
         """The graph in fp32."""
@@ -191,6 +196,8 @@ def _with_weights_of(model: ModelProto, made: Made[Twin]) -> Twin:
         for node, weight in made.nodes.items()
     }
     twin = copy.deepcopy(made.twin)
+    if unknown := sorted(weights.keys() - twin.state_dict().keys()):
+        raise GraphError(f"PyTorch has no weight {unknown[0]}, so a recipe that changes it cannot be checked")
     twin.load_state_dict({**twin.state_dict(), **weights})
     return twin
 

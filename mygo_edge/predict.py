@@ -22,10 +22,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="pictures, converted and stretched to what the model takes, or .npy arrays of one or more images",
     )
     parser.add_argument("--task", help="choose among this task's classes only; without it, among all tasks'")
+    parser.add_argument(
+        "--precision", default="fp32", help="of the classifier: fp32, or another that the bundle holds (default: fp32)"
+    )
     parser.add_argument("--json", action="store_true", help="print a JSON array with an object an image")
     options = parser.parse_args(arguments)
 
-    model = EdgeModel.load(options.bundle)
+    model = EdgeModel.load(options.bundle, precision=options.precision)
     predictions = [found for path in options.images for found in _predictions(model, path, options.task)]
     if options.json:
         print(json.dumps(predictions, indent=2))

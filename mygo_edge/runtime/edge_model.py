@@ -242,7 +242,12 @@ class EdgeModel:
         inputs: Mapping[str, tuple[int | None, ...]],
         outputs: Mapping[str, tuple[int | None, ...]],
     ) -> Graph:
-        graph = Graph(self._bundle.contents[entry.path], f"{self.version}/{entry.path}", self._threads)
+        graph = Graph(
+            self._bundle.contents[entry.path],
+            f"{self.version}/{entry.path}",
+            self._threads,
+            dequantise_once=entry.precision == "int8-weights",
+        )
         graph.require(inputs, outputs)
         return graph
 

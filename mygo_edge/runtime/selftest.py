@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -36,8 +37,9 @@ def write_selftest(test: SelfTest, others: Mapping[str, NDArray[np.float32]] = M
         others: logits, as `test` has them, of the classifiers of other precisions.
     """
     archive = io.BytesIO()
-    arrays = {field.name: getattr(test, field.name) for field in fields(test)}
-    np.savez(archive, **arrays, **{f"logits.{precision}": logits for precision, logits in others.items()})
+    arrays: dict[str, Any] = {field.name: getattr(test, field.name) for field in fields(test)}
+    arrays |= {f"logits.{precision}": logits for precision, logits in others.items()}
+    np.savez(archive, **arrays)
     return archive.getvalue()
 
 

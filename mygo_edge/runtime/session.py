@@ -18,13 +18,15 @@ class Graph:
     inputs and outputs: name -> shape, with None for the batch, in the graph's order.
     """
 
-    def __init__(self, model: bytes, name: str, threads: int = 1) -> None:
+    def __init__(self, model: bytes, name: str, threads: int = 1, *, dequantise_once: bool = False) -> None:
         """Load from the very bytes that were verified.
 
         Args:
             model: the serialised graph.
             name: what to call it in errors.
             threads: threads of one run.
+            dequantise_once: compute weights stored as integers when the graph is loaded instead of at every run. Not
+                for a graph whose activations are integers too: it would compute in fp32.
 
         Raises:
             BundleError: external data, or onnxruntime refuses it.
@@ -39,6 +41,8 @@ class Graph:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = _FATAL
+        if dequantise_once:  # without its own handling of DequantizeLinear, onnxruntime folds it as any constant
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors have no common base below Exception
