@@ -47,7 +47,7 @@ from mygo_edge.runtime.selftest import deviation
 
 RESULTS = Path(__file__).parent / "results" / "edge.json"
 BATCHES = (1, 32)
-ROUNDS = {1: 400, 32: 80}  # turns of three runs each
+ROUNDS = {1: 1500, 32: 200}  # turns of three runs each
 LOADS = 15
 SEED = 0
 
@@ -135,7 +135,11 @@ def export_all(run: Path, data_root: Path, work: Path) -> tuple[dict[str, Path],
     for precision in PRECISIONS:
         lines: list[str] = []
         folders[precision] = publish_run(
-            run, work / precision, precision=precision, data_root=data_root, say=lines.append
+            run,
+            work / precision,
+            precision=precision,
+            data_root=None if precision == "fp32" else data_root,
+            say=lines.append,
         )
         report[precision] = lines
     return folders, report

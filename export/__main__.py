@@ -45,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise MygoEdgeError(f"--precision {options.precision} is not available; use one of {', '.join(PRECISIONS)}")
     if not 0 <= options.max_loss <= 1:
         raise MygoEdgeError(f"--max-loss {options.max_loss} must be a fraction, from 0 to 1")
+    if options.data_root is not None and options.precision == "fp32":
+        raise MygoEdgeError("--data-root compares another precision with fp32; give --precision too, or leave it out")
     from mygo_edge.run.publish import publish_run  # torch takes seconds to import; bad options need not wait
 
     version = publish_run(

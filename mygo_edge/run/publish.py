@@ -107,8 +107,7 @@ def publish_run(
             f"{run} stopped between a wake and its sleep; go on with --resume {run}, or use {run}/bundle, which holds "
             "the last consolidated version"
         )
-    compared = data_root is not None and precision != "fp32"
-    real = [] if not compared else real_images(replace(options, data_root=data_root, download=False), tasks)
+    real = [] if data_root is None else real_images(replace(options, data_root=data_root, download=False), tasks)
     bundle.mkdir(parents=True, exist_ok=True)
     return publish_learner(
         bundle, method, tasks, sequence=len(tasks), precision=precision, max_loss=max_loss, real=real, say=say

@@ -130,6 +130,7 @@ def test_export_in_int8_says_what_it_measured_and_a_device_predicts_with_it(whol
     [
         (("--precision", "int4"), "use one of fp32, fp16, int8, int8-weights"),
         (("--max-loss", "2"), "must be a fraction"),
+        (("--data-root", "."), "give --precision too"),
         (("--max-loss", "nan"), "must be a fraction"),
     ],
 )
