@@ -7,15 +7,21 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "bench" / "results" / "edge.json"
+SCATTER = 0.1  # per cent: of the score, between two trainings that differ in nothing but the last bits of dreams
 EAGER = ("eager PyTorch", "eager PyTorch, channels last")
 
 
 def main() -> None:
-    result = json.loads(RESULTS.read_text())
+    (ROOT / "docs" / "edge.md").write_text(page(json.loads(RESULTS.read_text())))
+
+
+def page(result: dict[str, Any]) -> str:
+    """docs/edge.md of a measurement."""
     machine, versions = result["machine"], result["versions"]
     shares = result["checked"]["convolution_share"]
     parts = {
         "command": result["command"],
+        "run": "`--dataset {dataset} --preset {preset} --seed {seed}`".format_map(result["run"]),
         "machine": f"{machine['processor']}; " + ", ".join(f"{name} {version}" for name, version in versions.items()),
         "load": f"{machine['load_before_timing']} before and {machine['load_after_timing']} after the timing, on "
         f"{machine['cores']} cores",
@@ -28,7 +34,7 @@ def main() -> None:
         "targets": targets(result),
     }
     template = (ROOT / "docs" / "edge.template.md").read_text()
-    (ROOT / "docs" / "edge.md").write_text(re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template))
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -125,14 +131,15 @@ def targets(result: dict[str, Any]) -> str:
         rows.append(
             [f"classifier {name}, one image, one thread, against eager PyTorch", "≥ 4 ×", f"{times:.1f} ×", verdict]
         )
-    for name in ("fp16", "int8-weights"):
-        kilobytes = timed["generator"][name]["bytes"] / 1000
-        verdict = "met" if kilobytes <= 64 else f"missed by {kilobytes - 64:.1f} KB"
-        rows.append([f"generator {name}, a task", "≤ 64 KB", f"{kilobytes:.1f} KB", verdict])
+    sizes = {name: timed["generator"][name]["bytes"] / 1000 for name in ("int8-weights", "fp16")}
+    least = min(sizes.values())
+    verdict = "met" if least <= 64 else f"missed by {least - 64:.1f} KB"
+    words = ", ".join(f"{name} {kilobytes:.1f} KB" for name, kilobytes in sizes.items())
+    rows.append(["generator of a task, the smaller of the two", "≤ 64 KB", words, verdict])
     for key in ("label_fidelity", "classification_accuracy_score"):
         before, after = (100 * dreams[name][key] for name in ("eager PyTorch", "int8-weights"))
         words = key.replace("_", " ")
-        verdict = "met" if after >= before - 0.3 else f"missed by {before - after:.2f}"
+        verdict = "met" if after >= before - SCATTER else f"missed by {before - after:.2f}"
         rows.append([f"dreams of int8-weights: {words}", f"as before: {before:.2f} %", f"{after:.2f} %", verdict])
     return table(["", "target", "measured", ""], rows)
 
