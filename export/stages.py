@@ -17,12 +17,15 @@ from mygo_edge.export.checks import check_classifier, check_generator
 from mygo_edge.export.errors import GraphError
 from mygo_edge.export.graphs import classifier_graph, generator_graph
 from mygo_edge.export.recipes import Recipe
-from mygo_edge.export.storage import chosen_nodes, store_fp16, store_int8, stored_weight, weight_name
+from mygo_edge.export.storage import WEIGHTS, chosen_nodes, store_fp16, store_int8, stored_weight, weight_name
 from mygo_edge.model.gan import FrozenGenerator
 from mygo_edge.model.network import NeocortexNet
 
 if TYPE_CHECKING:
     from mygo_edge.export.quantise import Range
+
+# Half a level of the seven bits that keep sums of products from saturating, and a little for the scale's own rounding.
+_WEIGHT_ERROR = 1 / 120
 
 Twin = TypeVar("Twin", bound=nn.Module)
 
@@ -189,17 +192,27 @@ _STAGES: dict[str, Callable] = {
 
 
 def _with_weights_of(model: ModelProto, made: Made[Twin]) -> Twin:
-    """A copy of the twin that computes with the weights that the graph holds."""
+    """A copy of the twin with the weights that the graph holds. Raises GraphError when they are far from its own."""
     by_name = {node.name: node for node in model.graph.node}
-    weights = {
-        weight: torch.from_numpy(np.array(stored_weight(model.graph, by_name[node])))
-        for node, weight in made.nodes.items()
-    }
     twin = copy.deepcopy(made.twin)
-    if unknown := sorted(weights.keys() - twin.state_dict().keys()):
-        raise GraphError(f"PyTorch has no weight {unknown[0]}, so a recipe that changes it cannot be checked")
-    twin.load_state_dict({**twin.state_dict(), **weights})
+    weights = twin.state_dict()
+    for name, weight in made.nodes.items():
+        if weight not in weights:
+            raise GraphError(f"PyTorch has no weight {weight}, so a recipe that changes it cannot be checked")
+        stored = torch.from_numpy(np.array(stored_weight(model.graph, by_name[name])))
+        off = channel_error(stored, weights[weight], WEIGHTS[by_name[name].op_type].axis)
+        if not off <= _WEIGHT_ERROR:
+            raise GraphError(f"{weight} is stored up to {off:.2%} of its channel's largest weight off")
+        weights[weight] = stored
+    twin.load_state_dict(weights)
     return twin
+
+
+def channel_error(stored: Tensor, exact: Tensor, axis: int) -> float:
+    """The largest difference of a weight, as a share of the largest weight of its output channel."""
+    others = [other for other in range(exact.ndim) if other != axis]
+    largest = exact.abs().amax(others, keepdim=True)
+    return float(((stored - exact).abs() / largest.clamp_min(torch.finfo(torch.float32).tiny)).max())
 
 
 def _rounded_input(

@@ -161,11 +161,16 @@ def test_weights_beyond_half_precision_are_refused() -> None:
 
 
 def test_a_stage_that_changes_what_is_computed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mygo_edge.export.storage._INT8_LEVELS", 1)  # three levels, and the twin reads them back
-    make(GeneratorSource("g.onnx", tiny_generator(2)), PRECISIONS["int8"].generator)
-    monkeypatch.setattr("mygo_edge.export.stages._with_weights_of", lambda model, made: made.twin)
-    with pytest.raises(GraphError, match=r"g\.onnx: image differs by .*recipe int8-weights, after stage store-int8"):
-        make(GeneratorSource("g.onnx", tiny_generator(2)), PRECISIONS["int8"].generator)
+    source, recipe = GeneratorSource("g.onnx", tiny_generator(2)), PRECISIONS["int8"].generator
+    with monkeypatch.context() as patch:
+        patch.setattr("mygo_edge.export.stages._with_weights_of", lambda model, made: made.twin)  # fp32's
+        with pytest.raises(
+            GraphError, match=r"g\.onnx: image differs by .*recipe int8-weights, after stage store-int8"
+        ):
+            make(source, recipe)
+    monkeypatch.setattr("mygo_edge.export.storage._INT8_LEVELS", 10)
+    with pytest.raises(GraphError, match=r"base_weight is stored up to \d\.\d\d% of its channel's largest weight off"):
+        make(source, recipe)
 
 
 def test_quantising_needs_samples_and_a_weight_that_pytorch_has() -> None:
