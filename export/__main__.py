@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mygo_edge.errors import MygoEdgeError, run_command
+from mygo_edge.export.recipes import MAX_LOSS, PRECISIONS
 from mygo_edge.runtime.command import OneLineParser
-from mygo_edge.runtime.manifest import PRECISIONS
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -31,9 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--max-loss",
         type=float,
-        default=0.005,
+        default=MAX_LOSS,
         help="publish nothing when a precision loses more than this share of right answers, of dreams that are "
-        "recognised, or of the pixels' range, against fp32 (default: 0.005)",
+        f"recognised, or of the pixels' range, against fp32 (default: {MAX_LOSS})",
     )
     parser.add_argument(
         "--data-root",

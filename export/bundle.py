@@ -16,7 +16,7 @@ from mygo_edge.errors import MygoEdgeError
 from mygo_edge.export import gate
 from mygo_edge.export.draft import OTHER_MACHINES, Draft
 from mygo_edge.export.graphs import head_name
-from mygo_edge.export.recipes import EXACT, FP32, precision_named
+from mygo_edge.export.recipes import EXACT, FP32, MAX_LOSS, precision_named
 from mygo_edge.export.samples import Labelled
 from mygo_edge.export.stages import ClassifierSource
 from mygo_edge.export.versions import live_bundle, write_version
@@ -25,8 +25,6 @@ from mygo_edge.model.network import NeocortexNet
 from mygo_edge.runtime.manifest import InputFormat, Manifest, Task
 
 Network = TypeVar("Network", bound=nn.Module)
-
-MAX_LOSS = 0.005  # half a per cent of answers or dreams
 
 
 def publish(

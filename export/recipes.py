@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from mygo_edge.errors import MygoEdgeError
 
+MAX_LOSS = 0.005  # of a measure against fp32, unless the user says otherwise: half a per cent of answers or dreams
+
 # Stage -> the stages that may stand right before it.
 MAY_FOLLOW: dict[str, tuple[str, ...]] = {
     "build": (),  # PyTorch -> graph, fp32

@@ -10,7 +10,8 @@ import torch
 from mygo_edge.data.datasets import MEAN, STD, load
 from mygo_edge.data.tasks import class_groups
 from mygo_edge.errors import MygoEdgeError
-from mygo_edge.export.bundle import MAX_LOSS, publish
+from mygo_edge.export.bundle import publish
+from mygo_edge.export.recipes import MAX_LOSS
 from mygo_edge.export.samples import Labelled
 from mygo_edge.learn.methods import MyGO
 from mygo_edge.model.gan import FrozenGenerator

@@ -201,7 +201,15 @@ class EdgeModel:
             # Not kept: a device that only classifies needs no generator in memory.
             generated = _generate(self._open_generator(task.name), test.z, test.class_id[index])
             self._compare(self._entry("generator", task.name, None), generated, test.dreams[index])
-            self._compare(classifier, self.logits(to_pixels(test.dreams[index])), test.logits[index])
+            pixels = to_pixels(test.dreams[index])
+            logits = self.logits(pixels)
+            self._compare(classifier, logits, test.logits[index])
+            labels = self.labels()
+            if self.answers(pixels) != [labels[column] for column in logits.argmax(1)]:
+                raise BundleError(
+                    f"{self.version}/{classifier.path} fails its self-test: its answer is not where its largest logit "
+                    "is; stay on the version before"
+                )
 
     def _compare(self, entry: FileEntry, got: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
         worst, allowed = deviation(got, expected), entry.tolerance or self._manifest.tolerance

@@ -18,6 +18,7 @@ from mygo_edge.export.stages import ClassifierSource, GeneratorSource, Made, mak
 from mygo_edge.export.storage import chosen_nodes, store_fp16
 from mygo_edge.model.gan import FrozenGenerator, Generator
 from mygo_edge.model.network import NeocortexNet, Shape
+from mygo_edge.runtime import manifest
 from mygo_edge.runtime.edge_model import EdgeModel
 from mygo_edge.runtime.session import Graph
 from tests.bundles import SHAPE, TASKS, publish_tiny, replace_file, tiny_generator, tiny_generators, tiny_net
@@ -62,6 +63,12 @@ def test_a_precision_publishes_the_classifier_besides_fp32_and_generators_alone(
     assert {entry.path: entry.precision for entry in listed} == {**graphs, "selftest.npz": "fp32"}
     reference = (bundles["fp32"] / "v0002" / "classifier.onnx").read_bytes()
     assert (version / "classifier.onnx").read_bytes() == reference
+
+
+def test_a_manifest_knows_every_precision_that_can_be_exported() -> None:
+    names = {recipe.name for precision in PRECISIONS.values() for recipe in (precision.classifier, precision.generator)}
+    assert tuple(PRECISIONS) == manifest.PRECISIONS
+    assert names <= set(manifest.PRECISIONS)
 
 
 @pytest.mark.parametrize("precision", SMALL)

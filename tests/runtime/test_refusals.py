@@ -187,6 +187,17 @@ def test_other_weights_with_the_right_hash_fail_the_selftest(own_bundle: Path) -
     assert EdgeModel.load(own_bundle, selftest=False).version == "v0002"
 
 
+@pytest.mark.parametrize(("classes", "words"), [([1, 0, 1, 2, 0], "its answer is not"), ([9] * 5, "does not list")])
+def test_answers_that_are_not_the_largest_logits_class_fail_the_selftest(
+    own_bundle: Path, classes: list[int], words: str
+) -> None:
+    model = onnx.load(own_bundle / "v0002" / "classifier.onnx")
+    table = next(tensor for tensor in model.graph.initializer if tensor.name == "class_id_of_column")
+    table.raw_data = np.array(classes, np.int64).tobytes()
+    replace_file(own_bundle / "v0002", "classifier.onnx", model.SerializeToString())
+    refused(own_bundle, words)
+
+
 def test_a_generator_of_another_task_is_refused(own_bundle: Path) -> None:
     folder = own_bundle / "v0002"
     replace_file(folder, "generator-size.onnx", (folder / "generator-parity.onnx").read_bytes())
