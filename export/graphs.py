@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+import torch
+from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 import mygo_edge
@@ -27,28 +28,63 @@ def head_name(task: str) -> str:
     return f"logits_{task}"
 
 
-def classifier_graph(net: NeocortexNet, task_names: Sequence[str]) -> bytes:
-    """Serialise features and all heads.
+def classifier_outputs(task_names: Sequence[str]) -> list[str]:
+    """The classifier's outputs in order: a head a task, the features, and the answer when the task is unknown."""
+    return [*map(head_name, task_names), "features", "task_id", "class_id"]
 
-    Input `image` [batch, channels, height, width] float32, normalised as for `net`. Outputs, in this order:
-    `logits_<task>` [batch, classes] for every task, then `features` [batch, 256].
+
+def classifier_graph(
+    net: NeocortexNet, task_names: Sequence[str], mean: Sequence[float] = (0.5,), std: Sequence[float] = (0.5,)
+) -> bytes:
+    """Serialise scaling, features, all heads, and the answer among all classes.
+
+    Input `image` [batch, channels, height, width] uint8: raw pixels, which become (pixel / 255 - mean) / std, by
+    channel. Outputs, in this order: `logits_<task>` [batch, classes] float32 for every task, `features` [batch, 256]
+    float32, and `task_id` and `class_id` [batch] int64: where the largest of all heads' logits is, as the index of the
+    task and the index of the class within it; the first of equal ones.
 
     Raises:
         MygoEdgeError: `net.features` has a layer that has no node here.
         ValueError: not one name a head.
     """
+    heads = {head_name(name): width for name, width in zip(task_names, net.widths, strict=True)}
     builder = _Builder()
-    hidden = "image"
+    hidden = _scaled_pixels(builder, mean, std)
     layers = list(net.features)
     for index, layer in enumerate(layers):
         output = "features" if index + 1 == len(layers) else f"features.{index}"
         hidden = builder.layer(layer, hidden, output, f"features.{index}")
-    for name, head in zip(task_names, net.classifiers, strict=True):
-        builder.layer(head, hidden, head_name(name), f"classifiers.{name}")
-    outputs = {head_name(name): (width,) for name, width in zip(task_names, net.widths, strict=True)}
+    weights = [
+        builder.weight(f"classifiers.{kind}", torch.cat([head.get_parameter(kind) for head in net.classifiers]))
+        for kind in ("weight", "bias")
+    ]
+    # One multiplication for all heads: a node costs more than the arithmetic of so few classes.
+    logits = builder.node("Gemm", [hidden, *weights], "logits", transB=1)
+    builder.node("Split", [logits, builder.constant("widths", np.array(net.widths))], *heads, axis=1)
+    column = builder.node("ArgMax", [logits], "column", axis=1, keepdims=0)
+    for output, values in (
+        ("task_id", [task for task, width in enumerate(net.widths) for _ in range(width)]),
+        ("class_id", [index for width in net.widths for index in range(width)]),
+    ):
+        builder.node("Gather", [builder.constant(f"{output}_of_column", np.array(values)), column], output)
     return builder.serialise(
-        "classifier", {"image": (TensorProto.FLOAT, net.shape)}, {**outputs, "features": (FEATURES,)}
+        "classifier",
+        {"image": (TensorProto.UINT8, net.shape)},
+        {
+            **{head: (TensorProto.FLOAT, (width,)) for head, width in heads.items()},
+            "features": (TensorProto.FLOAT, (FEATURES,)),
+            "task_id": (TensorProto.INT64, ()),
+            "class_id": (TensorProto.INT64, ()),
+        },
     )
+
+
+def _scaled_pixels(builder: "_Builder", mean: Sequence[float], std: Sequence[float]) -> str:
+    """(pixel / 255 - mean) / std, as one subtraction and one multiplication."""
+    centre, factor = (np.array(values, np.float64)[:, None, None] for values in (mean, std))
+    pixels = builder.node("Cast", ["image"], "pixels", to=TensorProto.FLOAT)
+    centred = builder.node("Sub", [pixels, builder.constant("mean", (255 * centre).astype(np.float32))], "centred")
+    return builder.node("Mul", [centred, builder.constant("scale", (1 / (255 * factor)).astype(np.float32))], "scaled")
 
 
 def generator_graph(generator: FrozenGenerator) -> bytes:
@@ -74,19 +110,22 @@ def generator_graph(generator: FrozenGenerator) -> bytes:
         hidden = builder.node("ConvTranspose", inputs, f"map_{index + 1}", strides=[stride] * 2, pads=[padding] * 4)
     builder.node("Tanh", [hidden], "image")
     inputs_ = {"z": (TensorProto.FLOAT, (LATENT,)), "class_id": (TensorProto.INT64, ())}
-    return builder.serialise("generator", inputs_, {"image": generator.shape})
+    return builder.serialise("generator", inputs_, {"image": (TensorProto.FLOAT, generator.shape)})
+
+
+_Value = tuple[int, tuple[int, ...]]  # of an input or output: element type, and shape without the batch
 
 
 class _Builder:
-    """Collects nodes and weights; a node is named after its one output."""
+    """Collects nodes and weights; a node is named after its first output."""
 
     def __init__(self) -> None:
         self._nodes: list[NodeProto] = []
         self._weights: list[TensorProto] = []
 
-    def node(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        self._nodes.append(helper.make_node(kind, list(inputs), [output], name=output, **attributes))
-        return output
+    def node(self, kind: str, inputs: Sequence[str], *outputs: str, **attributes: Any) -> str:
+        self._nodes.append(helper.make_node(kind, list(inputs), list(outputs), name=outputs[0], **attributes))
+        return outputs[0]
 
     def weight(self, name: str, value: Tensor) -> str:
         return self.constant(name, value.detach().cpu().float().contiguous().numpy())
@@ -126,22 +165,22 @@ class _Builder:
             names.append(self.weight(f"{name}.bias", layer.bias))
         return names
 
-    def serialise(
-        self, name: str, inputs: Mapping[str, tuple[int, tuple[int, ...]]], outputs: Mapping[str, tuple[int, ...]]
-    ) -> bytes:
-        """The model. inputs: element type and shape without the batch; outputs: shape without the batch, float32."""
-        graph = helper.make_graph(
-            self._nodes,
-            name,
-            [helper.make_tensor_value_info(key, kind, [BATCH, *shape]) for key, (kind, shape) in inputs.items()],
-            [helper.make_tensor_value_info(key, TensorProto.FLOAT, [BATCH, *shape]) for key, shape in outputs.items()],
-            self._weights,
+    def serialise(self, name: str, inputs: Mapping[str, _Value], outputs: Mapping[str, _Value]) -> bytes:
+        """The model."""
+        takes, gives = (
+            [helper.make_tensor_value_info(key, kind, [BATCH, *shape]) for key, (kind, shape) in part.items()]
+            for part in (inputs, outputs)
         )
-        model = helper.make_model(
-            graph,
-            ir_version=IR_VERSION,
-            opset_imports=[helper.make_opsetid("", OPSET)],
-            producer_name="mygo_edge",
-            producer_version=mygo_edge.__version__,
-        )
-        return model.SerializeToString(deterministic=True)
+        return serialised(helper.make_graph(self._nodes, name, takes, gives, self._weights))
+
+
+def serialised(graph: GraphProto) -> bytes:
+    """A model of ours around a graph: equal graphs give equal bytes."""
+    model = helper.make_model(
+        graph,
+        ir_version=IR_VERSION,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        producer_name="mygo_edge",
+        producer_version=mygo_edge.__version__,
+    )
+    return model.SerializeToString(deterministic=True)

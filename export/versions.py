@@ -73,7 +73,9 @@ def _write_folder(bundle_dir: Path, name: str, manifest: Manifest, contents: Map
         for path, data in contents.items():
             write_bytes(partial / path, data)
         write_json(partial / MANIFEST, manifest_json(manifest))
-        EdgeModel(read_version(partial)).run_selftest()
+        written = read_version(partial)
+        for precision in manifest.precisions:
+            EdgeModel(written, precision=precision).run_selftest()
         if folder.exists():  # a kill came after the rename below, before the version became live
             shutil.rmtree(folder)
         partial.rename(folder)

@@ -22,11 +22,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="pictures, converted and stretched to what the model takes, or .npy arrays of one or more images",
     )
     parser.add_argument("--task", help="choose among this task's classes only; without it, among all tasks'")
+    parser.add_argument(
+        "--precision", default="fp32", help="of the classifier: fp32, or another that the bundle holds (default: fp32)"
+    )
     parser.add_argument("--json", action="store_true", help="print a JSON array with an object an image")
     parser.add_argument("--public-key", type=Path, help="refuse a version that the owner of this key did not sign")
     options = parser.parse_args(arguments)
 
-    model = EdgeModel.load(options.bundle, public_key=options.public_key)
+    model = EdgeModel.load(options.bundle, precision=options.precision, public_key=options.public_key)
     for reason in model.refused_heads.values():
         warn(reason)
     predictions = [found for path in options.images for found in _predictions(model, path, options.task)]

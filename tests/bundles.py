@@ -1,6 +1,7 @@
 """Tiny networks and real bundles of them, for the tests of export and runtime."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -39,8 +40,8 @@ def tiny_generators(tasks: int) -> list[FrozenGenerator]:
     return [tiny_generator(len(classes), seed=index) for index, (_, classes) in enumerate(TASKS[:tasks])]
 
 
-def publish_tiny(bundle_dir: Path, tasks: int, *, sequence: int | None = None, seed: int = 0) -> Path:
-    """Publish the first `tasks` of TASKS; `seed` is of the classifier."""
+def publish_tiny(bundle_dir: Path, tasks: int, *, sequence: int | None = None, seed: int = 0, **how: Any) -> Path:
+    """Publish the first `tasks` of TASKS; `seed` is of the classifier, `how` as for `publish`."""
     return publish(
         bundle_dir,
         net=tiny_net(tasks, seed=seed),
@@ -49,4 +50,5 @@ def publish_tiny(bundle_dir: Path, tasks: int, *, sequence: int | None = None, s
         mean=[0.5],
         std=[0.5],
         sequence=tasks if sequence is None else sequence,
+        **how,
     )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.runtime.bundle import HEADS, Bundle, read_bundle
 from mygo_edge.runtime.heads import Head, head_path, read_heads, write_head
-from mygo_edge.runtime.images import normalised, to_pixels
+from mygo_edge.runtime.images import as_pixels, to_pixels
 from mygo_edge.runtime.learning import learn
 from mygo_edge.runtime.manifest import LATENT, BundleError, FileEntry
 from mygo_edge.runtime.noise import dream_noise
@@ -34,23 +34,30 @@ class Dreams(NamedTuple):
 class EdgeModel:
     """A version of a bundle, verified and ready to classify and to dream.
 
-    Images are uint8 or floats in [0, 1], [n, channels, height, width] (see `mygo_edge.runtime.images.normalised`).
+    Images are uint8 or floats in [0, 1], [n, channels, height, width] (see `mygo_edge.runtime.images.as_pixels`).
     Where a task is given, its own head answers; without one, all heads' logits stand side by side.
     """
 
-    def __init__(self, bundle: Bundle, session: SessionOptions | None = None) -> None:
+    def __init__(self, bundle: Bundle, session: SessionOptions | None = None, *, precision: str = "fp32") -> None:
         """Take a bundle that was read and verified. Most callers want `EdgeModel.load`."""
         self._bundle = bundle
         self._manifest = bundle.manifest
         self._session = session or SessionOptions()
         self._heads = {task.name: task.head for task in self._manifest.tasks}
+        if self._manifest.precisions and precision not in self._manifest.precisions:
+            raise MygoEdgeError(
+                f"{self.version} holds no classifier in {precision!r}, only in {', '.join(self._manifest.precisions)}; "
+                "load one of these, or publish it with mygo_edge.export --precision"
+            )
+        self._precision = precision
         self._classifier = self._open(
-            self._entry("classifier"),
+            self._entry("classifier", precision=precision),
             {"image": (None, *self._manifest.input.shape)},
-            {task.head: (None, len(task.classes)) for task in self._manifest.tasks},
+            {task.head: (None, len(task.classes)) for task in self._manifest.tasks}
+            | {"task_id": (None,), "class_id": (None,)},
         )
         for task in self._heads:
-            self._entry("generator", task)
+            self._entry("generator", task, precision=None)
         self._generators: dict[str, Graph] = {}
         self._lock = Lock()  # of what is made when it is first needed
         self._heads_dir: Path | None = None
@@ -67,6 +74,7 @@ class EdgeModel:
         arena: bool = True,
         selftest: bool = True,
         version: str | None = None,
+        precision: str = "fp32",
         public_key: str | Path | None = None,
         heads: str | Path | None = None,
     ) -> "EdgeModel":
@@ -78,6 +86,8 @@ class EdgeModel:
             spinning, arena: as in `mygo_edge.runtime.session.SessionOptions`.
             selftest: reproduce the version's dreams and logits first.
             version: such as "v0002", to go back to the version before.
+            precision: of the classifier; fp32 is in every version, others where the publisher made them. A generator
+                comes in one precision, the publisher's.
             public_key: file of the publisher's Ed25519 key; with it, a version that is not signed by its owner is
                 refused. Needs the extra `mygo_edge[sign]`.
             heads: folder of the heads that this device learnt (default: `heads` in the bundle's folder, or none with
@@ -85,12 +95,13 @@ class EdgeModel:
                 that does not fit is left out; see `refused_heads`.
 
         Raises:
+            MygoEdgeError: the version has no classifier of that precision; the message names those it has.
             BundleError: the version is not what was published, or does not compute what it did; the message names
                 the file. A device then stays on the model that it has.
         """
         session = SessionOptions(threads, spinning, arena)
         key = None if public_key is None else Path(public_key)
-        model = cls(read_bundle(Path(bundle_dir), version, key), session)
+        model = cls(read_bundle(Path(bundle_dir), version, key), session, precision=precision)
         if selftest:
             model.run_selftest()
         if heads is not None or public_key is None:
@@ -101,6 +112,11 @@ class EdgeModel:
     def version(self) -> str:
         """The version's name, such as "v0003"."""
         return self._bundle.version
+
+    @property
+    def precision(self) -> str:
+        """The classifier's."""
+        return self._precision
 
     @property
     def tasks(self) -> Mapping[str, tuple[str, ...]]:
@@ -141,10 +157,28 @@ class EdgeModel:
 
     def predict(self, images: Any, task: str | None = None) -> list[str]:
         """The most likely class of every image, by name."""
+        return [label for _, label in self.answers(images, task)]
+
+    def answers(self, images: Any, task: str | None = None) -> list[tuple[str, str]]:
+        """(task, class) of the most likely class of every image, of the task or of all tasks."""
         tasks, learnt = self.tasks, self._learnt
+        if task is None and not learnt:
+            return self._graph_answers(images)
         names = [name for name in self._selected(task, tasks) if name in self._heads or name in learnt]
-        labels = [label for name in names for label in tasks[name]]
+        labels = [(name, label) for name in names for label in tasks[name]]
         return [labels[column] for column in self._logits(images, names, learnt).argmax(1)]
+
+    def _graph_answers(self, images: Any) -> list[tuple[str, str]]:
+        """As the classifier's own graph chooses among its heads."""
+        classes = [(task.name, task.classes) for task in self._manifest.tasks]
+        found = [
+            (int(task), int(label))
+            for outputs in self._classify(images, ["task_id", "class_id"])
+            for task, label in zip(*outputs, strict=True)
+        ]
+        if not all(0 <= task < len(classes) and 0 <= label < len(classes[task][1]) for task, label in found):
+            raise BundleError(f"{self._classifier.name} answers with a class that the manifest does not list")
+        return [(classes[task][0], classes[task][1][label]) for task, label in found]
 
     def dream(
         self,
@@ -264,26 +298,34 @@ class EdgeModel:
             BundleError: farther than the manifest allows; the message names the graph.
         """
         entry = self._entry("selftest")
-        test = read_selftest(self._bundle.contents[entry.path], f"{self.version}/{entry.path}")
+        test = read_selftest(self._bundle.contents[entry.path], f"{self.version}/{entry.path}", self._precision)
         if not fits(test, [len(task.classes) for task in self._manifest.tasks], self.input_shape):
             raise BundleError(f"{self.version}/{entry.path} does not fit the manifest; publish or fetch it again")
+        classifier = self._entry("classifier", precision=self._precision)
+        labels = [(task.name, label) for task in self._manifest.tasks for label in task.classes]
         worst: dict[str, float] = {}
         for index, task in enumerate(self._manifest.tasks):
             # Not kept: a device that only classifies needs no generator in memory.
             graph = self._open_generator(task.name)
             dreams = _generate(graph, test.z, test.class_id[index])
-            worst[graph.name] = self._compare(graph.name, dreams, test.dreams[index])
-            logits = np.concatenate(self._classifier.run(list(self._heads.values()), {"image": test.dreams[index]}), 1)
-            found = self._compare(self._classifier.name, logits, test.logits[index])
+            worst[graph.name] = self._compare(self._entry("generator", task.name, None), dreams, test.dreams[index])
+            pixels = to_pixels(test.dreams[index])
+            logits = self._logits(pixels, list(self._heads), {})
+            found = self._compare(classifier, logits, test.logits[index])
+            if self._graph_answers(pixels) != [labels[column] for column in logits.argmax(1)]:
+                raise BundleError(
+                    f"{self._classifier.name} fails its self-test: its answer is not where its largest logit is; "
+                    "stay on the version before"
+                )
             worst[self._classifier.name] = max(found, worst.get(self._classifier.name, 0.0))
         return worst
 
-    def _compare(self, name: str, got: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
-        worst = deviation(got, expected)
-        if worst > self._manifest.tolerance:
+    def _compare(self, entry: FileEntry, got: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+        worst, allowed = deviation(got, expected), entry.tolerance or self._manifest.tolerance
+        if worst > allowed:
             raise BundleError(
-                f"{name} fails its self-test: it differs by {worst:.3g} from what was published, "
-                f"{self._manifest.tolerance:g} is allowed; stay on the version before"
+                f"{self.version}/{entry.path} fails its self-test: it differs by {worst:.3g} from what was published, "
+                f"{allowed:g} is allowed; stay on the version before"
             )
         return worst
 
@@ -309,7 +351,7 @@ class EdgeModel:
 
     def _classify(self, images: Any, outputs: Sequence[str]) -> Iterator[list[NDArray]]:
         """The classifier's named outputs, batch by batch."""
-        batch = normalised(read_paths(images, self.input_shape), self._manifest.input)
+        batch = as_pixels(read_paths(images, self.input_shape), self._manifest.input)
         for start in range(0, len(batch), _BATCH):
             yield self._classifier.run(outputs, {"image": batch[start : start + _BATCH]})
 
@@ -321,13 +363,13 @@ class EdgeModel:
 
     def _open_generator(self, task: str) -> Graph:
         return self._open(
-            self._entry("generator", task),
+            self._entry("generator", task, precision=None),
             {"z": (None, LATENT), "class_id": (None,)},
             {"image": (None, *self.input_shape)},
         )
 
-    def _entry(self, role: str, task: str | None = None) -> FileEntry:
-        entry = self._manifest.find(role, task)
+    def _entry(self, role: str, task: str | None = None, precision: str | None = "fp32") -> FileEntry:
+        entry = self._manifest.find(role, task, precision)
         if entry is None:
             raise BundleError(f"{self.version}/manifest.json lists no {role}{f' of task {task}' if task else ''}")
         return entry
@@ -338,7 +380,12 @@ class EdgeModel:
         inputs: Mapping[str, tuple[int | None, ...]],
         outputs: Mapping[str, tuple[int | None, ...]],
     ) -> Graph:
-        graph = Graph(self._bundle.contents[entry.path], f"{self.version}/{entry.path}", self._session)
+        graph = Graph(
+            self._bundle.contents[entry.path],
+            f"{self.version}/{entry.path}",
+            self._session,
+            dequantise_once=entry.precision == "int8-weights",
+        )
         graph.require(inputs, outputs)
         return graph
 

@@ -1,4 +1,4 @@
-"""Pixels into what the classifier takes, and dreams into pixels."""
+"""Whatever a user calls an image into the raw pixels that a classifier takes, and dreams into pixels."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ from mygo_edge.runtime.manifest import InputFormat
 _ROUNDING = 1e-3  # how far resizing and half precision may leave [0, 1]
 
 
-def normalised(images: Any, form: InputFormat) -> NDArray[np.float32]:
-    """A batch [n, channels, height, width], float32: (pixel in [0, 1] - mean) / std, by channel.
+def as_pixels(images: Any, form: InputFormat) -> NDArray[np.uint8]:
+    """A batch of raw pixels, uint8 [n, channels, height, width]; the graph scales them.
 
     Args:
-        images: uint8, or floats in [0, 1]: [n, channels, height, width]; one image [channels, height, width]; for one
-            channel also [n, height, width] and [height, width]. n may be 0.
+        images: uint8, or floats in [0, 1], which are rounded to 256 levels: [n, channels, height, width]; one image
+            [channels, height, width]; for one channel also [n, height, width] and [height, width]. n may be 0.
 
     Raises:
         MygoEdgeError: another shape or type, or values that are not finite or not in [0, 1].
@@ -32,16 +32,13 @@ def normalised(images: Any, form: InputFormat) -> NDArray[np.float32]:
         raise MygoEdgeError(f"{expected}; got shape {list(array.shape)}")
     array = array.reshape(-1, channels, height, width) if array.size else np.empty((0, *form.shape), array.dtype)
     if array.dtype == np.uint8:
-        pixels = array.astype(np.float32) / np.float32(255)
-    elif array.dtype.kind == "f":
-        pixels = array.astype(np.float32)
-        # Written so that NaN fails it.
-        if array.size and not (array.min() >= -_ROUNDING and array.max() <= 1 + _ROUNDING):
-            raise MygoEdgeError(f"{expected}; got values from {array.min()} to {array.max()}")
-    else:
+        return array
+    if array.dtype.kind != "f":
         raise MygoEdgeError(f"{expected}; got type {array.dtype}")
-    mean, std = (np.array(values, np.float32)[:, None, None] for values in (form.mean, form.std))
-    return (pixels - mean) / std
+    # Written so that NaN fails it.
+    if array.size and not (array.min() >= -_ROUNDING and array.max() <= 1 + _ROUNDING):
+        raise MygoEdgeError(f"{expected}; got values from {array.min()} to {array.max()}")
+    return np.rint(array.astype(np.float32) * np.float32(255)).clip(0, 255).astype(np.uint8)
 
 
 def to_pixels(dreams: NDArray[np.float32]) -> NDArray[np.uint8]:

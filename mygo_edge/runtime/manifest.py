@@ -17,9 +17,10 @@ SCHEMA_VERSION = "1.0"
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"  # Ed25519 over the bytes of manifest.json, where the publisher signs
 LATENT = 64  # normals a dream starts from
+DTYPE = "uint8"  # of the images that a classifier takes: raw pixels, scaled within the graph
 
 ROLES = ("classifier", "generator", "generators", "selftest")  # "generators": all tasks in one graph
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = ("fp32", "fp16", "int8", "int8-weights")  # the recipes of `mygo_edge.export.recipes`
 MAX_FILE_BYTES = 2**31 - 1  # a serialised protobuf message is smaller than 2 GiB
 MAX_SIDE = 4096  # of an image, in pixels
 
@@ -43,7 +44,9 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class InputFormat:
-    """shape: channels, height, width; mean and std: of a channel, on pixels scaled to [0, 1]."""
+    """Images are uint8 of shape (channels, height, width). mean and std: of a channel, on pixels scaled to [0, 1]; the
+    classifier's graph applies them.
+    """
 
     shape: tuple[int, int, int]
     mean: tuple[float, ...]
@@ -55,7 +58,8 @@ class FileEntry:
     """A file of the version.
 
     path: its name in the folder; role: one of ROLES; sha256: of its bytes; size: in bytes; precision: one of
-    PRECISIONS; task: the task of a generator; weights: SHA-256 of the weights that a generator was exported from.
+    PRECISIONS; task: the task of a generator; weights: SHA-256 of the weights that a generator was exported from;
+    tolerance: of the self-test for this file, where it is not the version's.
     """
 
     path: str
@@ -65,6 +69,7 @@ class FileEntry:
     precision: str
     task: str | None = None
     weights: str | None = None
+    tolerance: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +87,21 @@ class Manifest:
     producer: dict[str, str]
     trunk: str | None = None
 
-    def find(self, role: str, task: str | None = None, precision: str = "fp32") -> FileEntry | None:
-        """The file with this role, task and precision, if there is one."""
-        wanted = (role, task, precision)
-        return next((entry for entry in self.files if (entry.role, entry.task, entry.precision) == wanted), None)
+    def find(self, role: str, task: str | None = None, precision: str | None = "fp32") -> FileEntry | None:
+        """The file with this role, task and precision, if there is one; None stands for the first of any precision."""
+        return next(
+            (
+                entry
+                for entry in self.files
+                if (entry.role, entry.task) == (role, task) and precision in (None, entry.precision)
+            ),
+            None,
+        )
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """Of the classifiers that the version holds."""
+        return tuple(entry.precision for entry in self.files if entry.role == "classifier")
 
 
 def manifest_json(manifest: Manifest) -> dict[str, Any]:
@@ -98,7 +114,7 @@ def manifest_json(manifest: Manifest) -> dict[str, Any]:
         "tasks": [{"name": task.name, "classes": list(task.classes), "head": task.head} for task in manifest.tasks],
         "input": {
             "shape": list(manifest.input.shape),
-            "dtype": "float32",
+            "dtype": DTYPE,
             "mean": list(manifest.input.mean),
             "std": list(manifest.input.std),
         },
@@ -117,6 +133,7 @@ def _entry_json(entry: FileEntry) -> dict[str, Any]:
         "precision": entry.precision,
         "task": entry.task,
         "weights": entry.weights,
+        "tolerance": entry.tolerance,
     }
     return {key: value for key, value in plain.items() if value is not None}
 
@@ -150,8 +167,6 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
     top.unique("file with the role, task and precision", [(e.role, e.task, e.precision) for e in files])
     for entry in files:
         top.require(entry.task in {None, *(task.name for task in tasks)}, f"{entry.path} has an unknown task")
-    tolerance = top.reader("selftest").number("tolerance")
-    top.require(0 < tolerance <= 1, "selftest.tolerance must be in (0, 1]")
     producer = top.value("producer", dict)
     top.require(all(isinstance(version, str) for version in producer.values()), "producer must hold text only")
     return Manifest(
@@ -159,7 +174,7 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
         created=created_time(top),
         tasks=tasks,
         input=_input(top.reader("input")),
-        tolerance=tolerance,
+        tolerance=top.reader("selftest").tolerance(),
         files=files,
         producer=producer,
         trunk=top.match("trunk", SHA256) if "trunk" in top.values else None,
@@ -188,7 +203,7 @@ def _input(reader: "Reader") -> InputFormat:
     shape = reader.value("shape", list)
     fits = len(shape) == 3 and all(type(side) is int and 0 < side <= MAX_SIDE for side in shape)
     reader.require(fits, f"shape must be channels, height, width, each from 1 to {MAX_SIDE}")
-    reader.require(reader.value("dtype", str) == "float32", "dtype must be float32")
+    reader.require(reader.value("dtype", str) == DTYPE, f"dtype must be {DTYPE}; publish the version again")
     mean, std = reader.numbers("mean"), reader.numbers("std")
     reader.require(len(mean) == len(std) == shape[0], "mean and std need one number a channel")
     reader.require(min(std) > 0, "std must be above 0")
@@ -210,6 +225,7 @@ def _file(reader: "Reader") -> FileEntry:
         precision=precision,
         task=reader.match("task", TASK_NAME) if role == "generator" else None,
         weights=reader.match("weights", SHA256) if "weights" in reader.values else None,
+        tolerance=reader.tolerance() if "tolerance" in reader.values else None,
     )
 
 
@@ -258,6 +274,11 @@ class Reader:
 
     def number(self, key: str) -> float:
         return self._finite(key, self.values.get(key))
+
+    def tolerance(self) -> float:
+        value = self.number("tolerance")
+        self.require(0 < value <= 1, "tolerance must be in (0, 1]")
+        return value
 
     def numbers(self, key: str) -> tuple[float, ...]:
         return tuple(self._finite(key, value) for value in self.value(key, list))

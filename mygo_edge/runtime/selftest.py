@@ -2,8 +2,10 @@
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -17,8 +19,8 @@ DREAMS_PER_TASK = 4
 @dataclass(frozen=True, slots=True)
 class SelfTest:
     """z: [n, latent] float32, for every task the same; class_id: [tasks, n] int64, counted within the task; dreams:
-    [tasks, n, channels, height, width] float32 in [-1, 1], as the generators make them and as the classifier takes
-    them; logits: [tasks, n, classes of all tasks] float32 of those dreams.
+    [tasks, n, channels, height, width] float32 in [-1, 1], as the generators make them; logits: [tasks, n, classes of
+    all tasks] float32 of those dreams as pixels (`mygo_edge.runtime.images.to_pixels`).
     """
 
     z: NDArray[np.float32]
@@ -27,15 +29,22 @@ class SelfTest:
     logits: NDArray[np.float32]
 
 
-def write_selftest(test: SelfTest) -> bytes:
-    """The self-test as an .npz archive, not compressed; equal arrays give equal bytes."""
+def write_selftest(test: SelfTest, others: Mapping[str, NDArray[np.float32]] = MappingProxyType({})) -> bytes:
+    """The self-test as an .npz archive, not compressed; equal arrays give equal bytes.
+
+    Args:
+        test: with the logits of the classifier in fp32.
+        others: logits, as `test` has them, of the classifiers of other precisions.
+    """
     archive = io.BytesIO()
-    np.savez(archive, **{field.name: getattr(test, field.name) for field in fields(test)})
+    arrays: dict[str, Any] = {field.name: getattr(test, field.name) for field in fields(test)}
+    arrays |= {f"logits.{precision}": logits for precision, logits in others.items()}
+    np.savez(archive, **arrays)
     return archive.getvalue()
 
 
-def read_selftest(data: bytes, name: str) -> SelfTest:
-    """Read what `write_selftest` wrote.
+def read_selftest(data: bytes, name: str, precision: str = "fp32") -> SelfTest:
+    """Read what `write_selftest` wrote, with the logits of the classifier of that precision.
 
     Raises:
         BundleError: not such an archive. Nothing is unpickled or decompressed, and no array may claim more bytes than
@@ -43,7 +52,10 @@ def read_selftest(data: bytes, name: str) -> SelfTest:
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return SelfTest(**{field.name: _array(archive, f"{field.name}.npy") for field in fields(SelfTest)})
+            members = {field.name: f"{field.name}.npy" for field in fields(SelfTest)}
+            if precision != "fp32":
+                members["logits"] = f"logits.{precision}.npy"
+            return SelfTest(**{key: _array(archive, member) for key, member in members.items()})
     except (ValueError, KeyError, EOFError, OSError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
         raise BundleError(f"{name} is no self-test ({error}); publish or fetch it again") from error
 

@@ -75,13 +75,17 @@ class Graph:
     inputs and outputs: name -> shape, with None for the batch, in the graph's order.
     """
 
-    def __init__(self, model: bytes, name: str, session: "SessionOptions | None" = None) -> None:
+    def __init__(
+        self, model: bytes, name: str, session: "SessionOptions | None" = None, *, dequantise_once: bool = False
+    ) -> None:
         """Load from the very bytes that were verified.
 
         Args:
             model: the serialised graph.
             name: what to call it in errors.
             session: how to run it (default: as `SessionOptions` says).
+            dequantise_once: compute weights stored as integers when the graph is loaded instead of at every run. Not
+                for a graph whose activations are integers too: it would compute in fp32.
 
         Raises:
             BundleError: `vet` or onnxruntime refuses it.
@@ -94,6 +98,8 @@ class Graph:
         except ValueError as error:
             raise BundleError(f"{name} is no ONNX graph ({error}); publish or fetch it again") from error
         options = session.options()
+        if dequantise_once:  # without its own handling of DequantizeLinear, onnxruntime folds it as any constant
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
             self._session = onnxruntime.InferenceSession(
                 model, options, providers=["CPUExecutionProvider"], enable_fallback=0

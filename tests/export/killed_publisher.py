@@ -1,7 +1,7 @@
 """Publish version 2 over version 1 again and again, each time killed one file operation later. A program of its own.
 
-Usage: killed_publisher.py SOURCE TO, where SOURCE is a bundle of version 1; writes TO/0, TO/1, ... and ends with the
-first publication that was not killed.
+Usage: killed_publisher.py SOURCE TO PRECISION, where SOURCE is a bundle of version 1; writes TO/0, TO/1, ... and ends
+with the first publication that was not killed.
 """
 
 import os
@@ -32,13 +32,13 @@ def kill_at(operation: int, folder: Path) -> None:
     sys.addaudithook(watch)
 
 
-def main(source: Path, to: Path) -> None:
+def main(source: Path, to: Path, precision: str) -> None:
     for operation in range(1000):
         folder = Path(shutil.copytree(source, to / str(operation)))
         child = os.fork()
         if child == 0:
             kill_at(operation, folder)
-            publish_tiny(folder, 2)
+            publish_tiny(folder, 2, precision=precision)
             os._exit(0)
         _, status = os.waitpid(child, 0)
         if status == 0:
@@ -48,4 +48,4 @@ def main(source: Path, to: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])

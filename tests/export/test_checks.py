@@ -39,6 +39,11 @@ def another_output(model: ModelProto) -> None:
     del model.graph.output[1]
 
 
+def wrong_answer(model: ModelProto) -> None:
+    node = next(node for node in model.graph.node if node.op_type == "ArgMax")
+    node.op_type = "ArgMin"
+
+
 def unknown_operator(model: ModelProto) -> None:
     model.graph.node[1].op_type = "Dream"
 
@@ -53,6 +58,7 @@ def unknown_operator(model: ModelProto) -> None:
         (fixed_batch, "batch of image is fixed to 2|no valid ONNX"),
         (another_output, "inputs and outputs"),
         (unknown_operator, "no valid ONNX model"),
+        (wrong_answer, "task_id and class_id are not where the largest logit is"),
     ],
 )
 def test_a_graph_that_some_device_cannot_read_is_refused(spoil: Callable[[ModelProto], None], reason: str) -> None:

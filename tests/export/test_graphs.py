@@ -1,5 +1,6 @@
 """The ONNX graphs: what they compute, and what is in the files."""
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -7,7 +8,8 @@ from torch import nn
 
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.export.checks import check_classifier, check_generator
-from mygo_edge.export.graphs import classifier_graph, generator_graph
+from mygo_edge.export.graphs import classifier_graph, generator_graph, head_name
+from mygo_edge.runtime.session import Graph
 from tests.bundles import TASKS, tiny_generator, tiny_net
 
 NAMES = [name for name, _ in TASKS]
@@ -20,11 +22,37 @@ def test_graphs_of_grey_colour_and_odd_images_compute_what_pytorch_does(shape: t
     check_generator(generator_graph(generator), generator, "generator-size.onnx")
 
 
-def test_the_classifier_has_a_head_for_every_task_and_then_features() -> None:
+def test_the_classifier_takes_bytes_and_has_a_head_for_every_task_features_and_the_answer() -> None:
     model = onnx.load_from_string(classifier_graph(tiny_net(3), NAMES))
-    assert [output.name for output in model.graph.output] == [*(f"logits_{name}" for name in NAMES), "features"]
-    widths = [output.type.tensor_type.shape.dim[1].dim_value for output in model.graph.output]
-    assert widths == [2, 3, 2, 256]
+    (image,) = model.graph.input
+    assert (image.name, image.type.tensor_type.elem_type) == ("image", onnx.TensorProto.UINT8)
+    outputs = [*(f"logits_{name}" for name in NAMES), "features", "task_id", "class_id"]
+    assert [output.name for output in model.graph.output] == outputs
+    shapes = [[dim.dim_value for dim in output.type.tensor_type.shape.dim[1:]] for output in model.graph.output]
+    assert shapes == [[2], [3], [2], [256], [], []]
+
+
+@pytest.mark.parametrize("tasks", [1, 3])
+def test_the_answer_is_where_the_largest_logit_of_all_heads_is(tasks: int) -> None:
+    net = tiny_net(tasks)
+    image = np.random.default_rng(0).integers(0, 256, (200, 1, 8, 8), dtype=np.uint8)
+    with torch.no_grad():
+        features = net.features(torch.from_numpy(image) / 127.5 - 1)
+        for head in net.classifiers:  # so that any class may win
+            head.bias -= head(features).mean(0)
+    graph = Graph(classifier_graph(net, NAMES[:tasks]), "classifier.onnx")
+    task_id, class_id, *logits = graph.run(["task_id", "class_id", *map(head_name, NAMES[:tasks])], {"image": image})
+    columns = [(task, index) for task, part in enumerate(logits) for index in range(part.shape[1])]
+    expected = [columns[column] for column in np.concatenate(logits, 1).argmax(1)]
+    assert list(zip(task_id.tolist(), class_id.tolist(), strict=True)) == expected
+    assert len(set(expected)) == len(columns)
+
+
+def test_scaling_is_in_the_graph_by_channel() -> None:
+    net, mean, std = tiny_net(1, (3, 8, 8)), (0.1, 0.5, 0.9), (0.2, 0.5, 1.5)
+    check_classifier(classifier_graph(net, NAMES[:1], mean, std), net, NAMES[:1], mean=mean, std=std)
+    with pytest.raises(MygoEdgeError, match="differs"):
+        check_classifier(classifier_graph(net, NAMES[:1], mean, std[::-1]), net, NAMES[:1], mean=mean, std=std)
 
 
 def test_the_generator_takes_noise_and_a_class() -> None:
@@ -50,7 +78,8 @@ def test_weights_that_learn_in_half_precision_or_in_training_mode_are_exported_i
     net = tiny_net(1)
     halved = tiny_net(1).to(torch.bfloat16).train()
     graph = onnx.load_from_string(classifier_graph(halved, NAMES[:1]))
-    assert {tensor.data_type for tensor in graph.graph.initializer} == {onnx.TensorProto.FLOAT}
+    weights = [tensor for tensor in graph.graph.initializer if tensor.name.endswith((".weight", ".bias"))]
+    assert {tensor.data_type for tensor in weights} == {onnx.TensorProto.FLOAT}
     check_classifier(classifier_graph(net.train(), NAMES[:1]), net, NAMES[:1])
 
 

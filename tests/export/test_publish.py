@@ -1,6 +1,7 @@
 """Publishing: the layout on disk, what stays and what goes, and that no kill leaves a device without a version."""
 
 import json
+import os
 import subprocess
 import sys
 from datetime import datetime, timedelta
@@ -38,7 +39,7 @@ def test_the_manifest_says_what_the_version_is(tmp_path: Path) -> None:
     assert manifest["tasks"] == [
         {"name": name, "classes": classes, "head": f"logits_{name}"} for name, classes in TASKS[:2]
     ]
-    assert manifest["input"] == {"shape": list(SHAPE), "dtype": "float32", "mean": [0.5], "std": [0.5]}
+    assert manifest["input"] == {"shape": list(SHAPE), "dtype": "uint8", "mean": [0.5], "std": [0.5]}
     assert [(entry["role"], entry.get("task"), entry["precision"]) for entry in manifest["files"]] == [
         ("classifier", None, "fp32"),
         ("generator", "parity", "fp32"),
@@ -127,7 +128,7 @@ def test_publishing_prints_nothing_and_leaves_network_and_random_state_as_they_w
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        ({"precision": "int8"}, MygoEdgeError, "precision 'int8' cannot be exported; use fp32"),
+        ({"precision": "int4"}, MygoEdgeError, "precision 'int4' cannot be exported; use one of fp32, fp16, int8"),
         ({"tasks": [("a/b", ["x", "y"])]}, MygoEdgeError, "name 'a/b' must match"),
         ({"tasks": [("a", ["x", "x"])]}, MygoEdgeError, "class 'x' occurs twice"),
         ({"tasks": [("a", ["x", "y", "z"])]}, ValueError, "need as many heads and generators"),
@@ -162,12 +163,20 @@ def test_a_network_that_diverged_is_not_published(tmp_path: Path) -> None:
         publish(tmp_path, net=net, generators=tiny_generators(1), tasks=TASKS[:1], mean=[0.5], std=[0.5], sequence=1)
 
 
-def test_a_kill_at_any_moment_leaves_a_whole_version_and_publishing_again_mends_the_rest(tmp_path: Path) -> None:
+SOAK = pytest.mark.skipif("MYGO_EDGE_SOAK" not in os.environ, reason="takes a minute; set MYGO_EDGE_SOAK=1")
+
+
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("int8", marks=SOAK)])
+def test_a_kill_at_any_moment_leaves_a_whole_version_and_publishing_again_mends_the_rest(
+    tmp_path: Path, precision: str
+) -> None:
     publish_tiny(tmp_path / "source", 1, sequence=0, seed=1)  # the one that version 2 removes
     publish_tiny(tmp_path / "source", 1)
     script = Path(__file__).with_name("killed_publisher.py")
     (tmp_path / "killed").mkdir()
-    subprocess.run([sys.executable, str(script), str(tmp_path / "source"), str(tmp_path / "killed")], check=True)
+    arguments = [str(script), str(tmp_path / "source"), str(tmp_path / "killed"), precision]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}  # what a killed quantiser leaves behind
+    subprocess.run([sys.executable, *arguments], check=True, env=environment)
     folders = sorted((tmp_path / "killed").iterdir(), key=lambda folder: int(folder.name))
     assert len(folders) > 20
     versions = [EdgeModel.load(folder).version for folder in folders]
@@ -175,6 +184,6 @@ def test_a_kill_at_any_moment_leaves_a_whole_version_and_publishing_again_mends_
     assert set(versions[:switch]) == {"v0001"}
     assert set(versions[switch:]) == {"v0002"}
     for folder in folders:
-        publish_tiny(folder, 2)
-        assert EdgeModel.load(folder).version == "v0002"
+        publish_tiny(folder, 2, precision=precision)
+        assert EdgeModel.load(folder, precision=precision).version == "v0002"
         assert names(folder) == ["current", "v0001", "v0002"]

@@ -105,6 +105,41 @@ def test_export_writes_the_same_graphs_from_the_checkpoint(whole_run, tmp_path):
         assert (version / name).read_bytes() == (folder / "bundle" / "v0002" / name).read_bytes()
 
 
+def test_export_in_int8_says_what_it_measured_and_a_device_predicts_with_it(whole_run, tmp_path):
+    folder, _ = whole_run
+    to = ("--to", tmp_path / "bundle", "--precision", "int8")
+    done = run(folder, *to, "--max-loss", "0.2", "--data-root", tmp_path, module="export")
+    assert (done.returncode, done.stdout.strip()) == (0, str(tmp_path / "bundle" / "v0002")), done.stderr
+    for words in ("range calibrated on dreams", "agreement with fp32 on dreams", "accuracy on real images"):
+        assert words in done.stderr
+    model = EdgeModel.load(tmp_path / "bundle", precision="int8")
+    images = model.dream("task0", n=50).images
+    same = np.equal(model.predict(images), EdgeModel.load(tmp_path / "bundle").predict(images))
+    assert same.mean() > 0.9
+    np.save(tmp_path / "images.npy", images)
+    answer = run(tmp_path / "bundle", tmp_path / "images.npy", "--precision", "int8", module="predict")
+    assert answer.stdout.count("\n") == 50, answer.stderr
+    refused = run(folder, *to, "--max-loss", "0", module="export")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.splitlines()[-1].startswith("error: ")
+    assert "is not published" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--precision", "int4"), "use one of fp32, fp16, int8, int8-weights"),
+        (("--max-loss", "2"), "must be a fraction"),
+        (("--data-root", "."), "give --precision too"),
+        (("--max-loss", "nan"), "must be a fraction"),
+    ],
+)
+def test_export_refuses_options_that_cannot_work_in_one_line(tmp_path, arguments, words):
+    done = run(tmp_path, *arguments, module="export")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert words in done.stderr
+
+
 def test_colour_images_of_a_folder_go_all_the_way_to_the_device(tmp_path):
     rng = np.random.default_rng(0)
     for name, colour in (("blue", (0, 0, 1)), ("green", (0, 1, 0)), ("pink", (1, 0, 1)), ("red", (1, 0, 0))):

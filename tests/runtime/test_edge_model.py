@@ -44,6 +44,14 @@ def test_predictions_are_the_largest_logits_by_name(model: EdgeModel) -> None:
     assert model.predict(IMAGES, "parity") == [names[i] for i in expected[:, :2].argmax(1)]
 
 
+def test_the_answer_among_all_tasks_names_task_and_class(model: EdgeModel) -> None:
+    labels = [(name, label) for name, classes in TASKS[:2] for label in classes]
+    answers = model.answers(IMAGES)
+    assert answers == [labels[i] for i in box_logits(IMAGES).argmax(1)]
+    assert len(set(answers)) > 1
+    assert model.answers(IMAGES[:0]) == []
+
+
 def test_probabilities_are_a_softmax_over_the_heads_in_question(model: EdgeModel) -> None:
     expected = torch.from_numpy(box_logits(IMAGES))
     np.testing.assert_allclose(model.predict_proba(IMAGES), expected.softmax(1), atol=1e-5)

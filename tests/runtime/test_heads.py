@@ -77,6 +77,21 @@ def test_probabilities_cover_the_new_task_and_no_images_have_none(learnt: EdgeMo
     assert learnt.logits(images[:0]).shape == (0, 8)
 
 
+def test_answers_name_the_new_task(learnt: EdgeModel) -> None:
+    images, _ = stripes(20, seed=2)
+    answers = learnt.answers(images)
+    assert [label for _, label in answers] == learnt.predict(images)
+    assert {("stripes", "lying"), ("stripes", "standing")} <= set(answers)
+    assert {task for task, _ in learnt.answers(images, "stripes")} == {"stripes"}
+
+
+def test_a_head_fits_every_precision_of_its_trunk(tmp_path: Path) -> None:
+    publish_tiny(tmp_path, 2, precision="int8", max_loss=1.0)
+    EdgeModel.load(tmp_path, precision="int8").learn_head("stripes", *stripes(5, seed=0))
+    for precision in ("fp32", "int8"):
+        assert accuracy(EdgeModel.load(tmp_path, precision=precision)) > 0.7
+
+
 def test_a_head_is_kept_and_answers_the_same_when_loaded_again(own_bundle: Path, learnt: EdgeModel) -> None:
     images, _ = stripes(20, seed=3)
     again = EdgeModel.load(own_bundle)

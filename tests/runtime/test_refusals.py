@@ -105,7 +105,7 @@ def test_a_manifest_that_is_no_json_object_is_refused(own_bundle: Path, data: by
     refused(own_bundle, "manifest.json")
 
 
-INPUT = {"shape": [1, 8, 8], "dtype": "float32", "mean": [0.5], "std": [0.5]}
+INPUT = {"shape": [1, 8, 8], "dtype": "uint8", "mean": [0.5], "std": [0.5]}
 TASK = {"name": "parity", "classes": ["even", "odd"], "head": "logits_parity"}
 
 
@@ -130,7 +130,7 @@ TASK = {"name": "parity", "classes": ["even", "odd"], "head": "logits_parity"}
         ("input", INPUT | {"shape": [1, 8]}, "shape must be"),
         ("input", INPUT | {"shape": [1, 8, 10**9]}, "shape must be"),
         ("input", INPUT | {"shape": [1, 8.0, 8]}, "shape must be"),
-        ("input", INPUT | {"dtype": "int8"}, "dtype must be"),
+        ("input", INPUT | {"dtype": "float32"}, "dtype must be uint8"),
         ("input", INPUT | {"mean": []}, "one number a channel"),
         ("input", INPUT | {"mean": [float("nan")]}, "mean must be finite"),
         ("input", INPUT | {"mean": [10**400]}, "mean must be finite"),
@@ -189,6 +189,17 @@ def test_other_weights_with_the_right_hash_fail_the_selftest(own_bundle: Path) -
     replace_file(own_bundle / "v0002", "classifier.onnx", other)
     refused(own_bundle, "classifier.onnx fails its self-test")
     assert EdgeModel.load(own_bundle, selftest=False).version == "v0002"
+
+
+@pytest.mark.parametrize(("classes", "words"), [([1, 0, 1, 2, 0], "its answer is not"), ([9] * 5, "does not list")])
+def test_answers_that_are_not_the_largest_logits_class_fail_the_selftest(
+    own_bundle: Path, classes: list[int], words: str
+) -> None:
+    model = onnx.load(own_bundle / "v0002" / "classifier.onnx")
+    table = next(tensor for tensor in model.graph.initializer if tensor.name == "class_id_of_column")
+    table.raw_data = np.array(classes, np.int64).tobytes()
+    replace_file(own_bundle / "v0002", "classifier.onnx", model.SerializeToString())
+    refused(own_bundle, words)
 
 
 def test_a_generator_of_another_task_is_refused(own_bundle: Path) -> None:

@@ -1,0 +1,363 @@
+"""What precisions cost and gain on a device: the measurements behind docs/edge.md.
+
+    OMP_NUM_THREADS=1 python bench/edge.py RUN --data-root DIR
+
+RUN is a finished run, DIR its dataset. Every candidate is first compared with PyTorch and measured for accuracy; when
+one computes something else, nothing is timed. Then all are timed in turns, in this one process, on one thread, and
+bench/results/edge.json is written; `python bench/edge_page.py` makes the page from it.
+"""
+
+import argparse
+import copy
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from onnxruntime.quantization import quantize_dynamic
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from packed_generators import measure_packed
+from torch import Tensor, nn
+
+from mygo_edge.data.datasets import load
+from mygo_edge.data.tasks import make_tasks
+from mygo_edge.export.checks import scaled
+from mygo_edge.export.recipes import PRECISIONS
+from mygo_edge.export.samples import Purpose, labelled_dreams
+from mygo_edge.export.stages import ClassifierSource, make
+from mygo_edge.files import write_json
+from mygo_edge.learn.methods import MyGO
+from mygo_edge.learn.phase import Phase
+from mygo_edge.measure.dreams import classification_accuracy_score, label_fidelity, train_judge
+from mygo_edge.model.gan import LATENT
+from mygo_edge.model.network import NeocortexNet
+from mygo_edge.options import MeasureOptions
+from mygo_edge.run.publish import open_learner, publish_run, real_images
+from mygo_edge.runtime.edge_model import EdgeModel
+from mygo_edge.runtime.selftest import deviation
+
+RESULTS = Path(__file__).parent / "results" / "edge.json"
+BATCHES = (1, 32)
+ROUNDS = {1: 1500, 32: 200}  # turns of three runs each
+LOADS = 15
+SEED = 0
+
+EVERYWHERE = "int8, convolutions too"
+
+Runner = Callable[[dict[str, np.ndarray]], Any]
+
+
+class PixelClassifier(nn.Module):
+    """What a user would export: raw pixels to the logits of all classes."""
+
+    def __init__(self, net: NeocortexNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.net(scaled(image, [0.5], [0.5]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--data-root", type=Path, required=True)
+    options = parser.parse_args()
+    if os.environ.get("OMP_NUM_THREADS") != "1":
+        raise SystemExit("set OMP_NUM_THREADS=1: everything is measured on one thread")
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        result = measure(options.run, options.data_root, Path(folder))
+    write_json(RESULTS, result)
+    print(f"written to {RESULTS}")
+
+
+def measure(run: Path, data_root: Path, work: Path) -> dict[str, Any]:
+    method, train_options, names = open_learner(run)
+    for module in method.modules().values():
+        module.eval().requires_grad_(False)
+    files, report = export_all(run, data_root, work)
+    classifiers = Classifiers(method, files, work, [name for name, _ in names])
+    generators = Generators(method, files, work)
+    print("checking", flush=True)
+    pixels = [sample.pixels for sample in real_images(train_options, names)]
+    labels = [sample.class_id for sample in real_images(train_options, names)]
+    sizes = {layer: sum(p.numel() for p in layer.parameters()) for layer in method.net.features}
+    share = sum(n for layer, n in sizes.items() if isinstance(layer, nn.Conv2d)) / sum(sizes.values())
+    checked = {
+        "classifier": classifiers.check(pixels, labels),
+        "generator": generators.check(),
+        "convolution_share": share,
+    }
+    print("dreams", flush=True)
+    tasks = make_tasks(load(train_options), train_options.tasks, batch_size=64, device=torch.device("cpu"))
+    dreams = measure_dreams(method, {p: folder.parent for p, folder in files.items()}, tasks)
+    print("timing", flush=True)
+    before = os.getloadavg()[0]
+    timed = {"classifier": classifiers.time(np.concatenate(pixels)), "generator": generators.time()}
+    packed = measure_packed([files["fp32"] / f"generator-{name}.onnx" for name, _ in names], method.shape)
+    return {
+        "command": "OMP_NUM_THREADS=1 python bench/edge.py RUN --data-root DIR",
+        "run": {"dataset": train_options.dataset, "preset": train_options.preset, "seed": train_options.seed},
+        "machine": {
+            "processor": processor(),
+            "cores": os.cpu_count(),
+            "load_before_timing": round(before, 1),
+            "load_after_timing": round(os.getloadavg()[0], 1),
+        },
+        "versions": {
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+            "onnx": onnx.__version__,
+            "onnxruntime": onnxruntime.__version__,
+            "numpy": np.__version__,
+        },
+        "gate": report,
+        "checked": checked,
+        "dreams": dreams,
+        "timed": timed,
+        "packed": packed,
+    }
+
+
+def export_all(run: Path, data_root: Path, work: Path) -> tuple[dict[str, Path], dict[str, list[str]]]:
+    """Folders of the versions of all precisions, and the lines of their gates."""
+    folders, report = {}, {}
+    for precision in PRECISIONS:
+        lines: list[str] = []
+        folders[precision] = publish_run(
+            run,
+            work / precision,
+            precision=precision,
+            data_root=None if precision == "fp32" else data_root,
+            say=lines.append,
+        )
+        report[precision] = lines
+    return folders, report
+
+
+def quantised_everywhere(method: MyGO, tasks: Sequence[str]) -> bytes:
+    """The classifier by the int8 recipe, with the convolutions quantised too."""
+    # Scaled pixels lie halfway between two levels, where PyTorch and onnxruntime may round to different ones.
+    recipe = replace(PRECISIONS["int8"].classifier, nodes=("features*",), tolerance=0.1)
+    assert recipe.calibration is not None
+    generators: list[Any] = list(method.memory.generators)
+    drawn = labelled_dreams(generators, Purpose.CALIBRATION, recipe.calibration.dreams_per_class)
+    source = ClassifierSource("classifier.onnx", method.net, tasks, [0.5], [0.5])
+    return make(source, recipe, np.concatenate([sample.pixels for sample in drawn])).graph
+
+
+class Candidates:
+    """Ways to compute the same: files that onnxruntime runs, and eager PyTorch."""
+
+    fp32 = ("plain torch.onnx.export", "fp32")
+
+    def __init__(self) -> None:
+        self.bytes: dict[str, bytes] = {}
+        self.eager: dict[str, Runner] = {}
+        self.outputs: list[str] | None = None
+
+    def plain(self, module: nn.Module, example: tuple[Tensor, ...], inputs: Sequence[str], work: Path) -> None:
+        """`torch.onnx.export` with nothing but a dynamic batch, and onnxruntime's dynamic quantisation of it."""
+        path = work / "plain.onnx"
+        batch = torch.export.Dim("batch")
+        module.eval()
+        torch.onnx.export(
+            module,
+            example,
+            path,
+            input_names=list(inputs),
+            dynamic_shapes=tuple({0: batch} for _ in example),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+        self.bytes["plain torch.onnx.export"] = path.read_bytes()
+        # Without its pre-processing, the quantiser trips over the shapes that the exporter notes down.
+        quant_pre_process(path, work / "prepared.onnx")
+        quantize_dynamic(work / "prepared.onnx", work / "dynamic.onnx")
+        self.bytes["its dynamic quantisation"] = (work / "dynamic.onnx").read_bytes()
+
+    def open(self, name: str) -> Runner:
+        """As `mygo_edge.runtime` opens a graph."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        if name == "int8-weights":
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
+        session = onnxruntime.InferenceSession(self.bytes[name], options, providers=["CPUExecutionProvider"])
+        wanted = self.outputs if name in (*PRECISIONS, EVERYWHERE) else None
+        return lambda feed: session.run(wanted, feed)
+
+    def time_all(self, feeds: dict[int, dict[str, np.ndarray]]) -> dict[str, Any]:
+        """Bytes, load time and latency of every candidate, measured in turns."""
+        runners = {**self.eager, **{name: self.open(name) for name in self.bytes}}
+        found: dict[str, Any] = {name: {"bytes": len(self.bytes.get(name, b"")) or None} for name in runners}
+        loads: dict[str, list[float]] = {name: [] for name in self.bytes}
+        for _ in range(LOADS):
+            for name, times in loads.items():
+                start = time.perf_counter()
+                self.open(name)
+                times.append(time.perf_counter() - start)
+        for name, times in loads.items():
+            found[name]["load_ms"] = 1e3 * statistics.median(times)
+        for batch, feed in feeds.items():
+            for name, times in in_turns(runners, feed, ROUNDS[batch]).items():
+                low, middle, high = np.quantile(times, (0.2, 0.5, 0.8)) * 1e6
+                found[name][f"batch_{batch}_us"] = {"median": middle, "quantile_20": low, "quantile_80": high}
+        return found
+
+
+def in_turns(runners: dict[str, Runner], feed: dict[str, np.ndarray], rounds: int) -> dict[str, list[float]]:
+    """Seconds of every run. Turns are short, so that what else the machine does falls on all alike."""
+    times: dict[str, list[float]] = {name: [] for name in runners}
+    with torch.inference_mode():
+        for _ in range(rounds):
+            for name, runner in runners.items():
+                runner(feed)  # brings its weights back into the caches, as in a device that does nothing else
+                for _ in range(3):
+                    start = time.perf_counter()
+                    runner(feed)
+                    times[name].append(time.perf_counter() - start)
+    return times
+
+
+class Classifiers(Candidates):
+    def __init__(self, method: MyGO, files: dict[str, Path], work: Path, tasks: Sequence[str]) -> None:
+        super().__init__()
+        self.net, self.widths = method.net, method.net.widths
+        module = PixelClassifier(self.net)
+        contiguous = copy.deepcopy(module).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        self.eager["eager PyTorch"] = lambda feed: contiguous(torch.from_numpy(feed["image"])).numpy()
+        self.eager["eager PyTorch, channels last"] = lambda feed: module(torch.from_numpy(feed["image"])).numpy()
+        self.plain(module, (torch.zeros(2, *method.shape, dtype=torch.uint8),), ["image"], work)
+        for precision, folder in files.items():
+            name = "classifier.onnx" if precision == "fp32" else f"classifier.{precision}.onnx"
+            self.bytes[precision] = (folder / name).read_bytes()
+        self.bytes[EVERYWHERE] = quantised_everywhere(method, tasks)
+        self.outputs = [f"logits_{task}" for task in tasks]
+
+    def check(self, pixels: Sequence[np.ndarray], labels: Sequence[np.ndarray]) -> dict[str, Any]:
+        """Accuracy on the test split, and the largest difference from PyTorch. Raises when a candidate is wrong."""
+        runners = {**self.eager, **{name: self.open(name) for name in self.bytes}}
+        found: dict[str, Any] = {}
+        with torch.inference_mode():
+            logits = {
+                name: [
+                    np.concatenate([_joined(runner({"image": part})) for part in np.array_split(images, 8)])
+                    for images in pixels
+                ]
+                for name, runner in runners.items()
+            }
+        for name, parts in logits.items():
+            known, unknown, start = 0, 0, 0
+            for part, label, width in zip(parts, labels, self.widths, strict=True):
+                known += int((part[:, start : start + width].argmax(1) == label).sum())
+                unknown += int((part.argmax(1) == label + start).sum())
+                start += width
+            total = sum(map(len, labels))
+            worst = max(deviation(a, b) for a, b in zip(parts, logits["eager PyTorch"], strict=True))
+            if name in self.fp32 and worst > 1e-4:
+                raise SystemExit(f"{name} differs by {worst} from PyTorch; nothing is timed")
+            found[name] = {"task_known": known / total, "task_unknown": unknown / total, "deviation": worst}
+        best = found["eager PyTorch"]["task_unknown"]
+        for name, row in found.items():
+            if row["task_unknown"] < best - 0.01:
+                raise SystemExit(
+                    f"{name} is right in {row['task_unknown']:.2%}, PyTorch in {best:.2%}; nothing is timed"
+                )
+        return found
+
+    def time(self, pixels: np.ndarray) -> dict[str, Any]:
+        return self.time_all({batch: {"image": pixels[:batch]} for batch in BATCHES})
+
+
+class Generators(Candidates):
+    """Of the first task; the others' are alike in all but their weights."""
+
+    def __init__(self, method: MyGO, files: dict[str, Path], work: Path) -> None:
+        super().__init__()
+        generator: Any = method.memory.generators[0]
+        self.eager["eager PyTorch"] = lambda feed: generator(*map(torch.from_numpy, feed.values())).numpy()
+        example = (torch.zeros(2, LATENT), torch.zeros(2, dtype=torch.int64))
+        self.plain(generator, example, ["z", "class_id"], work)
+        for precision, folder in files.items():
+            name = PRECISIONS[precision].generator.name
+            (path,) = folder.glob("generator-task0*.onnx")
+            self.bytes[name] = path.read_bytes()
+
+    def feed(self, batch: int) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng(batch)
+        return {"z": rng.standard_normal((batch, LATENT), dtype=np.float32), "class_id": np.arange(batch) % 2}
+
+    def check(self) -> dict[str, Any]:
+        """Mean and largest difference of pixels, in levels of 256. Raises when a candidate is wrong."""
+        feed = self.feed(256)
+        with torch.inference_mode():
+            expected = self.eager["eager PyTorch"](feed)
+        found = {}
+        for name in self.bytes:
+            difference = np.abs(self.open(name)(feed)[0] - expected) * 127.5
+            if not difference.mean() < (0.01 if name in self.fp32 else 5):
+                raise SystemExit(f"{name} dreams {difference.mean()} levels from PyTorch; nothing is timed")
+            found[name] = {"mean_levels": float(difference.mean()), "max_levels": float(difference.max())}
+        return found
+
+    def time(self) -> dict[str, Any]:
+        return self.time_all({batch: self.feed(batch) for batch in BATCHES})
+
+
+class Device:
+    """Dreams as a device makes them from a published bundle, for the measures of `mygo_edge.measure.dreams`."""
+
+    def __init__(self, bundle: Path) -> None:
+        self.model = EdgeModel.load(bundle)
+        self.tasks = list(self.model.tasks)
+
+    def dream(self, task: int, count: int, *, stream: int, step: int) -> tuple[Tensor, Tensor]:
+        dreams = self.model.dream(self.tasks[task], n=count, seed=SEED, stream=stream, step=step)
+        return torch.from_numpy(dreams.images).float() / 127.5 - 1, torch.from_numpy(dreams.class_ids)
+
+
+def measure_dreams(method: MyGO, bundles: dict[str, Path], tasks: Sequence[Any]) -> dict[str, Any]:
+    """Label fidelity and classification accuracy score of eager PyTorch and of every kind of generator."""
+    phase = Phase(torch.device("cpu"), SEED)
+    judge = train_judge(tasks, phase)
+    options = MeasureOptions()
+    found = {}
+    sources: dict[str, Any] = {"eager PyTorch": method}
+    sources |= {PRECISIONS[precision].generator.name: Device(folder) for precision, folder in bundles.items()}
+    for name, source in sources.items():
+        fidelity = [label_fidelity(source, task, judge, options.dreams_per_class) for task in range(len(tasks))]
+        score = classification_accuracy_score(source, tasks, options, phase)
+        found[name] = {
+            "label_fidelity": sum(fidelity) / len(fidelity),
+            "label_fidelity_by_task": fidelity,
+            "classification_accuracy_score": score,
+        }
+        print(name, found[name], flush=True)
+    return found
+
+
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    flags = next((line.split() for line in lines if line.startswith("flags")), [])
+    return f"{name}, {'with' if any('vnni' in flag for flag in flags) else 'without'} 8-bit dot products (VNNI)"
+
+
+def _joined(outputs: Any) -> np.ndarray:
+    return outputs if isinstance(outputs, np.ndarray) else np.concatenate(outputs, 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Precision as named recipes: what each `--precision` publishes, and how those graphs are made.
+
+A recipe lists stages (`mygo_edge.export.stages`) in order, and what they need to know: which nodes, from which samples.
+A precision says which recipe makes the classifier and which the generators.
+"""
+
+from dataclasses import dataclass
+
+from mygo_edge.errors import MygoEdgeError
+
+MAX_LOSS = 0.005  # of a measure against fp32, unless the user says otherwise: half a per cent of answers or dreams
+
+# Stage -> the stages that may stand right before it.
+MAY_FOLLOW: dict[str, tuple[str, ...]] = {
+    "build": (),  # PyTorch -> graph, fp32
+    "store-fp16": ("build",),  # weights as fp16, cast in the graph
+    "store-int8": ("build",),  # weights as int8 with a scale a channel, dequantised in the graph
+    "preprocess": ("build",),  # onnxruntime's own preparation for its quantiser
+    "quantise": ("preprocess",),  # weights and activations as integers, by onnxruntime's static quantiser
+}
+# Largest difference from PyTorch with the weights that the file holds, absolute below 1 and relative above: of sums in
+# another order, some 30 times over.
+EXACT = 1e-4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """From what the ranges of activations are taken: the smallest and largest value over these dreams."""
+
+    dreams_per_class: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How a graph is made.
+
+    name: its precision in the manifest. stages: in order. nodes: patterns of the names of nodes whose weights are
+    stored small, and whose inputs are integers where `calibration` is given. tolerance: largest difference from
+    PyTorch that computes with the weights, and the rounding of activations, of the graph.
+
+    Raises:
+        ValueError: a stage that may not stand where it does.
+    """
+
+    name: str
+    stages: tuple[str, ...]
+    nodes: tuple[str, ...] = ()
+    calibration: Calibration | None = None
+    tolerance: float = EXACT
+
+    def __post_init__(self) -> None:
+        for before, stage in zip((None, *self.stages), self.stages, strict=False):
+            allowed = MAY_FOLLOW[stage] or (None,)
+            if before not in allowed:
+                raise ValueError(f"recipe {self.name}: stage {stage} cannot follow {before}, only {allowed}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Precision:
+    """What `--precision NAME` publishes: the classifier in fp32, and by its recipe too; generators by theirs alone."""
+
+    classifier: Recipe
+    generator: Recipe
+
+
+FP32 = Recipe(name="fp32", stages=("build",))
+
+# Of the classifier: the heads stay fp32, they are less than a hundredth of the bytes, and decide. Of a generator: all.
+_FEATURES = ("features*",)
+_GENERATOR = ("noise", "bias", "map_*")
+
+_GENERATOR_INT8 = Recipe(name="int8-weights", stages=("build", "store-int8"), nodes=_GENERATOR)
+
+PRECISIONS: dict[str, Precision] = {
+    "fp32": Precision(classifier=FP32, generator=FP32),
+    "fp16": Precision(
+        classifier=Recipe(name="fp16", stages=("build", "store-fp16"), nodes=_FEATURES),
+        generator=Recipe(name="fp16", stages=("build", "store-fp16"), nodes=_GENERATOR),
+    ),
+    "int8": Precision(
+        # The layer that has 98 % of the weights. Convolutions in int8 are slower than in fp32 on CPUs without
+        # dot-product instructions (docs/edge.md), and would save no bytes to speak of.
+        classifier=Recipe(
+            name="int8",
+            stages=("build", "preprocess", "quantise"),
+            nodes=("features",),
+            calibration=Calibration(dreams_per_class=100),
+            # A convolution's last bits may move an activation to the neighbouring one of 256 levels.
+            tolerance=1e-2,
+        ),
+        # onnxruntime has no transposed convolution of integers on CPUs: activations in int8 would cost time and dreams.
+        generator=_GENERATOR_INT8,
+    ),
+    "int8-weights": Precision(
+        classifier=Recipe(name="int8-weights", stages=("build", "store-int8"), nodes=_FEATURES),
+        generator=_GENERATOR_INT8,
+    ),
+}
+
+
+def precision_named(name: str) -> Precision:
+    """The precision of that name. Raises MygoEdgeError when there is none."""
+    if name not in PRECISIONS:
+        raise MygoEdgeError(f"precision {name!r} cannot be exported; use one of {', '.join(PRECISIONS)}")
+    return PRECISIONS[name]

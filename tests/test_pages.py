@@ -1,0 +1,22 @@
+"""Pages that are made from committed numbers say what those numbers say."""
+
+import json
+import runpy
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_page_of_precisions_is_the_one_that_the_committed_measurement_makes() -> None:
+    make_page = runpy.run_path(str(ROOT / "bench" / "edge_page.py"))["page"]
+    result = json.loads((ROOT / "bench" / "results" / "edge.json").read_text())
+    assert make_page(result) == (ROOT / "docs" / "edge.md").read_text()
+
+
+def test_the_measurement_was_made_after_every_candidate_was_checked() -> None:
+    result = json.loads((ROOT / "bench" / "results" / "edge.json").read_text())
+    for kind in ("classifier", "generator"):
+        checked, timed = result["checked"][kind], result["timed"][kind]
+        assert {"fp32", "plain torch.onnx.export"} <= checked.keys() & timed.keys()
+        assert {name for name, row in timed.items() if row["bytes"]} <= checked.keys()
+    assert result["checked"]["classifier"]["fp32"]["deviation"] <= 1e-4
