@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from mygo_edge.errors import MygoEdgeError
+from mygo_edge.kernels import Backend
 
+StepMode = Literal["auto", "eager", "compile", "graph"]
 Method = Literal["mygo", "finetune", "frozen", "joint", "reference"]
 Preset = Literal["fast", "default", "best"]
 Dataset = Literal[
@@ -91,6 +93,12 @@ class SleepOptions:
     """Steps a sleep."""
     dreams_per_task: int = 48
     """Dreams of every task a step."""
+    batch_size: int | None = None
+    """Dreams a step of all tasks together, instead of --sleep.dreams-per-task of each: the cost of a step then does
+    not grow with the tasks. They are divided evenly, and every task counts alike."""
+    ahead_megabytes: float = 32.0
+    """Memory for dreams, and teachers' answers to them, that are made ahead for many steps at once; 0 makes every
+    step's when it comes. In megabytes (10^6 bytes)."""
     learning_rate: float = 2e-3
     """Peak of the one-cycle schedule."""
     teacher: Literal["expert", "published"] = "expert"
@@ -145,6 +153,12 @@ class TrainOptions:
     """Where to learn."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of training; bf16 is mixed precision, on CUDA only."""
+    backend: Backend = "auto"
+    """Which kernels dream and distil: PyTorch's or Triton's (CUDA only). auto takes Triton on CUDA where it is
+    installed; the variable MYGO_EDGE_BACKEND decides where this option is auto."""
+    step: StepMode = "auto"
+    """How training steps run. graph: captured in a CUDA graph; compile: losses through torch.compile; eager: plainly.
+    auto is graph on CUDA, where it can be, and eager on a CPU. None changes what is computed."""
     checkpoint_seconds: float = 30.0
     """Time between two checkpoints within a phase, in seconds."""
     folder: FolderOptions = field(default_factory=FolderOptions)
@@ -183,6 +197,7 @@ AT_LEAST = {
     "logit_limit": 0.1,
     "dreams_per_task": 1,
     "other_heads": 0,
+    "ahead_megabytes": 0,
 }
 
 
@@ -219,6 +234,8 @@ def from_json(values: dict[str, Any]) -> TrainOptions:
         elif get_origin(hint) is tuple:
             matches = isinstance(value, list) and all(item in METHODS for item in value)
             value = tuple(value) if matches else value
+        elif hint == int | None:
+            matches = value is None or (isinstance(value, int) and not isinstance(value, bool))
         elif hint == Path | None:
             matches = value is None or isinstance(value, str)
             value = Path(value) if isinstance(value, str) else value
@@ -251,7 +268,7 @@ def check(options: TrainOptions) -> None:
         tree = getattr(options, part)
         for item in fields(tree):
             name, value = f"--{part}.{item.name.replace('_', '-')}", getattr(tree, item.name)
-            if item.name in AT_LEAST and not value >= AT_LEAST[item.name]:
+            if item.name in AT_LEAST and value is not None and not value >= AT_LEAST[item.name]:
                 refuse(name, value, f"at least {AT_LEAST[item.name]}")
             if item.name == "learning_rate" and not 0 < value < 1:
                 refuse(name, value, "between 0 and 1")

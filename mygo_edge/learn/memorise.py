@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from mygo_edge.data.tasks import Task
 from mygo_edge.errors import MygoEdgeError
-from mygo_edge.learn.phase import NotFiniteError, Phase, freeze, steps_for
+from mygo_edge.learn.capture import adam, captured
+from mygo_edge.learn.fit import steps_for
+from mygo_edge.learn.phase import NotFiniteError, Phase, Stateful, freeze
 from mygo_edge.learn.randomness import Batches, derived_seed, generator
 from mygo_edge.model.gan import LATENT, Discriminator, FrozenGenerator, Generator
 from mygo_edge.model.network import image_shape
@@ -61,18 +63,17 @@ def _train(task: Task, options: MemoryOptions, phase: Phase) -> Generator:
         net.to(memory_format=torch.channels_last)  # faster convolutions on CPUs
     average = freeze(deepcopy(actor))
     # Hinge loss with one step each and no momentum: Miyato et al. 2018; moving average: Yazici et al. 2019.
-    actor_optimiser = torch.optim.Adam(actor.parameters(), options.learning_rate, betas=(0.0, 0.9), fused=True)
-    critic_optimiser = torch.optim.Adam(critic.parameters(), options.learning_rate, betas=(0.0, 0.9), fused=True)
+    actor_optimiser = adam(actor.parameters(), options.learning_rate, phase.device, betas=(0.0, 0.9))
+    critic_optimiser = adam(critic.parameters(), options.learning_rate, phase.device, betas=(0.0, 0.9))
     samples = len(task.train.labels)
     size = min(options.batch_size, samples)
     total = steps_for(samples, size, options.epochs, options.min_steps, options.max_steps)
     batches = Batches(samples, size, phase.device, *names)
-    state = {"actor": actor, "critic": critic, "average": average}
-    for step in phase.steps(total, **state, actor_optimiser=actor_optimiser, critic_optimiser=critic_optimiser):
-        source = generator(phase.device, *names, "noise", step)
-        images, labels = task.train.batch(batches(step), phase.device)
-        asked = torch.randint(classes, (size,), generator=source, device=phase.device)
-        dreams = actor(torch.randn(size, LATENT, generator=source, device=phase.device), asked)
+    state: dict[str, Stateful] = {"actor": actor, "critic": critic, "average": average}
+    state |= {"actor_optimiser": actor_optimiser, "critic_optimiser": critic_optimiser}
+
+    def step_on(images: Tensor, labels: Tensor, z: Tensor, asked: Tensor, pace: Tensor) -> tuple[Tensor, Tensor]:
+        dreams = actor(z, asked)
 
         critic.requires_grad_(True)
         realness = critic(torch.cat([images, dreams.detach()]), torch.cat([labels, asked]))
@@ -86,16 +87,28 @@ def _train(task: Task, options: MemoryOptions, phase: Phase) -> Generator:
         actor_optimiser.zero_grad()
         actor_loss.backward()
         actor_optimiser.step()
-        _average(average, actor, min(options.ema, (1 + step) / (10 + step)))
+        _average(average, actor, pace)
+        return critic_loss.detach(), actor_loss.detach()
+
+    take = captured(step_on, phase, state)
+    for step in phase.steps(total, **state):
+        source = generator(phase.device, *names, "noise", step)
+        images, labels = task.train.batch(batches(step), phase.device)
+        asked = torch.randint(classes, (size,), generator=source, device=phase.device)
+        z = torch.randn(size, LATENT, generator=source, device=phase.device)
+        pace = torch.full((), 1 - min(options.ema, (1 + step) / (10 + step)), device=phase.device)
+        critic_loss, actor_loss = take(images, labels, z, asked, pace)
         phase.log(step, critic_loss=critic_loss, actor_loss=actor_loss)
     return average
 
 
 @torch.no_grad()
-def _average(average: nn.Module, actor: nn.Module, decay: float) -> None:
-    torch._foreach_lerp_(list(average.parameters()), list(actor.parameters()), 1 - decay)
-    for kept, current in zip(average.buffers(), actor.buffers(), strict=True):
-        kept.copy_(current)
+def _average(average: nn.Module, actor: nn.Module, pace: Tensor) -> None:
+    """Move the average towards the actor by the share `pace`, a scalar on the device."""
+    kept = list(average.parameters())
+    torch._foreach_lerp_(kept, list(actor.parameters()), [pace] * len(kept))
+    for buffer, current in zip(average.buffers(), actor.buffers(), strict=True):
+        buffer.copy_(current)
 
 
 @torch.no_grad()

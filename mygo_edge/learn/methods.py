@@ -10,13 +10,13 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mygo_edge.data.datasets import Split
 from mygo_edge.data.tasks import Task
+from mygo_edge.learn.fit import fit, shared_cross_entropy, steps_for
 from mygo_edge.learn.memorise import memorise
-from mygo_edge.learn.phase import Phase, freeze, one_cycle, set_learning_rate, steps_for
+from mygo_edge.learn.phase import Phase, freeze
 from mygo_edge.learn.randomness import Batches, derived_seed, generator, random_shift
 from mygo_edge.learn.sleep import sleep
 from mygo_edge.learn.wake import add_head, fine_tune, learn_expert, learn_head
@@ -82,7 +82,8 @@ class MyGO(Method):
 
     def __init__(self, shape: Shape, options: TrainOptions, device: torch.device) -> None:
         super().__init__(shape, options, device)
-        self.memory = GenerativeMemory(shape).to(device)
+        backend = None if options.backend == "auto" else options.backend  # the variable may decide
+        self.memory = GenerativeMemory(shape, backend).to(device)
         self.expert: NeocortexNet | None = None  # from its wake until the end of the sleep
         self.remembered: list[FrozenGenerator] = []  # generators of an earlier run, to be used instead of new ones
 
@@ -111,7 +112,10 @@ class MyGO(Method):
             return
         known = sum(self.net.widths[:index])
         expert = freeze(self.expert)
-        self.memory.add(memorise(task, lambda images: expert(images)[:, known:], self.options.memory, phase))
+        # A GAN's batch norms need the whole batch, so every process trains the same one, and the leader's counts.
+        frozen = memorise(task, lambda images: expert(images)[:, known:], self.options.memory, phase)
+        phase.team.follow(list(frozen.buffers()))
+        self.memory.add(frozen)
 
     def _sleep(self, index: int, phase: Phase) -> None:
         assert self.expert is not None
@@ -200,15 +204,15 @@ def fit_classifier(
 ) -> None:
     """Cross-entropy over all heads together; `batch(step)` gives images and labels counted over all heads."""
     net.requires_grad_(True)
-    optimiser = torch.optim.Adam(net.parameters(), peak, fused=True)
-    for step in phase.steps(total, net=net, optimiser=optimiser):
-        set_learning_rate(optimiser, one_cycle(step, total, peak))
-        images, labels = batch(step)
-        loss = F.cross_entropy(net(images), labels)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        phase.log(step, loss=loss)
+    team, size = phase.team, len(batch(0)[1])
+
+    def share(step: int) -> tuple[Tensor, ...]:
+        return tuple(team.share(part) for part in batch(step))
+
+    def loss_of(images: Tensor, labels: Tensor) -> Tensor:
+        return shared_cross_entropy(net(images), labels, size)
+
+    fit(net.parameters(), loss_of, share, total, peak, phase, net=net)
     freeze(net)
 
 

@@ -2,15 +2,15 @@
 
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from mygo_edge.kernels.distill import distillation_loss
-from mygo_edge.kernels.dream import DreamBatch
-from mygo_edge.kernels.philox import below
-from mygo_edge.learn.phase import Phase, freeze, one_cycle, set_learning_rate
-from mygo_edge.learn.randomness import shift, shift_pixels
+from mygo_edge.kernels.distill import Teacher, centred_heads, head_distillation_loss, heads_for
+from mygo_edge.learn.fit import fit
+from mygo_edge.learn.lessons import Lessons, plan_dreams
+from mygo_edge.learn.phase import Phase, freeze
 from mygo_edge.model.memory import GenerativeMemory
 from mygo_edge.model.network import NeocortexNet
 from mygo_edge.options import SleepOptions
@@ -45,84 +45,78 @@ def sleep(
     """
     new = len(net.classifiers) - 1
     old_teacher = freeze(deepcopy(net))
-    new_teacher = old_teacher if options.teacher == "published" else freeze(expert)
-    heads = own_heads(net.widths, phase.device)
+    published = options.teacher == "published"
+    new_teacher = old_teacher if published else freeze(expert)
+    taught, rule = teachers_heads(old_teacher, new_teacher, options)
 
-    def loss_of(student: NeocortexNet, step: int) -> Tensor:
-        dreams = memory.dream(
-            [options.dreams_per_task] * len(memory), seed=phase.seed, stream=DREAM_STREAM + new, step=step
-        )
-        images = shifted(dreams, options.shift)
-        own = heads[dreams.task_ids]
-        target = teach(images, new * options.dreams_per_task, own, old_teacher, new_teacher, options)
-        return distillation_loss(student(images).float(), target.float(), own, options.other_heads)
-
+    plan = plan_dreams(len(memory), options.dreams_per_task, options.batch_size)
+    counts = [count / plan.steps for count in plan.counts]
+    heads = heads_for(
+        net.widths, counts, other_heads=options.other_heads, task_weights=plan.task_weights, device=phase.device
+    )
     total = options.steps
-    if options.teacher == "expert":
+    if not published:
         # The student wakes up as the expert, which knows the new task first hand, and dreams bring the old ones back.
         net.load_state_dict(expert.state_dict())
         total = options.steps if new else 0  # nothing old to bring back in the first sleep
+    lessons = partial(
+        Lessons,
+        memory,
+        plan,
+        old_teacher.features,
+        new_teacher.features,
+        new_task=new,
+        seed=phase.seed,
+        stream=DREAM_STREAM + new,
+        share=options.shift,
+    )
+
+    def loss_of(images: Tensor, teacher_features: Tensor, task_ids: Tensor) -> Tensor:
+        teacher = Teacher(teacher_features, *taught)
+        student = net.features(images)
+        return head_distillation_loss(
+            student, *net.stacked_heads(), teacher, task_ids, heads, **rule, backend=memory.backend
+        )
+
     started_from = flat_features(net)
     with torch.no_grad():
-        loss_first = float(loss_of(net, 0))
+        loss_first = float(loss_of(*lessons()(0)))
     net.requires_grad_(True)
-    optimiser = torch.optim.Adam(net.parameters(), options.learning_rate, fused=True)
-    for step in phase.steps(total, student=net, optimiser=optimiser):
-        set_learning_rate(optimiser, one_cycle(step, total, options.learning_rate))
-        loss = loss_of(net, step)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        phase.log(step, loss=loss)
+    # The published teacher is the student: it has to see the very batches that the student sees.
+    ahead = 0 if published else options.ahead_megabytes * 1e6
+    share = lessons(total=total, ahead_bytes=ahead, team=phase.team)
+    fit(net.parameters(), loss_of, share, total, options.learning_rate, phase, student=net)
     freeze(net)
     with torch.no_grad():
-        loss_last = float(loss_of(net, total))
+        loss_last = float(loss_of(*lessons()(total)))
     before, after = flat_features(old_teacher), flat_features(net)
     return SleepReport(
         loss_first,
         loss_last,
         feature_change=float((after - before).norm() / before.norm()),
         moved_by_dreams=float((after - started_from).norm() / started_from.norm()),
-        dreams=total * options.dreams_per_task * len(memory),
+        dreams=total * plan.batch_size,
     )
 
 
 @torch.no_grad()
-def teach(
-    images: Tensor,
-    old_dreams: int,
-    own: Tensor,
-    old_teacher: NeocortexNet,
-    new_teacher: NeocortexNet,
-    options: SleepOptions,
-) -> Tensor:
-    """What the student should say of each dream, [batch, classes of all heads].
+def teachers_heads(
+    old_teacher: NeocortexNet, new_teacher: NeocortexNet, options: SleepOptions
+) -> tuple[tuple[Tensor, Tensor], dict[str, float]]:
+    """Weight and bias of the heads that teach, and the rule that makes targets of their logits.
 
-    On the head of the dream's own task (`own`, bool of the same shape): the logits of the old teacher for the first
-    `old_dreams` images, of the new teacher for the rest; centred, because softmax ignores a head's mean but arg max
-    over all heads does not, and limited, because the squared error would else be spent on how sure a sure answer is.
-    On all other heads: a low constant. Whose dream it is, is known, so a teacher's confusion of tasks is not handed on.
+    On the head of a dream's own task the student should say what the teacher says: the old teacher for old tasks, the
+    new one for the last head; centred, because softmax ignores a head's mean but arg max over all heads does not, and
+    limited, because the squared error would else be spent on how sure a sure answer is. On all other heads: a low
+    constant. Whose dream it is, is known, so a teacher's confusion of tasks is not handed on.
     """
+    weight, bias = old_teacher.stacked_heads()
     if options.teacher == "published":
-        return old_teacher(images)  # what the student says already
-    logits = new_teacher(images[old_dreams:])
-    if old_dreams:
-        logits = torch.cat([old_teacher(images[:old_dreams]), logits])
-    centred = logits - (logits * own).sum(1, keepdim=True) / own.sum(1, keepdim=True)
-    limited = centred.clamp(-options.logit_limit, options.logit_limit)
-    return torch.where(own, limited, options.other_target)
-
-
-def shifted(dreams: DreamBatch, share: float) -> Tensor:
-    """The dreams' images, each moved by an offset that is part of the dream."""
-    most = shift_pixels(share, dreams.images)
-    return shift(dreams.images, below(dreams.decisions, 2 * most + 1) - most) if most else dreams.images
-
-
-def own_heads(widths: list[int], device: torch.device) -> Tensor:
-    """Bool [tasks, classes of all heads]: which columns belong to a task's own head."""
-    owner = torch.repeat_interleave(torch.arange(len(widths)), torch.tensor(widths))
-    return (owner == torch.arange(len(widths))[:, None]).to(device)
+        return (weight, bias), {}  # on all heads, what the student says already
+    newest = new_teacher.classifiers[-1]
+    weight[-newest.out_features :], bias[-newest.out_features :] = newest.weight, newest.bias
+    rule = {"limit": options.logit_limit, "other_target": options.other_target}
+    return centred_heads(weight, bias, old_teacher.widths), rule
 
 
 @torch.no_grad()

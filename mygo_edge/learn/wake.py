@@ -3,11 +3,11 @@
 from copy import deepcopy
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mygo_edge.data.tasks import Task
-from mygo_edge.learn.phase import Phase, one_cycle, set_learning_rate, steps_for
+from mygo_edge.learn.fit import fit, shared_cross_entropy, steps_for
+from mygo_edge.learn.phase import Phase
 from mygo_edge.learn.randomness import Batches, derived_seed, generator, random_shift
 from mygo_edge.model.network import FEATURES, NeocortexNet
 from mygo_edge.options import WakeOptions
@@ -37,15 +37,15 @@ def learn_head(net: NeocortexNet, task: Task, options: WakeOptions, phase: Phase
     features, labels = extract_features(net, task.train.images), task.train.labels.to(phase.device)
     total = steps_for(len(features), options.batch_size, options.epochs, options.min_steps)
     batches = Batches(len(features), options.batch_size, phase.device, phase.seed, "head", task.name)
-    optimiser = torch.optim.Adam(head.parameters(), options.learning_rate, fused=True)
-    for step in phase.steps(total, head=head, optimiser=optimiser):
-        set_learning_rate(optimiser, one_cycle(step, total, options.learning_rate))
-        batch = batches(step)
-        loss = F.cross_entropy(head(features[batch]), labels[batch])
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        phase.log(step, loss=loss)
+
+    def batch(step: int) -> tuple[Tensor, Tensor]:
+        rows = phase.team.share(batches(step))
+        return features[rows], labels[rows]
+
+    def loss_of(features: Tensor, labels: Tensor) -> Tensor:
+        return shared_cross_entropy(head(features), labels, batches.batch_size)
+
+    fit(head.parameters(), loss_of, batch, total, options.learning_rate, phase, head=head)
 
 
 def learn_expert(net: NeocortexNet, index: int, task: Task, options: WakeOptions, phase: Phase) -> NeocortexNet:
@@ -61,13 +61,14 @@ def fine_tune(net: NeocortexNet, index: int, task: Task, options: WakeOptions, p
     samples = len(task.train.labels)
     total = steps_for(samples, options.batch_size, options.epochs, options.min_steps)
     batches = Batches(samples, options.batch_size, phase.device, phase.seed, "tune", task.name)
-    optimiser = torch.optim.Adam([*net.features.parameters(), *head.parameters()], options.learning_rate, fused=True)
-    for step in phase.steps(total, net=net, optimiser=optimiser):
-        set_learning_rate(optimiser, one_cycle(step, total, options.learning_rate))
+
+    def batch(step: int) -> tuple[Tensor, Tensor]:
         images, labels = task.train.batch(batches(step), phase.device)
         moved = random_shift(images, options.shift, generator(phase.device, phase.seed, "shift", task.name, step))
-        loss = F.cross_entropy(head(net.features(moved)), labels)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        phase.log(step, loss=loss)
+        return phase.team.share(moved), phase.team.share(labels)
+
+    def loss_of(images: Tensor, labels: Tensor) -> Tensor:
+        return shared_cross_entropy(head(net.features(images)), labels, batches.batch_size)
+
+    trained = [*net.features.parameters(), *head.parameters()]
+    fit(trained, loss_of, batch, total, options.learning_rate, phase, net=net)

@@ -24,7 +24,7 @@ def halvings(shape: Shape) -> int:
 class NeocortexNet(nn.Module):
     """Shared `features` and one linear classifier per task in `classifiers`.
 
-    The extractor is two or more blocks of (3x3 convolution, ReLU, 2x2 max-pool) and a linear layer to 256 features;
+    The extractor is two or more blocks of (3x3 convolution, 2x2 max-pool, ReLU) and a linear layer to 256 features;
     the number of blocks follows from the image's side, and colour doubles the width.
 
     Args:
@@ -38,7 +38,8 @@ class NeocortexNet(nn.Module):
         layers: list[nn.Module] = []
         channels, (height, wide) = shape[0], shape[1:]
         for block in range(halvings(shape)):
-            layers += [nn.Conv2d(channels, width * 2**block, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+            # The order of max-pool and ReLU does not matter to the result; this one has a quarter of the work left.
+            layers += [nn.Conv2d(channels, width * 2**block, 3, padding=1), nn.MaxPool2d(2), nn.ReLU()]
             channels, height, wide = width * 2**block, height // 2, wide // 2
         self.features = nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * height * wide, FEATURES))
         self.classifiers = nn.ModuleList()
@@ -54,11 +55,14 @@ class NeocortexNet(nn.Module):
         """Number of classes of every head, in task order."""
         return [head.out_features for head in self.classifiers]  # type: ignore[misc]
 
+    def stacked_heads(self) -> tuple[Tensor, Tensor]:
+        """Weight [classes of all tasks, 256] and bias [classes] of all heads, one below the other."""
+        weight = torch.cat([head.weight for head in self.classifiers])  # type: ignore[misc]
+        return weight, torch.cat([head.bias for head in self.classifiers])  # type: ignore[misc]
+
     def logits(self, features: Tensor) -> Tensor:
         """All heads' logits side by side: [batch, 256] -> [batch, classes of all tasks]."""
-        weight = torch.cat([head.weight for head in self.classifiers])  # type: ignore[misc]
-        bias = torch.cat([head.bias for head in self.classifiers])  # type: ignore[misc]
-        return nn.functional.linear(features, weight, bias)
+        return nn.functional.linear(features, *self.stacked_heads())
 
     def forward(self, images: Tensor) -> Tensor:
         """Images in [-1, 1], [batch, channels, height, width] -> all heads' logits, [batch, classes of all tasks]."""

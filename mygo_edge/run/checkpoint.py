@@ -25,11 +25,12 @@ class Checkpoint:
     """The checkpoint folder of one run.
 
     Tensor files belong to slots (a method's name, or `phase` for a phase in progress); writing a slot makes a new
-    file, and `commit` publishes position and files together.
+    file, and `commit` publishes position and files together. Of several processes one writes; for the others
+    `put` and `commit` do nothing.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, writes: bool = True) -> None:
+        self.folder, self._writes = folder, writes
         self._files: dict[str, dict[str, str]] = {}  # slot -> {"name", "sha256"}
         self._serial = 0
 
@@ -38,6 +39,8 @@ class Checkpoint:
 
     def put(self, slot: str, tensors: Tensors) -> None:
         """Write a slot's tensors; they count from the next `commit` on."""
+        if not self._writes:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         self._serial += 1
         name = f"{slot}-{self._serial:06d}.safetensors"
@@ -51,6 +54,8 @@ class Checkpoint:
 
     def commit(self, state: dict[str, Any]) -> None:
         """Publish `state` and the slots' files; files that no state names any more are removed."""
+        if not self._writes:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         document = {"format": FORMAT, "version": VERSION, "serial": self._serial, "files": self._files, "state": state}
         document["sha256"] = _digest(document)

@@ -21,11 +21,14 @@ PACKAGES = ("torch", "torchvision", "triton", "numpy", "onnx", "onnxscript", "on
 
 
 class RunFolder:
-    """`runs/NAME`. `create` refuses a folder with something in it; `open` takes an earlier run's."""
+    """`runs/NAME`. `create` refuses a folder with something in it; `open` takes an earlier run's.
 
-    def __init__(self, path: Path, run_id: str) -> None:
+    Of several processes one holds the lock and writes; the others pass `writes` as False.
+    """
+
+    def __init__(self, path: Path, run_id: str, writes: bool = True) -> None:
         self.path, self.run_id = path, run_id
-        self._lock = self._take_lock()
+        self._lock = self._take_lock() if writes else None
         self._log: TextIO | None = None
 
     @classmethod
@@ -73,10 +76,13 @@ class RunFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
 
     def log(self, **event: Any) -> None:
         """Append a line to metrics.jsonl."""
+        if self._lock is None:
+            return
         if self._log is None:
             self._log = (self.path / "metrics.jsonl").open("a")
         self._log.write(json.dumps(event) + "\n")
@@ -92,7 +98,7 @@ class RunFolder:
     def cut_log(self, size: int) -> None:
         """Drop the lines that were written after a checkpoint; a resumed run writes them again."""
         file = self.path / "metrics.jsonl"
-        if file.exists():
+        if self._lock is not None and file.exists():
             with file.open("r+b") as handle:
                 handle.truncate(min(size, file.stat().st_size))
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from mygo_edge.learn.phase import Phase, Stateful
+from mygo_edge.learn.team import ALONE, Team
+from mygo_edge.options import StepMode
 from mygo_edge.run.folder import RunFolder
 from mygo_edge.run.progress import Display
 
@@ -66,17 +68,22 @@ class RunPhase(Phase):
         restore: Restore | None = None,
         every: float = 30.0,
         autocast: bool = False,
+        team: Team = ALONE,
+        step_mode: StepMode = "auto",
     ) -> None:
-        super().__init__(device, seed, label)
+        super().__init__(device, seed, label, team=team, step_mode=step_mode)
         self._display, self._folder, self._interruption = display, folder, interruption
         self._where, self._save, self._restore, self._every, self._autocast = where, save, restore, every, autocast
         self._losses: dict[str, float] = {}
+        self._noted: set[str] = set()
 
     def steps(self, total: int, **state: Stateful) -> Iterator[int]:
         begin = self._restore(state) if self._restore else 0
         self._display.begin(self.label, total)
         started = saved = shown = time.monotonic()
-        arithmetic = torch.autocast("cuda", torch.bfloat16) if self._autocast else contextlib.nullcontext()
+        arithmetic: contextlib.AbstractContextManager = contextlib.nullcontext()
+        if self._autocast:  # without the cache of cast weights, which a captured step would not refresh
+            arithmetic = torch.autocast("cuda", torch.bfloat16, cache_enabled=False)
         for step in range(begin, total):
             with arithmetic:
                 yield step
@@ -87,12 +94,20 @@ class RunPhase(Phase):
             if self._save and (self._interruption.asked or now - saved > self._every) and step + 1 < total:
                 self._save(step + 1, state)
                 saved = time.monotonic()
-            self._interruption.stop_if_asked()
+            if self.team.leads:
+                self._interruption.stop_if_asked()
         self._display.end()
+
+    def note(self, text: str) -> None:
+        if text not in self._noted and self.team.leads:
+            self._noted.add(text)
+            self._folder.log(event="note", **self._where, text=text)
+            self._display.event(event="note", text=repr(text))
+            self._display.say(f"{self.label}: {text}")
 
     def log(self, step: int, **losses: Tensor) -> dict[str, float]:
         values = super().log(step, **losses)
-        if values:
+        if values and self.team.leads:
             self._losses = values
             self._folder.log(event="step", **self._where, step=step, **values)
         return values

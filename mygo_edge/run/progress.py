@@ -12,11 +12,12 @@ Results = Mapping[str, Mapping[str, Scores]]  # method -> task_known and task_un
 
 
 class Display:
-    """Progress of one run on standard output."""
+    """Progress of one run on standard output; a quiet one shows nothing."""
 
-    def __init__(self) -> None:
-        self.console = Console(highlight=False)
-        self.live = self.console.is_terminal
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.console = Console(highlight=False, quiet=quiet)
+        self.live = self.console.is_terminal and not quiet
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -57,7 +58,7 @@ class Display:
 
     def event(self, **values: object) -> None:
         """One line for a machine to read; a terminal shows bars and tables instead."""
-        if not self.live:
+        if not self.live and not self.quiet:
             print(" ".join(f"{key}={value}" for key, value in values.items()), flush=True)
 
     def say(self, text: str) -> None:

@@ -12,6 +12,7 @@ from mygo_edge.files import write_json
 from mygo_edge.learn.methods import Finetune, Frozen, Joint, Method, MyGO, NamedPhase
 from mygo_edge.learn.phase import Phase, Stateful
 from mygo_edge.learn.reference import Reference
+from mygo_edge.learn.team import ALONE, Team
 from mygo_edge.measure.accuracy import accuracies, scores
 from mygo_edge.measure.dreams import classification_accuracy_score, label_fidelity, train_judge
 from mygo_edge.measure.plots import plot_accuracies, plot_dreams
@@ -40,12 +41,14 @@ class Runner:
         device: torch.device,
         display: Display,
         interruption: Interruption,
+        team: Team = ALONE,
     ) -> None:
+        self.team = team  # its leader alone evaluates, publishes and writes
         self.options, self.tasks, self.folder, self.device = options, tasks, folder, device
         self.display, self.interruption = display, interruption
         self.shape: tuple[int, int, int] = tuple(tasks[0].train.images.shape[1:])  # type: ignore[assignment]
         self.methods = {name: METHODS[name](self.shape, options, device) for name in options.methods}
-        self.checkpoint = Checkpoint(folder.path / "checkpoint")
+        self.checkpoint = Checkpoint(folder.path / "checkpoint", writes=team.leads)
         self.state: dict[str, Any] = {
             "run": folder.run_id,
             "data": fingerprint,
@@ -89,11 +92,14 @@ class Runner:
                     if (index, number, place) >= tuple(self.state["position"]):
                         self._do(method, index, number, place, named)
                 if (index, number, len(todo)) >= tuple(self.state["position"]):
-                    self._evaluate(method, index)
+                    if self.team.leads:
+                        self._evaluate(method, index)
                     self.state["position"] = [index, number + 1, 0]
                     self._commit()
             if (index + 1, 0, 0) > tuple(self.state["position"]):
                 self._finish_task(index)
+        if not self.team.leads:
+            return
         self.write_summary()
         self.display.contrast([task.name for task in self.tasks], self.state["results"])
 
@@ -125,7 +131,8 @@ class Runner:
         self.checkpoint.drop(IN_PROGRESS)
         self.state.update(position=[index, number, place + 1], within=None)
         self._commit()
-        self.interruption.stop_if_asked()
+        if self.team.leads:
+            self.interruption.stop_if_asked()
 
     def _phase(self, method: str, index: int, name: str, within: dict[str, Any]) -> RunPhase:
         def save(step: int, parts: Mapping[str, Stateful]) -> None:
@@ -157,6 +164,8 @@ class Runner:
             restore=restore_once,
             every=self.options.checkpoint_seconds,
             # The published GAN's binary cross-entropy has no half-precision form.
+            team=self.team,
+            step_mode=self.options.step,
             autocast=self.options.precision == "bf16" and self.device.type == "cuda" and method != "reference",
         )
         phase.attempt = within["attempt"]
@@ -174,6 +183,8 @@ class Runner:
         )
 
     def _publish(self, method: MyGO, index: int) -> None:
+        if not self.team.leads:
+            return
         named = [(task.name, task.classes) for task in self.tasks[: index + 1]]
         version = publish_learner(self.folder.path / "bundle", method, named, sequence=index + 1)
         self.state["results"][method.name]["bytes"] = weigh(version, named, self.shape)
@@ -201,14 +212,16 @@ class Runner:
 
     def _finish_task(self, index: int) -> None:
         names = [task.name for task in self.tasks]
-        self.write_summary()
-        plot_accuracies(self.folder.path / "plots", names, self.state["results"])
-        for method in self.methods.values():
-            if method.dreams and (method.name == "mygo" or "mygo" not in self.methods):
-                plot_dreams(self.folder.path / "plots", names[: index + 1], method)
+        if self.team.leads:
+            self.write_summary()
+            plot_accuracies(self.folder.path / "plots", names, self.state["results"])
+            for method in self.methods.values():
+                if method.dreams and (method.name == "mygo" or "mygo" not in self.methods):
+                    plot_dreams(self.folder.path / "plots", names[: index + 1], method)
         self.state["position"] = [index + 1, 0, 0]
         self._commit()
-        self.display.results([task.name for task in self.tasks], self.state["results"])
+        if self.team.leads:
+            self.display.results(names, self.state["results"])
 
     def _commit(self) -> None:
         self.checkpoint.commit({**self.state, "log_size": self.folder.log_size()})

@@ -1,7 +1,9 @@
 """The algorithm's claims, on two small tasks of scikit-learn's digits."""
 
+import os
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -10,9 +12,10 @@ from mygo_edge.data.datasets import Split, load
 from mygo_edge.data.tasks import make_tasks
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.learn import memorise as memorise_module
+from mygo_edge.learn.fit import one_cycle
 from mygo_edge.learn.memorise import memorise
 from mygo_edge.learn.methods import MyGO
-from mygo_edge.learn.phase import Phase, one_cycle
+from mygo_edge.learn.phase import Phase
 from mygo_edge.learn.randomness import Batches, shift
 from mygo_edge.learn.reference import Reference
 from mygo_edge.learn.sleep import flat_features, sleep
@@ -68,6 +71,58 @@ def test_sleep_moves_features_and_keeps_old_tasks(awake, tasks):
     known, unknown = accuracies(net, tasks)
     assert min(known) > 0.9
     assert sum(unknown) / 2 > 0.8
+
+
+def test_dreams_made_ahead_change_nothing_but_the_order_of_sums(awake):
+    plain, report = slept(awake, ahead_megabytes=0, steps=40)
+    for megabytes in (0.3, 32):
+        ahead, again = slept(awake, ahead_megabytes=megabytes, steps=40)
+        assert again.loss_last == pytest.approx(report.loss_last, rel=1e-3)
+        torch.testing.assert_close(flat_features(ahead), flat_features(plain), atol=2e-4, rtol=1e-3)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need CUDA")
+@pytest.mark.parametrize("mode", ["graph", "compile"])
+def test_captured_and_compiled_steps_change_nothing_but_the_order_of_sums_on_cuda(awake, mode):
+    device = torch.device("cuda")
+    nets = []
+    for step_mode in ("eager", mode):
+        method = MyGO((1, 8, 8), OPTIONS, device)
+        method.load({key: value.to(device) for key, value in awake.state().items()})
+        phase = Phase(device, 0, step_mode=step_mode)
+        notes = []
+        phase.note = notes.append
+        sleep(method.net, method.expert, method.memory, replace(OPTIONS.sleep, steps=40), phase)
+        assert not notes
+        nets.append(flat_features(method.net))
+    torch.testing.assert_close(*nets, atol=2e-4, rtol=1e-3)
+
+
+SLOW = os.environ.get("MYGO_EDGE_SLOW_TESTS") == "1"
+
+
+@pytest.mark.parametrize(
+    "compiler",
+    [
+        "aot_eager",
+        pytest.param("inductor", marks=pytest.mark.skipif(not SLOW, reason="MYGO_EDGE_SLOW_TESTS=1 runs it")),
+    ],
+)
+def test_a_compiled_loss_learns_the_same(awake, compiler, monkeypatch):
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=compiler))
+    nets = []
+    for step_mode in ("eager", "compile"):
+        net = deepcopy(awake.net)
+        phase = Phase(CPU, 0, step_mode=step_mode)
+        sleep(net, deepcopy(awake.expert), awake.memory, replace(OPTIONS.sleep, steps=20), phase)
+        nets.append(flat_features(net))
+    torch.testing.assert_close(*nets, atol=2e-4, rtol=1e-3)
+
+
+def test_a_fixed_batch_over_many_tasks_teaches_too(awake, tasks):
+    net, report = slept(awake, batch_size=48)
+    assert report.dreams == 80 * 48
+    assert min(accuracies(net, tasks)[0]) > 0.9
 
 
 def test_the_published_teacher_teaches_nothing(awake):
