@@ -38,7 +38,7 @@ class Teacher(NamedTuple):
 
 def heads_for(
     widths: Sequence[int],
-    counts: Sequence[int],
+    counts: Sequence[float],
     *,
     other_heads: float,
     task_weights: Sequence[float] | None = None,
@@ -48,7 +48,7 @@ def heads_for(
 
     Args:
         widths: classes of every head, in column order.
-        counts: samples of every task in the batch (in the whole batch, where processes share it).
+        counts: samples of every task in the batch (in the whole batch, where processes share it), or their mean.
         task_weights: what a sample of each task weighs, 1 when not given; only ratios matter.
 
     Raises:
@@ -231,8 +231,10 @@ def _distill_heads(
 
 @_distill_heads.register_fake
 def _(features: Tensor, weight: Tensor, bias: Tensor, *_: object) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    loss = features.new_empty((), dtype=_loss_dtype(features))
-    return loss, *(torch.empty_like(part, memory_format=torch.contiguous_format) for part in (features, weight, bias))
+    features, weight, bias = (
+        torch.empty_like(part, memory_format=torch.contiguous_format) for part in (features, weight, bias)
+    )
+    return features.new_empty((), dtype=_loss_dtype(features)), features, weight, bias
 
 
 _distill_heads.register_autograd(_scale_gradients, setup_context=_keep_gradients)

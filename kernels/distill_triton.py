@@ -6,6 +6,8 @@ added afterwards. Blocks come from a fixed table, because tuning runs cannot be 
 Offsets are 64-bit throughout. Not yet run on a GPU; tested through Triton's interpreter.
 """
 
+# mypy: disallow-untyped-defs=False
+
 import os
 from typing import NamedTuple
 

@@ -35,7 +35,7 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, value: float) -> None:
 
 def compiled(loss_of: Step, phase: Phase) -> Step:
     """`loss_of`, compiled where the phase asks for it."""
-    return torch.compile(loss_of) if phase.step_mode == "compile" else loss_of  # type: ignore[return-value]
+    return torch.compile(loss_of) if phase.step_mode == "compile" else loss_of
 
 
 def captured(step: Step, phase: Phase, state: Mapping[str, Stateful]) -> Step:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mygo_edge.learn.capture import adam, captured, compiled, set_learning_rate
-from mygo_edge.learn.phase import Phase
+from mygo_edge.learn.phase import Phase, Stateful
 
 
 def fit(
@@ -29,7 +29,7 @@ def fit(
     """
     trained = list(parameters)
     optimiser = adam(trained, peak, phase.device)
-    state = {**modules, "optimiser": optimiser}
+    state: dict[str, Stateful] = {**modules, "optimiser": optimiser}
     loss_of = compiled(loss_of, phase)
 
     def step_on(*inputs: Tensor) -> Tensor:

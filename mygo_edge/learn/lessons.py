@@ -3,7 +3,7 @@
 Generators and teachers are frozen during a sleep, so when their part is done changes nothing but the time it takes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -139,7 +139,7 @@ def _by_chunks(features_of: Callable[[Tensor], Tensor], images: Tensor) -> Tenso
     if not batch:
         return images.new_empty(rounds, 0, FEATURES)
     at_once = max(1, CHUNK // batch)
-    parts: Sequence[Tensor] = [features_of(part.flatten(0, 1)) for part in images.split(at_once)]
+    parts = [features_of(part.flatten(0, 1)) for part in images.split(at_once)]
     return torch.cat(parts).unflatten(0, (rounds, batch))
 
 

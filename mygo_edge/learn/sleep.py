@@ -1,8 +1,10 @@
 """Sleep: old and new knowledge are distilled into shared features and all heads, from dreams alone."""
 
+import math
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -47,7 +49,7 @@ def sleep(
     old_teacher = freeze(deepcopy(net))
     published = options.teacher == "published"
     new_teacher = old_teacher if published else freeze(expert)
-    taught, rule = teachers_heads(old_teacher, new_teacher, options)
+    taught = what_is_taught(old_teacher, new_teacher, options)
 
     plan = plan_dreams(len(memory), options.dreams_per_task, options.batch_size)
     counts = [count / plan.steps for count in plan.counts]
@@ -72,10 +74,15 @@ def sleep(
     )
 
     def loss_of(images: Tensor, teacher_features: Tensor, task_ids: Tensor) -> Tensor:
-        teacher = Teacher(teacher_features, *taught)
-        student = net.features(images)
         return head_distillation_loss(
-            student, *net.stacked_heads(), teacher, task_ids, heads, **rule, backend=memory.backend
+            net.features(images),
+            *net.stacked_heads(),
+            Teacher(teacher_features, taught.weight, taught.bias),
+            task_ids,
+            heads,
+            limit=taught.limit,
+            other_target=taught.other_target,
+            backend=memory.backend,
         )
 
     started_from = flat_features(net)
@@ -99,24 +106,33 @@ def sleep(
     )
 
 
-@torch.no_grad()
-def teachers_heads(
-    old_teacher: NeocortexNet, new_teacher: NeocortexNet, options: SleepOptions
-) -> tuple[tuple[Tensor, Tensor], dict[str, float]]:
-    """Weight and bias of the heads that teach, and the rule that makes targets of their logits.
+class Taught(NamedTuple):
+    """What is taught of a dream whose teacher's features are known: weight and bias of the heads that teach, how far
+    from 0 their logits may be on the head of the dream's own task, and the target of the other heads, None where the
+    teacher's logits are that too.
+    """
 
-    On the head of a dream's own task the student should say what the teacher says: the old teacher for old tasks, the
-    new one for the last head; centred, because softmax ignores a head's mean but arg max over all heads does not, and
-    limited, because the squared error would else be spent on how sure a sure answer is. On all other heads: a low
+    weight: Tensor
+    bias: Tensor
+    limit: float
+    other_target: float | None
+
+
+@torch.no_grad()
+def what_is_taught(old_teacher: NeocortexNet, new_teacher: NeocortexNet, options: SleepOptions) -> Taught:
+    """On the head of a dream's own task the student should say what the teacher says: the old teacher for old tasks,
+    the new one for the last head; centred, because softmax ignores a head's mean but arg max over all heads does not,
+    and limited, because the squared error would else be spent on how sure a sure answer is. On all other heads: a low
     constant. Whose dream it is, is known, so a teacher's confusion of tasks is not handed on.
     """
     weight, bias = old_teacher.stacked_heads()
     if options.teacher == "published":
-        return (weight, bias), {}  # on all heads, what the student says already
-    newest = new_teacher.classifiers[-1]
-    weight[-newest.out_features :], bias[-newest.out_features :] = newest.weight, newest.bias
-    rule = {"limit": options.logit_limit, "other_target": options.other_target}
-    return centred_heads(weight, bias, old_teacher.widths), rule
+        return Taught(weight, bias, math.inf, None)  # on all heads, what the student says already
+    newest = old_teacher.widths[-1]
+    new_weight, new_bias = new_teacher.stacked_heads()
+    weight = torch.cat([weight[:-newest], new_weight[-newest:]])
+    bias = torch.cat([bias[:-newest], new_bias[-newest:]])
+    return Taught(*centred_heads(weight, bias, old_teacher.widths), options.logit_limit, options.other_target)
 
 
 @torch.no_grad()
