@@ -62,9 +62,7 @@ class _Captured:
         self._plain = False
 
     def __call__(self, *inputs: Tensor) -> Any:
-        if self._plain:
-            return self._step(*inputs)
-        if self._graph is None:
+        if self._graph is None and not self._plain:
             before = _snapshot(self._state)
             try:
                 self._capture(inputs)
@@ -72,10 +70,9 @@ class _Captured:
                 self._plain = True
                 first = str(reason).splitlines()[0]
                 self._phase.note(f"the steps are not captured in a CUDA graph, and run plainly: {first}")
-                return self._step(*inputs)
-            finally:
-                _put_back(self._state, before)
-        assert self._graph is not None
+            _put_back(self._state, before)  # the warm-up took steps
+        if self._graph is None:
+            return self._step(*inputs)
         torch._foreach_copy_(self._inputs, list(inputs))
         self._graph.replay()
         return self._answer

@@ -105,8 +105,8 @@ def _train(task: Task, options: MemoryOptions, phase: Phase) -> Generator:
 @torch.no_grad()
 def _average(average: nn.Module, actor: nn.Module, pace: Tensor) -> None:
     """Move the average towards the actor by the share `pace`, a scalar on the device."""
-    for kept, current in zip(average.parameters(), actor.parameters(), strict=True):
-        kept.lerp_(current, pace)
+    for kept, weight in zip(average.parameters(), actor.parameters(), strict=True):
+        kept.lerp_(weight, pace)
     for buffer, current in zip(average.buffers(), actor.buffers(), strict=True):
         buffer.copy_(current)
 
