@@ -9,10 +9,7 @@ listed with the reason.
 """
 
 import argparse
-import csv
 import json
-import os
-import platform
 import subprocess
 import sys
 import time
@@ -25,6 +22,9 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from bench.measuring import PeakMemory, clock, matmul_rate, quantiles, surroundings, write_table
 from mygo_edge.kernels.backend import BackendError, choose_backend
 from mygo_edge.learn.lessons import Lessons, plan_dreams
 from mygo_edge.learn.methods import new_net
@@ -66,10 +66,7 @@ VARIANTS = (
 
 
 class TimedPhase(Phase):
-    """Takes `steps` steps, whatever the phase wants, and times blocks of them after the first block.
-
-    On a CPU, processor time of the one thread that there should be: other work on the machine then hardly counts.
-    """
+    """Takes `steps` steps, whatever the phase wants, and times blocks of them after the first block."""
 
     def __init__(self, device: torch.device, steps: int, block: int, step_mode: StepMode = "eager") -> None:
         super().__init__(device, 0, step_mode=step_mode)
@@ -81,24 +78,18 @@ class TimedPhase(Phase):
         started = 0.0
         for step in range(self.taken):
             if step % self.block == 0:
-                now = self._now()
+                now = clock(self.device)
                 if step > self.block:  # the first block warms up
                     self.milliseconds.append((now - started) / self.block * 1e3)
                 started = now
             yield step
-        self.milliseconds.append((self._now() - started) / self.block * 1e3)
+        self.milliseconds.append((clock(self.device) - started) / self.block * 1e3)
 
     def note(self, text: str) -> None:
         self.notes.append(text)
 
     def log(self, step: int, **losses: torch.Tensor) -> dict[str, float]:
         return {}
-
-    def _now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-            return time.perf_counter()
-        return time.process_time()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +168,7 @@ def measure_variant(variant: Variant, given: Problem, batch: int, device: torch.
         return {**result, "skipped": reason}
     block = max(1, window_of(variant, given, batch))
     phase = TimedPhase(device, block * (blocks + 1), block, variant.step)
-    with peak_memory(device) as memory:
+    with PeakMemory(device) as memory:
         run_sleep(variant, given, batch, phase)
     result |= {"steps_ahead": block if variant.ahead else 1, "peak_megabytes": memory.megabytes}
     result |= quantiles(phase.milliseconds)
@@ -209,12 +200,6 @@ def measure_reference(batch: int, device: torch.device, blocks: int, tasks: int 
     return {"variant": "reference", "batch": batch, "tasks": tasks, **quantiles(phase.milliseconds)}
 
 
-def quantiles(values: list[float]) -> dict[str, Any]:
-    ordered = torch.tensor(values)
-    low, middle, high = (float(ordered.quantile(share)) for share in (0.2, 0.5, 0.8))
-    return {"ms": middle, "ms_20": low, "ms_80": high, "blocks": len(values)}
-
-
 def launches(variant: Variant, given: Problem, batch: int, device: torch.device) -> float:
     """Kernel, copy and graph launches a step on CUDA, by the profiler: more steps minus fewer."""
 
@@ -227,27 +212,6 @@ def launches(variant: Variant, given: Problem, batch: int, device: torch.device)
 
     window = max(1, window_of(variant, given, batch))
     return (count(3 * window) - count(window)) / (2 * window)
-
-
-class peak_memory:  # noqa: N801 - used as a context
-    """Peak memory within the context, in megabytes: of the process (Linux), or of PyTorch's allocator on CUDA."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device, self.megabytes = device, 0.0
-
-    def __enter__(self) -> "peak_memory":
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-        else:
-            Path("/proc/self/clear_refs").write_text("5")  # begin a new high-water mark
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.device.type == "cuda":
-            self.megabytes = torch.cuda.max_memory_allocated() / 1e6
-        else:
-            lines = Path("/proc/self/status").read_text().splitlines()
-            self.megabytes = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e6
 
 
 def floor(given: Problem, batch: int) -> dict[str, float]:
@@ -273,26 +237,9 @@ def floor(given: Problem, batch: int) -> dict[str, float]:
     return {"flop": dreaming + teaching + learning, "bytes": moved}
 
 
-def peak_flops(device: torch.device) -> float:
-    """Floating-point operations a second of a large fp32 matrix product here, best of several."""
-    size = 8192 if device.type == "cuda" else 1024
-    a, b = torch.randn(size, size, device=device), torch.randn(size, size, device=device)
-    best = float("inf")
-    for _ in range(8):
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        clock = time.perf_counter if device.type == "cuda" else time.process_time
-        started = clock()
-        torch.mm(a, b)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        best = min(best, clock() - started)
-    return 2 * size**3 / best
-
-
 def measure_steps(device: torch.device, batches: tuple[int, ...] = BATCHES, blocks: int = 5) -> list[dict[str, Any]]:
     """A row for every variant and batch size, with the share of the arithmetic floor."""
-    given, peak, rows = problem(5, device), peak_flops(device), []
+    given, peak, rows = problem(5, device), matmul_rate(device), []
     for batch in batches:
         least = floor(given, batch)
         found = [measure_reference(batch, device, blocks)]
@@ -334,24 +281,6 @@ def measure_run(data_root: str, out: Path, preset: str) -> dict[str, Any]:
     return {"command": words, "wall_seconds": seconds, "seconds": results["seconds"], "average": averages}
 
 
-def surroundings(device: torch.device, beside: str) -> dict[str, Any]:
-    """What a number must be read with."""
-    name = platform.processor() or platform.machine()
-    cpu = [
-        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-    ]
-    return {
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else (cpu or [name])[0],
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "clock": "wall" if device.type == "cuda" else "processor time of the process",
-        "ahead_megabytes": AHEAD_MEGABYTES,
-        "beside": beside,
-    }
-
-
 def plot(document: dict[str, Any], path: Path) -> None:
     """Milliseconds by variant and batch, and against the number of tasks."""
     import matplotlib
@@ -383,13 +312,8 @@ def plot(document: dict[str, Any], path: Path) -> None:
 
 def write(document: dict[str, Any], out: Path) -> None:
     """sleeping.json, sleeping.csv and sleeping.png in the folder `out`."""
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "sleeping.json").write_text(json.dumps(document, indent=1) + "\n")
     rows = [{"table": name, **row} for name in ("steps", "tasks") for row in document[name]]
-    with (out / "sleeping.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(rows, document, out, "sleeping")
     plot(document, out / "sleeping.png")
 
 
@@ -404,7 +328,8 @@ def measure(
     keep_freed_memory()
     if device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    document = {"surroundings": surroundings(device, beside), "variants": [asdict(variant) for variant in VARIANTS]}
+    around = {**surroundings(device, beside), "ahead_megabytes": AHEAD_MEGABYTES}
+    document = {"surroundings": around, "variants": [asdict(variant) for variant in VARIANTS]}
     by_tasks = measure_tasks(device, tasks, blocks=blocks)  # first: a process keeps the memory of larger batches
     return {**document, "steps": measure_steps(device, batches, blocks), "tasks": by_tasks}
 

@@ -32,6 +32,13 @@ from tests.run.commands import TINY, run
         ("--wake.batch-size 5000", "fewer than a batch of 5000"),
         ("--device cuda", "PyTorch sees no CUDA device"),
         ("--device cpu --precision bf16", "bf16 is for CUDA"),
+        ("--device cpu --step graph", "--step graph is for CUDA"),
+        (
+            "--device cpu --backend triton",
+            "--backend triton: the backend argument asks for triton, but the tensors are",
+        ),
+        ("--sleep.batch-size 1", "--sleep.batch-size 1 cannot work"),
+        ("--sleep.ahead-megabytes -1", "--sleep.ahead-megabytes -1.0 cannot work"),
         ("--dataset mnist", "needs --data-root"),
         ("--dataset mnist --data-root /nowhere", "--download"),
         ("--dataset folder --data-root /nowhere", "is not a folder"),
@@ -42,6 +49,7 @@ def test_what_cannot_work_is_refused_and_nothing_is_written(arguments, message, 
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)  # set by other tests
     monkeypatch.chdir(tmp_path)
     with pytest.raises(MygoEdgeError) as refusal:
         main(arguments.split())
