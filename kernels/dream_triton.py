@@ -6,6 +6,8 @@ and every transposed convolution is one launch with its activation fused, over c
 in the L2 cache. Sums are float32; operands are float32 (three TF32 products each) for float32 images, else float16.
 """
 
+# mypy: disallow-untyped-defs=False
+
 from functools import lru_cache
 
 import torch
@@ -234,7 +236,7 @@ def dream_triton(
     return images, class_ids, decisions
 
 
-def _perceptron(images, drawn, base_weight, class_bias, weights, biases, base_size, noise, arithmetic) -> None:  # type: ignore[no-untyped-def]
+def _perceptron(images, drawn, base_weight, class_bias, weights, biases, base_size, noise, arithmetic) -> None:
     class_ids, decisions, *inputs = drawn
     (weight,), (bias,) = weights, biases
     hidden = base_weight.shape[2]
@@ -247,7 +249,7 @@ def _perceptron(images, drawn, base_weight, class_bias, weights, biases, base_si
     )  # fmt: skip
 
 
-def _convolutions(images, drawn, base_weight, class_bias, weights, biases, base_size, noise, arithmetic) -> None:  # type: ignore[no-untyped-def]
+def _convolutions(images, drawn, base_weight, class_bias, weights, biases, base_size, noise, arithmetic) -> None:
     class_ids, decisions, *inputs = drawn
     _, _, order, tiles, _ = inputs
     base, area = base_weight.shape[2], base_size[0] * base_size[1]

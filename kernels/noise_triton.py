@@ -3,6 +3,8 @@
 Launch what calls these with `enable_fp_fusion=False`: a fused multiply-add rounds once where IEEE rounds twice.
 """
 
+# mypy: disallow-untyped-defs=False
+
 import math
 
 import triton

@@ -77,7 +77,7 @@ class MemoryOptions:
     width: int = 64
     """Channels of the generator where it is widest, or units of the perceptron (twice as many for colour)."""
     restarts: int = 2
-    """A GAN that diverges or collapses starts again with another seed, at most this often."""
+    """How often a GAN that diverges or collapses starts again, with another seed and half the learning rate."""
     reuse: Path | None = None
     """Take the generators of this run's folder instead of training them again, to study the sleep. It must have the
     same dataset, tasks, seed and memory options."""

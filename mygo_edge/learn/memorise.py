@@ -63,8 +63,9 @@ def _train(task: Task, options: MemoryOptions, phase: Phase) -> Generator:
         net.to(memory_format=torch.channels_last)  # faster convolutions on CPUs
     average = freeze(deepcopy(actor))
     # Hinge loss with one step each and no momentum: Miyato et al. 2018; moving average: Yazici et al. 2019.
-    actor_optimiser = adam(actor.parameters(), options.learning_rate, phase.device, betas=(0.0, 0.9))
-    critic_optimiser = adam(critic.parameters(), options.learning_rate, phase.device, betas=(0.0, 0.9))
+    learning_rate = options.learning_rate / 2**phase.attempt  # what diverged is tried again more gently
+    actor_optimiser = adam(actor.parameters(), learning_rate, phase.device, betas=(0.0, 0.9))
+    critic_optimiser = adam(critic.parameters(), learning_rate, phase.device, betas=(0.0, 0.9))
     samples = len(task.train.labels)
     size = min(options.batch_size, samples)
     total = steps_for(samples, size, options.epochs, options.min_steps, options.max_steps)
