@@ -60,17 +60,17 @@ class WakeOptions:
 class MemoryOptions:
     """The class-conditional GAN that memorises a task."""
 
-    epochs: int = 8
+    epochs: int = 4
     """Passes over the task's images."""
-    min_steps: int = 600
+    min_steps: int = 400
     """At least this many steps of a batch, however small the task."""
     max_steps: int = 20000
     """At most this many steps of a batch, however large the task."""
     batch_size: int = 64
     """Real images a step; as many are dreamt."""
-    learning_rate: float = 4e-4
+    learning_rate: float = 1.2e-3
     """Adam's, for generator and discriminator."""
-    ema: float = 0.99
+    ema: float = 0.98
     """Decay of the generator's moving average, the one that is kept."""
     generator: GeneratorKind = "convolutional"
     """Architecture. A perceptron of one hidden layer dreams faster and remembers less."""
@@ -174,12 +174,12 @@ def preset_defaults(preset: str) -> TrainOptions:
         return TrainOptions(
             preset="fast",
             wake=WakeOptions(epochs=2, min_steps=120),
-            memory=MemoryOptions(epochs=4, min_steps=400, width=32),
+            memory=MemoryOptions(epochs=2, min_steps=250, width=32, learning_rate=1.6e-3, ema=0.97),
             sleep=SleepOptions(steps=120),
         )
     if preset == "best":
         return TrainOptions(preset="best")  # the classes' own defaults
-    return TrainOptions(memory=MemoryOptions(epochs=5, min_steps=400), sleep=SleepOptions(steps=250))
+    return TrainOptions(memory=MemoryOptions(epochs=3, min_steps=250), sleep=SleepOptions(steps=250))
 
 
 # Smallest sensible values, by the option's name, wherever it stands in the tree.
