@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--dreams", type=Path, help="folder of a run")
     options = parser.parse_args()
     runs = {file.stem: json.loads(file.read_text()) for file in sorted(RESULTS.glob("*.json"))}
-    best = [with_later_sleep(run, runs.get(f"sleep-{name[5:]}")) for name, run in runs.items() if name[:5] == "best-"]
+    best = [with_baselines(run, runs[f"baselines-{name[5:]}"]) for name, run in runs.items() if name[:5] == "best-"]
     template = (ROOT / "docs" / "results.template.md").read_text()
     parts = {
         "machine": machine(best[0]),
@@ -59,18 +59,16 @@ def main() -> None:
     readme = ROOT / "README.md"
     inner = f"<!-- results: made by bench/results_page.py -->\n{accuracy_table(best)}\n<!-- end of results -->"
     readme.write_text(re.sub(r"<!-- results: .*?<!-- end of results -->", inner, readme.read_text(), flags=re.DOTALL))
-    plot_accuracies(ROOT / "docs" / "images", [task["name"] for task in best[0]["tasks"]], best[0]["methods"])
+    methods = {name: best[0]["methods"][name] for name in METHODS}
+    plot_accuracies(ROOT / "docs" / "images", [task["name"] for task in best[0]["tasks"]], methods)
     if options.dreams:
         shutil.copyfile(options.dreams / "plots" / "dreams.png", ROOT / "docs" / "images" / "dreams.png")
 
 
-def with_later_sleep(run: Summary, later: Summary | None) -> Summary:
-    """A run whose MyGO slept again on the same generators: later accuracies, the whole run's dreams and times."""
-    if later is None:
-        return run
-    kept = {key: run["methods"]["mygo"][key] for key in ("dreams", "seconds")}
-    mygo = {**later["methods"]["mygo"], **kept}
-    return {**run, "methods": {**run["methods"], "mygo": mygo}}
+def with_baselines(run: Summary, other: Summary) -> Summary:
+    """A run of MyGO and the published algorithm, with the baselines of another run of the same seed."""
+    baselines = {name: other["methods"][name] for name in ("finetune", "frozen", "joint")}
+    return {**run, "methods": {**baselines, **run["methods"]}}
 
 
 def machine(run: Summary) -> str:
