@@ -58,7 +58,7 @@ def main() -> int:
         print(json.dumps(values), flush=True)
 
     gate = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "tests/kernels"], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-m", "pytest", "-q", "-n", "0", "tests/kernels"], cwd=ROOT, capture_output=True, text=True
     )
     (out / "correctness.txt").write_text(gate.stdout + gate.stderr)
     keep(correctness=gate.stdout.strip().splitlines()[-1] if gate.stdout.strip() else gate.stderr[-300:])

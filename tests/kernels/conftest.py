@@ -6,7 +6,8 @@ import pytest
 import torch
 
 if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"  # before the first import of triton
+    os.environ["TRITON_INTERPRET"] = "1"
+    import triton.language  # noqa: F401 - reads the variable when it is first imported, which any test may do
 
 
 @pytest.fixture(scope="session")

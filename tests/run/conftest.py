@@ -1,5 +1,7 @@
 import os
 import shutil
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -13,5 +15,7 @@ def whole_run(tmp_path_factory):
     done = run(*TINY, "--out", folder)
     assert done.returncode == 0, done.stderr
     if (kept := os.environ.get("MYGO_EDGE_TEST_BUNDLE")) is not None:  # .ci/run tries it on a device's environment
-        shutil.copytree(folder / "bundle", kept, dirs_exist_ok=True)
+        copy = shutil.copytree(folder / "bundle", f"{kept}.{os.getpid()}")
+        with suppress(OSError):  # another process of the tests was first
+            Path(copy).rename(kept)
     return folder, done.stdout
