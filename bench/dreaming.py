@@ -28,6 +28,7 @@ from mygo_edge.kernels.backend import BackendError, choose_backend
 from mygo_edge.model.gan import LATENT, Generator
 from mygo_edge.model.memory import GenerativeMemory
 
+CONTENDERS = ("loop", "vmap", "compiled", "ours, torch", "ours, triton")
 SHAPE = (1, 28, 28)
 CLASSES = 2
 KINDS = ("perceptron", "convolutional")
@@ -215,9 +216,9 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
             here = [row for row in rows if (row["kind"], row["tasks"]) == (kind, tasks) and "ms" in row]
             for name in dict.fromkeys(row["name"] for row in here):
                 points = [(row["batch"], row["dreams_per_second"]) for row in here if row["name"] == name]
-                panel.plot(*zip(*points, strict=True), "o-", label=name)
+                panel.plot(*zip(*points, strict=True), "o-", label=name, color=f"C{CONTENDERS.index(name)}")
             panel.set(xscale="log", yscale="log", title=f"{kind}, {tasks} task{'s' * (tasks > 1)}")
-    panels[0][0].legend()
+    panels[0][1].legend()  # where all contenders are
     panels[0][0].set_ylabel("dreams a second")
     panels[1][0].set_ylabel("dreams a second")
     for panel in panels[1]:
