@@ -10,7 +10,7 @@ def keep_freed_memory() -> bool:
     """Let the C library reuse blocks of megabytes, and say whether it will (GNU only).
 
     By default every large tensor on a CPU is a fresh mapping, and touching its pages for the first time costs more
-    than most of the arithmetic on them: a training step of these networks takes a third less time without.
+    than much of the arithmetic on them.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

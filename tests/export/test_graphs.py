@@ -9,6 +9,7 @@ from torch import nn
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.export.checks import check_classifier, check_generator
 from mygo_edge.export.graphs import classifier_graph, generator_graph, head_name
+from mygo_edge.model.gan import Generator
 from mygo_edge.runtime.session import Graph
 from tests.bundles import TASKS, tiny_generator, tiny_net
 
@@ -53,6 +54,11 @@ def test_scaling_is_in_the_graph_by_channel() -> None:
     check_classifier(classifier_graph(net, NAMES[:1], mean, std), net, NAMES[:1], mean=mean, std=std)
     with pytest.raises(MygoEdgeError, match="differs"):
         check_classifier(classifier_graph(net, NAMES[:1], mean, std[::-1]), net, NAMES[:1], mean=mean, std=std)
+
+
+def test_a_perceptron_is_exported_as_the_same_function() -> None:
+    generator = Generator((1, 9, 8), 3, kind="perceptron").eval().freeze()
+    check_generator(generator_graph(generator), generator, "generator-size.onnx")
 
 
 def test_the_generator_takes_noise_and_a_class() -> None:
