@@ -165,6 +165,20 @@ class FrozenGenerator(nn.Module):
         return torch.tanh(hidden)
 
 
+class ImageConvolution(nn.Conv2d):
+    """The first layer, through a matrix product where grey images need a gradient, as the generator's do: on a CPU that
+    takes half the time.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        if not (images.requires_grad and images.device.type == "cpu" and images.shape[1] == 1):
+            return super().forward(images)
+        assert self.bias is not None
+        columns = F.unfold(images, (4, 4), padding=1, stride=2)  # [batch, 16, pixels]
+        maps = self.weight.flatten(1) @ columns + self.bias[:, None]
+        return maps.unflatten(2, (images.shape[2] // 2, images.shape[3] // 2))
+
+
 class Discriminator(nn.Module):
     """Images and class ids -> realness [batch]: strided convolutions and a projection of the class (Miyato & Koyama
     2018), every layer but the class embedding spectrally normalised (Miyato et al. 2018).
@@ -176,7 +190,8 @@ class Discriminator(nn.Module):
         channels, height, wide = shape
         layers: list[nn.Module] = []
         for block in range(halvings(shape)):
-            layers += [spectral_norm(nn.Conv2d(channels, width * 2**block, 4, 2, 1)), nn.LeakyReLU(0.1)]
+            kind = nn.Conv2d if block else ImageConvolution
+            layers += [spectral_norm(kind(channels, width * 2**block, 4, 2, 1)), nn.LeakyReLU(0.1)]
             channels, height, wide = width * 2**block, height // 2, wide // 2
         layers += [nn.Flatten(), spectral_norm(nn.Linear(channels * height * wide, hidden)), nn.LeakyReLU(0.1)]
         self.body = nn.Sequential(*layers)
