@@ -1,4 +1,4 @@
-"""The loop that all training by gradient descent on one loss shares: one-cycle Adam over a team's batches."""
+"""What all training by gradient descent on one loss shares: one-cycle Adam over a team's batches, and its loop."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -10,40 +10,55 @@ from mygo_edge.learn.capture import adam, captured, compiled, set_learning_rate
 from mygo_edge.learn.phase import Phase, Stateful
 
 
-def fit(
-    parameters: Iterable[Tensor],
-    loss_of: Callable[..., Tensor],
-    batch: Callable[[int], Sequence[Tensor]],
-    total: int,
-    peak: float,
-    phase: Phase,
-    **modules: nn.Module,
-) -> None:
-    """Take `total` steps of Adam on `loss_of(*batch(step))`.
+class Descent:
+    """Steps of Adam on `loss_of(*batch(step))`, with a one-cycle learning rate.
 
     Args:
         loss_of: this process's share of the loss: summed over the team it is the whole.
         batch: this process's share of a step's batch; the shapes must not change.
-        peak: of the one-cycle learning rate.
+        total: steps.
+        peak: of the learning rate.
         modules: all that the steps change.
-    """
-    trained = list(parameters)
-    optimiser = adam(trained, peak, phase.device)
-    state: dict[str, Stateful] = {**modules, "optimiser": optimiser}
-    loss_of = compiled(loss_of, phase)
 
-    def step_on(*inputs: Tensor) -> Tensor:
-        loss = loss_of(*inputs)
-        optimiser.zero_grad()
+    Attributes:
+        state: what the steps change, by name; what a checkpoint keeps.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        loss_of: Callable[..., Tensor],
+        batch: Callable[[int], Sequence[Tensor]],
+        total: int,
+        peak: float,
+        phase: Phase,
+        **modules: nn.Module,
+    ) -> None:
+        self._parameters = list(parameters)
+        self._loss_of, self._batch = compiled(loss_of, phase), batch
+        self.total, self._peak, self._team = total, peak, phase.team
+        self._optimiser = adam(self._parameters, peak, phase.device)
+        self.state: dict[str, Stateful] = {**modules, "optimiser": self._optimiser}
+        self._take = captured(self._step_on, phase, self.state)
+
+    def step(self, number: int) -> Tensor:
+        """Take one step; its loss."""
+        set_learning_rate(self._optimiser, one_cycle(number, self.total, self._peak))
+        return self._take(*self._batch(number))
+
+    def _step_on(self, *inputs: Tensor) -> Tensor:
+        loss = self._loss_of(*inputs)
+        self._optimiser.zero_grad()
         loss.backward()
-        loss = phase.team.add_gradients(trained, loss)
-        optimiser.step()
+        loss = self._team.add_gradients(self._parameters, loss)
+        self._optimiser.step()
         return loss.detach()
 
-    take = captured(step_on, phase, state)
-    for step in phase.steps(total, **state):
-        set_learning_rate(optimiser, one_cycle(step, total, peak))
-        phase.log(step, loss=take(*batch(step)))
+
+def fit(descent: Descent, phase: Phase) -> None:
+    """Take all steps of a descent."""
+    for step in phase.steps(descent.total, **descent.state):
+        phase.log(step, loss=descent.step(step))
 
 
 def one_cycle(step: int, total: int, peak: float) -> float:

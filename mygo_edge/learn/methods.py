@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mygo_edge.data.datasets import Split
 from mygo_edge.data.tasks import Task
-from mygo_edge.learn.fit import fit, shared_cross_entropy, steps_for
+from mygo_edge.learn.fit import Descent, fit, shared_cross_entropy, steps_for
 from mygo_edge.learn.memorise import memorise
 from mygo_edge.learn.phase import Phase, freeze
 from mygo_edge.learn.randomness import Batches, derived_seed, generator, random_shift
@@ -212,7 +212,7 @@ def fit_classifier(
     def loss_of(images: Tensor, labels: Tensor) -> Tensor:
         return shared_cross_entropy(net(images), labels, size)
 
-    fit(net.parameters(), loss_of, share, total, peak, phase, net=net)
+    fit(Descent(net.parameters(), loss_of, share, total, peak, phase, net=net), phase)
     freeze(net)
 
 

@@ -129,33 +129,18 @@ class Reference(Method):
         self.generators.append(actor.requires_grad_(False))
 
     def _sleep(self, index: int, phase: Phase) -> None:
-        teacher = deepcopy(self.net).requires_grad_(False)
         before = flat_features(self.net)
-        self.net.classifiers.requires_grad_(True)  # the published code never unfreezes the features
-        optimiser = torch.optim.Adam([p for p in self.net.parameters() if p.requires_grad], SLEEP_RATE, fused=True)
-
-        def loss_of(step: int) -> Tensor:
-            source = generator(phase.device, phase.seed, "published sleep", index, step)
-            task = int(torch.randint(index + 1, (), generator=source, device=phase.device))
-            images, _ = self._sample(task, BATCH, source)
-            columns = slice(sum(self.net.widths[:task]), sum(self.net.widths[: task + 1]))
-            with torch.no_grad():
-                target = teacher(images)[:, columns]
-            return F.mse_loss(self.net(images)[:, columns], target)
-
-        loss_first = float(loss_of(0).detach())
-        for step in phase.steps(SLEEP_STEPS, student=self.net, optimiser=optimiser):
-            loss = loss_of(step)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            phase.log(step, loss=loss)
-        loss_last = float(loss_of(SLEEP_STEPS).detach())
+        sleep = PublishedSleep(self, index, phase)
+        loss_first = float(sleep.loss_at(0).detach())
+        for step in phase.steps(SLEEP_STEPS, **sleep.state):
+            phase.log(step, loss=sleep.step(step))
+        loss_last = float(sleep.loss_at(SLEEP_STEPS).detach())
         change = float((flat_features(self.net) - before).norm() / before.norm())
         report = SleepReport(loss_first, loss_last, change, change, SLEEP_STEPS * BATCH)
         self.sleeps.append({"task": index, **asdict(report)})
 
-    def _sample(self, task: int, count: int, source: torch.Generator) -> tuple[Tensor, Tensor]:
+    def sample(self, task: int, count: int, source: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Images and class ids."""
         classes = self.net.widths[task]
         class_ids = torch.randint(classes, (count,), generator=source, device=self.device)
         z = torch.randn(count, LATENT, generator=source, device=self.device)
@@ -164,7 +149,7 @@ class Reference(Method):
 
     def dream(self, task: int, count: int, *, stream: int, step: int) -> tuple[Tensor, Tensor]:
         """Images and class ids of `count` dreams of a task."""
-        return self._sample(task, count, generator(self.device, self.options.seed, "published dream", stream, step))
+        return self.sample(task, count, generator(self.device, self.options.seed, "published dream", stream, step))
 
     def modules(self) -> dict[str, nn.Module]:
         return {"net": self.net, **{f"generator{i}": module for i, module in enumerate(self.generators)}}
@@ -174,3 +159,38 @@ class Reference(Method):
         while tensors := under(state, f"generator{len(self.generators)}"):
             classes = len(tensors["embedding.weight"])
             self.generators.append(PublishedGenerator(self.shape, classes).to(self.device).requires_grad_(False))
+
+
+class PublishedSleep:
+    """Steps of the published sleep after task `index`, each on `batch_size` dreams of one task, drawn at random.
+
+    Attributes:
+        state: what the steps change, by name.
+    """
+
+    def __init__(self, method: Reference, index: int, phase: Phase, batch_size: int = BATCH) -> None:
+        self._method, self._index, self._phase, self._batch_size = method, index, phase, batch_size
+        self._teacher = deepcopy(method.net).requires_grad_(False)
+        method.net.classifiers.requires_grad_(True)  # the published code never unfreezes the features
+        trained = [parameter for parameter in method.net.parameters() if parameter.requires_grad]
+        self._optimiser = torch.optim.Adam(trained, SLEEP_RATE, fused=True)
+        self.state: dict[str, Stateful] = {"student": method.net, "optimiser": self._optimiser}
+
+    def loss_at(self, step: int) -> Tensor:
+        """The student's loss on a step's dreams."""
+        device, net = self._phase.device, self._method.net
+        source = generator(device, self._phase.seed, "published sleep", self._index, step)
+        task = int(torch.randint(self._index + 1, (), generator=source, device=device))
+        images, _ = self._method.sample(task, self._batch_size, source)
+        columns = slice(sum(net.widths[:task]), sum(net.widths[: task + 1]))
+        with torch.no_grad():
+            target = self._teacher(images)[:, columns]
+        return F.mse_loss(net(images)[:, columns], target)
+
+    def step(self, number: int) -> Tensor:
+        """Take one step; its loss."""
+        loss = self.loss_at(number)
+        self._optimiser.zero_grad()
+        loss.backward()
+        self._optimiser.step()
+        return loss.detach()

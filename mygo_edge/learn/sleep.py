@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mygo_edge.kernels.distill import Teacher, centred_heads, head_distillation_loss, heads_for
-from mygo_edge.learn.fit import fit
+from mygo_edge.learn.fit import Descent, fit
 from mygo_edge.learn.lessons import Lessons, plan_dreams
 from mygo_edge.learn.phase import Phase, freeze
 from mygo_edge.model.memory import GenerativeMemory
@@ -40,70 +40,89 @@ class SleepReport:
 def sleep(
     net: NeocortexNet, expert: NeocortexNet, memory: GenerativeMemory, options: SleepOptions, phase: Phase
 ) -> SleepReport:
-    """Consolidate the newest task (the last head of `net`) into `net`, in place.
-
-    The teacher is `net` as it was for dreams of old tasks, and `expert` for dreams of the new one. No real data is
-    used. The first sleep has nothing old to protect: it takes the expert over as it is.
-    """
-    new = len(net.classifiers) - 1
-    old_teacher = freeze(deepcopy(net))
-    published = options.teacher == "published"
-    new_teacher = old_teacher if published else freeze(expert)
-    taught = what_is_taught(old_teacher, new_teacher, options)
-
-    plan = plan_dreams(len(memory), options.dreams_per_task, options.batch_size)
-    counts = [count / plan.steps for count in plan.counts]
-    heads = heads_for(
-        net.widths, counts, other_heads=options.other_heads, task_weights=plan.task_weights, device=phase.device
-    )
-    total = options.steps
-    if not published:
-        # The student wakes up as the expert, which knows the new task first hand, and dreams bring the old ones back.
-        net.load_state_dict(expert.state_dict())
-        total = options.steps if new else 0  # nothing old to bring back in the first sleep
-    lessons = partial(
-        Lessons,
-        memory,
-        plan,
-        old_teacher.features,
-        new_teacher.features,
-        new_task=new,
-        seed=phase.seed,
-        stream=DREAM_STREAM + new,
-        share=options.shift,
-    )
-
-    def loss_of(images: Tensor, teacher_features: Tensor, task_ids: Tensor) -> Tensor:
-        return head_distillation_loss(
-            net.features(images),
-            *net.stacked_heads(),
-            Teacher(teacher_features, taught.weight, taught.bias),
-            task_ids,
-            heads,
-            limit=taught.limit,
-            other_target=taught.other_target,
-            backend=memory.backend,
-        )
-
+    """Consolidate the newest task (the last head of `net`) into `net`, in place, without any real data."""
+    before = flat_features(net)
+    consolidation = Consolidation(net, expert, memory, options, phase)
     started_from = flat_features(net)
-    with torch.no_grad():
-        loss_first = float(loss_of(*lessons()(0)))
+    loss_first = consolidation.loss_at(0)
     net.requires_grad_(True)
-    # The published teacher is the student: it has to see the very batches that the student sees.
-    ahead = 0 if published else options.ahead_megabytes * 1e6
-    share = lessons(total=total, ahead_bytes=ahead, team=phase.team)
-    fit(net.parameters(), loss_of, share, total, options.learning_rate, phase, student=net)
+    fit(consolidation.descent(), phase)
     freeze(net)
-    with torch.no_grad():
-        loss_last = float(loss_of(*lessons()(total)))
-    before, after = flat_features(old_teacher), flat_features(net)
+    after = flat_features(net)
     return SleepReport(
         loss_first,
-        loss_last,
+        consolidation.loss_at(consolidation.total),
         feature_change=float((after - before).norm() / before.norm()),
         moved_by_dreams=float((after - started_from).norm() / started_from.norm()),
-        dreams=total * plan.batch_size,
+        dreams=consolidation.total * consolidation.plan.batch_size,
     )
+
+
+class Consolidation:
+    """What a sleep teaches `net`, the student, of what, and in how many steps.
+
+    The teacher is `net` as it was for dreams of old tasks, and `expert` for dreams of the new one. The first sleep has
+    nothing old to protect: the student takes the expert over as it is.
+    """
+
+    def __init__(
+        self, net: NeocortexNet, expert: NeocortexNet, memory: GenerativeMemory, options: SleepOptions, phase: Phase
+    ) -> None:
+        self._net, self._options, self._phase, self._backend = net, options, phase, memory.backend
+        new = len(net.classifiers) - 1
+        old_teacher = freeze(deepcopy(net))
+        self._published = options.teacher == "published"
+        new_teacher = old_teacher if self._published else freeze(expert)
+        self._taught = what_is_taught(old_teacher, new_teacher, options)
+        self.plan = plan_dreams(len(memory), options.dreams_per_task, options.batch_size)
+        counts = [count / self.plan.steps for count in self.plan.counts]
+        weights = self.plan.task_weights
+        self._heads = heads_for(
+            net.widths, counts, other_heads=options.other_heads, task_weights=weights, device=phase.device
+        )
+        self.total = options.steps
+        if not self._published:
+            # The student starts as the expert, which knows the new task first hand; dreams bring the old ones back.
+            net.load_state_dict(expert.state_dict())
+            self.total = options.steps if new else 0  # nothing old to bring back in the first sleep
+        self._lessons = partial(
+            Lessons,
+            memory,
+            self.plan,
+            old_teacher.features,
+            new_teacher.features,
+            new_task=new,
+            seed=phase.seed,
+            stream=DREAM_STREAM + new,
+            share=options.shift,
+        )
+
+    def loss_of(self, images: Tensor, teacher_features: Tensor, task_ids: Tensor) -> Tensor:
+        """The student's loss on a lesson."""
+        taught = self._taught
+        return head_distillation_loss(
+            self._net.features(images),
+            *self._net.stacked_heads(),
+            Teacher(teacher_features, taught.weight, taught.bias),
+            task_ids,
+            self._heads,
+            limit=taught.limit,
+            other_target=taught.other_target,
+            backend=self._backend,
+        )
+
+    @torch.no_grad()
+    def loss_at(self, step: int) -> float:
+        """The student's loss, as it is now, on a step's dreams of all processes."""
+        return float(self.loss_of(*self._lessons()(step)))
+
+    def descent(self) -> Descent:
+        """The steps that the student, whose weights must be trainable by now, takes."""
+        # The published teacher is the student: it has to see the very batches that the student sees.
+        ahead = 0 if self._published else self._options.ahead_megabytes * 1e6
+        share = self._lessons(total=self.total, ahead_bytes=ahead, team=self._phase.team)
+        rate = self._options.learning_rate
+        return Descent(self._net.parameters(), self.loss_of, share, self.total, rate, self._phase, student=self._net)
 
 
 class Taught(NamedTuple):

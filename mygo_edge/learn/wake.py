@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mygo_edge.data.tasks import Task
-from mygo_edge.learn.fit import fit, shared_cross_entropy, steps_for
+from mygo_edge.learn.fit import Descent, fit, shared_cross_entropy, steps_for
 from mygo_edge.learn.phase import Phase
 from mygo_edge.learn.randomness import Batches, derived_seed, generator, random_shift
 from mygo_edge.model.network import FEATURES, NeocortexNet
@@ -45,7 +45,7 @@ def learn_head(net: NeocortexNet, task: Task, options: WakeOptions, phase: Phase
     def loss_of(features: Tensor, labels: Tensor) -> Tensor:
         return shared_cross_entropy(head(features), labels, batches.batch_size)
 
-    fit(head.parameters(), loss_of, batch, total, options.learning_rate, phase, head=head)
+    fit(Descent(head.parameters(), loss_of, batch, total, options.learning_rate, phase, head=head), phase)
 
 
 def learn_expert(net: NeocortexNet, index: int, task: Task, options: WakeOptions, phase: Phase) -> NeocortexNet:
@@ -71,4 +71,4 @@ def fine_tune(net: NeocortexNet, index: int, task: Task, options: WakeOptions, p
         return shared_cross_entropy(head(net.features(images)), labels, batches.batch_size)
 
     trained = [*net.features.parameters(), *head.parameters()]
-    fit(trained, loss_of, batch, total, options.learning_rate, phase, net=net)
+    fit(Descent(trained, loss_of, batch, total, options.learning_rate, phase, net=net), phase)
