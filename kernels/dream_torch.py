@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -34,10 +35,8 @@ def dream_reference(
 
     Tasks given one by one (`counts` is None) make the host wait for the device once, to learn the counts.
     """
-    seed, stream, step = position.unbind()
-    latent = base_weight.shape[1]
     classes = class_offsets.diff()[task_ids]
-    z, class_ids, decisions = dream_noise(samples, classes, latent, seed=seed, stream=stream, step=step, xp=torch)
+    z, class_ids, decisions = noise_of(samples, classes, base_weight.shape[1], position)
     rows = class_offsets[task_ids] + class_ids
     if counts is None:
         counts = torch.bincount(task_ids, minlength=len(class_offsets) - 1).tolist()
@@ -47,6 +46,17 @@ def dream_reference(
     if order is not None:
         images = torch.empty_like(images).index_copy_(0, order, images)
     return images, class_ids, decisions
+
+
+def noise_of(samples: Tensor, classes: Tensor, latent: int, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """`dream_noise` at (seed, stream, step). On a CPU numpy makes the same bits, up to four times as fast."""
+    if samples.device.type != "cpu":
+        seed, stream, step = position.unbind()
+        return dream_noise(samples, classes, latent, seed=seed, stream=stream, step=step, xp=torch)
+    seed, stream, step = position.tolist()
+    made = dream_noise(samples.numpy(), classes.numpy(), latent, seed=seed, stream=stream, step=step, xp=np)
+    z, class_ids, decisions = map(torch.from_numpy, made)
+    return z, class_ids, decisions
 
 
 def generate(
