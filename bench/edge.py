@@ -12,6 +12,7 @@ import copy
 import os
 import platform
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -25,9 +26,11 @@ import onnxruntime
 import torch
 from onnxruntime.quantization import quantize_dynamic
 from onnxruntime.quantization.shape_inference import quant_pre_process
-from packed_generators import measure_packed
 from torch import Tensor, nn
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from bench.contenders.packed import measure_packed
 from mygo_edge.data.datasets import load
 from mygo_edge.data.tasks import make_tasks
 from mygo_edge.export.checks import scaled

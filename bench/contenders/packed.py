@@ -28,7 +28,7 @@ def measure_packed(files: Sequence[Path], shape: tuple[int, int, int]) -> dict[s
     separate = [path.read_bytes() for path in files]
     models = [onnx.load_from_string(data) for data in separate]
     sources = {"routed": [routed(models, shape)], "gathered": [gathered(models, shape)], "one graph a task": separate}
-    sessions = {name: [_open(data) for data in graphs] for name, graphs in sources.items()}
+    sessions = {name: [open_graph(data) for data in graphs] for name, graphs in sources.items()}
     runs: dict[str, Callable[[_Feed], np.ndarray]] = {
         "one graph a task": lambda feed: _by_task(
             feed, lambda task, part: sessions["one graph a task"][task].run(None, part)[0], shape
@@ -52,7 +52,7 @@ def measure_packed(files: Sequence[Path], shape: tuple[int, int, int]) -> dict[s
         for _ in range(11):
             start = time.perf_counter()
             for data in graphs:
-                _open(data)
+                open_graph(data)
             times.append(time.perf_counter() - start)
         found[name] = {"bytes": sum(map(len, graphs)), "load_ms": 1e3 * statistics.median(times)}
     for case, feed in cases.items():
@@ -87,9 +87,10 @@ def _by_task(feed: _Feed, run: Callable[[int, _Feed], np.ndarray], shape: tuple[
     return images
 
 
-def _open(data: bytes) -> onnxruntime.InferenceSession:
+def open_graph(data: bytes, threads: int = 1) -> onnxruntime.InferenceSession:
+    """A session on the CPU."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 4
     return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 

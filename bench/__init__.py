@@ -1,0 +1,1 @@
+"""Measurements: pytest-benchmark suites (`pytest bench`), their report, and what the pages in docs/ are made from."""

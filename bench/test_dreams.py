@@ -1,0 +1,43 @@
+"""Dreams a second: what one would otherwise write, and ours, from 1 to 50 tasks."""
+
+from functools import lru_cache
+
+import pytest
+import torch
+
+from bench.conftest import Measure
+from bench.contenders.dreams import WAYS, DreamCase
+
+KINDS = ("perceptron", "convolutional")
+TASKS = (1, 5, 50)
+BATCHES = {"cpu": (1, 128, 4096), "cuda": (1, 128, 4096, 2**20)}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    quick = metafunc.config.getoption("quick")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    metafunc.parametrize("name", [way for way in WAYS if not (quick and way == "compiled")])
+    metafunc.parametrize("batch", (1, 128) if quick else BATCHES[device])
+    metafunc.parametrize("tasks", (5,) if quick else TASKS)
+    metafunc.parametrize("kind", KINDS)
+
+
+case_of = lru_cache(maxsize=1)(DreamCase)
+
+
+def test_dreams(measure: Measure, device: torch.device, kind: str, tasks: int, batch: int, name: str) -> None:
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    case = case_of(kind, tasks, batch, device, dtype)
+    measure(
+        lambda: case.way(name),
+        group=f"{kind} dreams, {tasks} task{'s' * (tasks > 1)}, {case.samples} a call",
+        contender=name,
+        baseline="loop",
+        suite="dreams",
+        kind=kind,
+        tasks=tasks,
+        batch=batch,
+        samples=case.samples,
+        dtype=str(dtype).removeprefix("torch."),
+        **case.least(),
+    )

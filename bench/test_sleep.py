@@ -1,0 +1,63 @@
+"""What a step of the sleep costs, against other ways to take it and against the number of tasks."""
+
+from functools import lru_cache
+
+import pytest
+import torch
+
+from bench.conftest import Measure
+from bench.contenders.sleeping import WAYS, SleepCase
+from mygo_edge.options import SleepOptions
+
+BATCHES = (128, 512, 4096)
+TASKS = (5, 10, 20, 50, 100, 200)
+FIXED_BATCH = 256  # over all tasks
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    quick = metafunc.config.getoption("quick")
+    if "batch" in metafunc.fixturenames:
+        metafunc.parametrize("name", [way for way in WAYS if not (quick and way == "compiled")])
+        metafunc.parametrize("batch", BATCHES[:1] if quick else BATCHES)
+    else:
+        metafunc.parametrize("tasks", TASKS[:3:2] if quick else TASKS)
+
+
+case_of = lru_cache(maxsize=1)(SleepCase)
+
+
+@pytest.fixture
+def ahead_megabytes(request: pytest.FixtureRequest) -> float:
+    """The learner's default; less where time is short, for what is made ahead is timed as a whole."""
+    return 4.0 if request.config.getoption("quick") else SleepOptions().ahead_megabytes
+
+
+def test_step(measure: Measure, device: torch.device, ahead_megabytes: float, batch: int, name: str) -> None:
+    case = case_of(5, batch, device, ahead_megabytes)
+    measure(
+        lambda: case.way(name),
+        group=f"sleep step, 5 tasks, {batch} dreams",
+        contender=name,
+        baseline="loop",
+        suite="sleep",
+        tasks=5,
+        batch=batch,
+        samples=batch,
+        **case.least(),
+    )
+
+
+def test_tasks(measure: Measure, device: torch.device, ahead_megabytes: float, tasks: int) -> None:
+    case = case_of(tasks, FIXED_BATCH, device, ahead_megabytes)
+    name = "graph" if device.type == "cuda" else "ahead"
+    measure(
+        lambda: case.way(name),
+        group=f"sleep step against tasks, {FIXED_BATCH} dreams over all",
+        contender=f"{tasks} tasks",
+        baseline=f"{TASKS[0]} tasks",
+        suite="tasks",
+        tasks=tasks,
+        batch=FIXED_BATCH,
+        samples=FIXED_BATCH,
+        **case.least(),
+    )
