@@ -33,6 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--run", type=Path, help="finished run whose network is measured (default: a small one, made now)")
     group.addoption("--data-root", type=Path, help="dataset of --run, and MNIST for what learns it")
     group.addoption("--peers", action="store_true", help="learn Split-MNIST beside other packages, for many minutes")
+    group.addoption("--stop-after", type=float, metavar="SECONDS", help="begin no measurement after so long")
     group.addoption("--beside", default="nothing", help="what else runs on the machine, for the record")
 
 
@@ -40,7 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(config.getoption("threads"))
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     keep_freed_memory()  # as the learner does
-    config.stash[_NOT_MEASURED] = []
+    config.stash[_NOT_MEASURED], config.stash[_STARTED] = [], time.monotonic()
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +76,9 @@ def measure(benchmark: Any, device: torch.device, request: pytest.FixtureRequest
         make_way: Callable[[], Way], *, group: str, contender: str, rounds: int | None = None, **facts: Any
     ) -> None:
         benchmark.group, benchmark.name = group, contender
+        limit = request.config.getoption("stop_after")
+        if limit is not None and time.monotonic() - request.config.stash[_STARTED] > limit:
+            pytest.skip(f"the {limit:g} seconds that were given were over")
         with torch.inference_mode(facts["suite"] == "dreams"):
             try:
                 way = make_way()
@@ -113,6 +117,7 @@ def measure(benchmark: Any, device: torch.device, request: pytest.FixtureRequest
 # --- The results' file ------------------------------------------------------------------------------------------------
 
 _NOT_MEASURED = pytest.StashKey[list[dict[str, str]]]()
+_STARTED = pytest.StashKey[float]()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,12 +1,13 @@
 """What a step of the sleep costs, against other ways to take it and against the number of tasks."""
 
 from functools import lru_cache
+from typing import Any
 
 import pytest
 import torch
 
 from bench.conftest import Measure
-from bench.contenders.sleeping import WAYS, SleepCase
+from bench.contenders.sleeping import WAYS, SleepCase, launches
 from mygo_edge.options import SleepOptions
 
 BATCHES = (128, 512, 4096)
@@ -32,7 +33,9 @@ def ahead_megabytes(request: pytest.FixtureRequest) -> float:
     return 4.0 if request.config.getoption("quick") else SleepOptions().ahead_megabytes
 
 
-def test_step(measure: Measure, device: torch.device, ahead_megabytes: float, batch: int, name: str) -> None:
+def test_step(
+    measure: Measure, benchmark: Any, device: torch.device, ahead_megabytes: float, batch: int, name: str
+) -> None:
     case = case_of(5, batch, device, ahead_megabytes)
     measure(
         lambda: case.way(name),
@@ -45,6 +48,8 @@ def test_step(measure: Measure, device: torch.device, ahead_megabytes: float, ba
         samples=batch,
         **case.least(),
     )
+    if device.type == "cuda":
+        benchmark.extra_info["launches"] = launches(case.way(name))
 
 
 def test_tasks(measure: Measure, device: torch.device, ahead_megabytes: float, tasks: int) -> None:
