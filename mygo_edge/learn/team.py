@@ -3,11 +3,12 @@
 Started by `torchrun`. Data and dreams are functions of seed, step and sample, so N processes see what one would.
 """
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from mygo_edge.errors import MygoEdgeError
 
-Answer = TypeVar("Answer")
+Json = Any  # what `json` can write and read back
 
 PATIENCE = timedelta(hours=2)  # the leader evaluates and publishes while the others wait
 
@@ -63,7 +64,7 @@ class Team:
                 self._together(lambda whole=whole: dist.broadcast(whole, 0))  # type: ignore[misc]
                 tensor.detach().copy_(whole)
 
-    def ask_leader(self, work: Callable[[], Answer]) -> Answer:
+    def ask_leader(self, work: Callable[[], Json]) -> Json:
         """The leader's answer, on every process. When the leader's work fails, the others leave with its status.
 
         Raises:
@@ -71,17 +72,23 @@ class Team:
         """
         if self.size == 1:
             return work()
-        box: list[Any] = [None]
+        length = torch.full((), -1)  # of the answer as JSON; -1: there is none
         if not self.leads:
-            self._together(lambda: dist.broadcast_object_list(box, 0))
-            if box[0] is None:
+            self._together(lambda: dist.broadcast(length, 0))
+            if length < 0:
                 raise SystemExit(2)  # the leader says why
-            return box[0][0]
+            text = torch.empty(int(length), dtype=torch.uint8)
+            self._together(lambda: dist.broadcast(text, 0))
+            return json.loads(text.numpy().tobytes())
+        text = torch.empty(0, dtype=torch.uint8)
         try:
-            box[0] = (work(),)
+            answer = work()
+            text = torch.tensor(list(json.dumps(answer).encode()), dtype=torch.uint8)
+            length.fill_(len(text))
         finally:
-            self._together(lambda: dist.broadcast_object_list(box, 0))
-        return box[0][0]
+            self._together(lambda: dist.broadcast(length, 0))
+        self._together(lambda: dist.broadcast(text, 0))
+        return answer
 
     def _together(self, collective: Callable[[], object]) -> None:
         try:
