@@ -36,7 +36,14 @@ def main() -> int:
         return 2
     # The sleep first: it has the fewer cases, and the time may be up before all of the dreams'.
     beside = ["--beside", given.beside]
-    suites = ["bench/test_sleep.py", "bench/test_dreams.py", "--stop-after", str(given.seconds), *beside]
+    suites = [
+        "bench/test_sleep.py",
+        "bench/test_memory.py",
+        "bench/test_dreams.py",
+        "--stop-after",
+        str(given.seconds),
+        *beside,
+    ]
     results = [out / "benchmarks.json"]
     status = run(["-m", "pytest", *suites, f"--benchmark-json={results[0]}"], out / "benchmarks.txt")
     if given.data_root:

@@ -23,6 +23,7 @@ SUITES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "dreams": ("Dreams", ("tasks", "samples"), ("kind",)),
     "sleep": ("A step of the sleep", ("batch",), ("tasks",)),
     "tasks": ("A step of the sleep, against the number of tasks", ("batch",), ()),
+    "memory": ("A step of a GAN", (), ()),
     "inference": ("Classification", ("batch", "threads"), ()),
     "export": ("Export", (), ()),
     "load": ("Loading on a device", (), ()),

@@ -53,54 +53,75 @@ def memorise(task: Task, expert: Callable[[Tensor], Tensor], options: MemoryOpti
 
 
 def _train(task: Task, options: MemoryOptions, phase: Phase) -> Generator:
-    shape, classes = image_shape(task.train.images), len(task.classes)
-    names = (phase.seed, "gan", task.name, phase.attempt)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed(*names))
-        actor = Generator(shape, classes, options.width, options.generator).to(phase.device)
-        critic = Discriminator(shape, classes).to(phase.device)
-    for net in (actor, critic):
-        net.to(memory_format=torch.channels_last)  # faster convolutions on CPUs
-    average = freeze(deepcopy(actor))
-    # Hinge loss with one step each and no momentum: Miyato et al. 2018; moving average: Yazici et al. 2019.
-    learning_rate = options.learning_rate / 2**phase.attempt  # what diverged is tried again more gently
-    actor_optimiser = adam(actor.parameters(), learning_rate, phase.device, betas=(0.0, 0.9))
-    critic_optimiser = adam(critic.parameters(), learning_rate, phase.device, betas=(0.0, 0.9))
-    samples = len(task.train.labels)
-    size = min(options.batch_size, samples)
-    total = steps_for(samples, size, options.epochs, options.min_steps, options.max_steps)
-    batches = Batches(samples, size, phase.device, *names)
-    state: dict[str, Stateful] = {"actor": actor, "critic": critic, "average": average}
-    state |= {"actor_optimiser": actor_optimiser, "critic_optimiser": critic_optimiser}
+    gan = GAN(task, options, phase)
+    for step in phase.steps(gan.total, **gan.state):
+        critic_loss, actor_loss = gan.step(step)
+        phase.log(step, critic_loss=critic_loss, actor_loss=actor_loss)
+    return gan.average
 
-    def step_on(images: Tensor, labels: Tensor, z: Tensor, asked: Tensor, pace: Tensor) -> tuple[Tensor, Tensor]:
+
+class GAN:
+    """The steps in which generator (actor) and discriminator (critic) of a task learn.
+
+    Hinge loss with one step each and no momentum: Miyato et al. 2018; moving average: Yazici et al. 2019.
+
+    Attributes:
+        total: how many steps there are.
+        state: what the steps change, by name; what a checkpoint keeps.
+        average: the generator's moving average, the one that is kept.
+    """
+
+    def __init__(self, task: Task, options: MemoryOptions, phase: Phase) -> None:
+        shape, self._classes = image_shape(task.train.images), len(task.classes)
+        self._task, self._options, self._device = task, options, phase.device
+        self._names = (phase.seed, "gan", task.name, phase.attempt)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derived_seed(*self._names))
+            self._actor = Generator(shape, self._classes, options.width, options.generator).to(phase.device)
+            self._critic = Discriminator(shape, self._classes).to(phase.device)
+        for net in (self._actor, self._critic):
+            net.to(memory_format=torch.channels_last)  # faster convolutions on CPUs
+        self.average = freeze(deepcopy(self._actor))
+        rate = options.learning_rate / 2**phase.attempt  # what diverged is tried again more gently
+        self._actor_optimiser, self._critic_optimiser = (
+            adam(net.parameters(), rate, phase.device, betas=(0.0, 0.9)) for net in (self._actor, self._critic)
+        )
+        samples = len(task.train.labels)
+        self._size = min(options.batch_size, samples)
+        self.total = steps_for(samples, self._size, options.epochs, options.min_steps, options.max_steps)
+        self._batches = Batches(samples, self._size, phase.device, *self._names)
+        self.state: dict[str, Stateful] = {"actor": self._actor, "critic": self._critic, "average": self.average}
+        self.state |= {"actor_optimiser": self._actor_optimiser, "critic_optimiser": self._critic_optimiser}
+        self._take = captured(self._step_on, phase, self.state)
+
+    def step(self, number: int) -> tuple[Tensor, Tensor]:
+        """Take one step; the losses of critic and actor."""
+        device = self._device
+        source = generator(device, *self._names, "noise", number)
+        images, labels = self._task.train.batch(self._batches(number), device)
+        asked = torch.randint(self._classes, (self._size,), generator=source, device=device)
+        z = torch.randn(self._size, LATENT, generator=source, device=device)
+        pace = torch.full((), 1 - min(self._options.ema, (1 + number) / (10 + number)), device=device)
+        return self._take(images, labels, z, asked, pace)
+
+    def _step_on(self, images: Tensor, labels: Tensor, z: Tensor, asked: Tensor, pace: Tensor) -> tuple[Tensor, Tensor]:
+        actor, critic = self._actor, self._critic
         dreams = actor(z, asked)
 
         critic.requires_grad_(True)
         realness = critic(torch.cat([images, dreams.detach()]), torch.cat([labels, asked]))
-        critic_loss = F.relu(1 - realness[:size]).mean() + F.relu(1 + realness[size:]).mean()
-        critic_optimiser.zero_grad()
+        critic_loss = F.relu(1 - realness[: self._size]).mean() + F.relu(1 + realness[self._size :]).mean()
+        self._critic_optimiser.zero_grad()
         critic_loss.backward()
-        critic_optimiser.step()
+        self._critic_optimiser.step()
 
         critic.requires_grad_(False)  # saves the critic's own gradients in the actor's step
         actor_loss = -critic(dreams, asked).mean()
-        actor_optimiser.zero_grad()
+        self._actor_optimiser.zero_grad()
         actor_loss.backward()
-        actor_optimiser.step()
-        _average(average, actor, pace)
+        self._actor_optimiser.step()
+        _average(self.average, actor, pace)
         return critic_loss.detach(), actor_loss.detach()
-
-    take = captured(step_on, phase, state)
-    for step in phase.steps(total, **state):
-        source = generator(phase.device, *names, "noise", step)
-        images, labels = task.train.batch(batches(step), phase.device)
-        asked = torch.randint(classes, (size,), generator=source, device=phase.device)
-        z = torch.randn(size, LATENT, generator=source, device=phase.device)
-        pace = torch.full((), 1 - min(options.ema, (1 + step) / (10 + step)), device=phase.device)
-        critic_loss, actor_loss = take(images, labels, z, asked, pace)
-        phase.log(step, critic_loss=critic_loss, actor_loss=actor_loss)
-    return average
 
 
 @torch.no_grad()

@@ -1,0 +1,49 @@
+"""Make docs/benchmarks.md and its pictures from committed results: python bench/benchmarks_page.py"""
+
+import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from bench import report
+from bench.contenders.sleeping import CHECKED_STEPS
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "bench" / "results" / "cpu-2026-11-22" / "benchmarks.json"
+
+
+def main() -> None:
+    results = report.read(RESULTS)
+    (ROOT / "docs" / "benchmarks.md").write_text(page(results))
+    report.plot(results, RESULTS.parent)
+
+
+def page(results: report.Results) -> str:
+    """docs/benchmarks.md. Raises KeyError where the text names what was not measured."""
+    parts = {
+        "machine": report.about(results),
+        "file": RESULTS.relative_to(ROOT).as_posix(),
+        "path": "../" + RESULTS.relative_to(ROOT).as_posix(),
+        "images": "../" + RESULTS.parent.relative_to(ROOT).as_posix(),
+        "checked_steps": str(CHECKED_STEPS),
+        "left_out": report.left_out(results),
+        **{suite: report.tables(results, suite) for suite in report.SUITES},
+    }
+
+    def fill(match: re.Match[str]) -> str:
+        kind, _, what = match[1].partition(":")
+        if not what:
+            return parts[kind]
+        group, contender = what.split("|")
+        times = results.ratio(group, contender)
+        if times is None:
+            raise KeyError(f"{contender} of {group} was not measured")
+        return f"{times if kind == 'ratio' else 1 / times:.1f}"
+
+    template = (ROOT / "docs" / "benchmarks.template.md").read_text()
+    return re.sub(r"\{\{([^}]+)\}\}", fill, template)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Ways to take the steps of a task's GAN."""
+
+import itertools
+from contextlib import ExitStack
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor, nn
+
+from bench.contenders import CannotRunError, Way
+from bench.contenders.dreams import SHAPE
+from mygo_edge.data.datasets import Split
+from mygo_edge.data.tasks import Task
+from mygo_edge.kernels import dream_torch
+from mygo_edge.learn.memorise import GAN
+from mygo_edge.learn.phase import Phase
+from mygo_edge.model.gan import ImageConvolution
+from mygo_edge.options import MemoryOptions
+
+WAYS = ("PyTorch's layers", "ours", "compiled", "graph")
+CHECKED_STEPS = 3
+TOLERANCE = 5e-3  # of a loss
+
+
+def task_of(images: int = 1024) -> Task:
+    """Noise is as much work as digits."""
+    source = torch.Generator().manual_seed(0)
+    split = Split(torch.rand(images, *SHAPE, generator=source) * 2 - 1, torch.randint(2, (images,), generator=source))
+    return Task("task0", ["a", "b"], split, split)
+
+
+class MemoryCase:
+    """Steps with the learner's own options."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.task = device, task_of()
+
+    def way(self, name: str) -> Way:
+        """Raises CannotRunError."""
+        if name == "graph" and self.device.type != "cuda":
+            raise CannotRunError("CUDA graphs need CUDA; not yet run on a GPU")
+        gan, numbers = self._gan(name), itertools.count()
+        return Way(lambda: gan.step(next(numbers)), lambda: self._agree(self._gan(name)), 5)
+
+    def _gan(self, name: str) -> GAN:
+        made = GAN(self.task, MemoryOptions(), Phase(self.device, 0, step_mode="graph" if name == "graph" else "eager"))
+        if name == "compiled":
+            made._actor.compile(mode="max-autotune")  # a step with two backward passes is not for torch.compile
+            made._critic.compile(mode="max-autotune")
+        if name == "PyTorch's layers":
+            made._take = plainly(made._take)
+        return made
+
+    def _agree(self, gan: GAN) -> None:
+        """The losses of the first steps are those with PyTorch's layers. Weights say less: Adam without momentum takes
+        the sign of a gradient, which rounding turns where there is hardly any.
+        """
+        expected = self._gan("PyTorch's layers")
+        for number in range(CHECKED_STEPS):
+            torch.testing.assert_close(gan.step(number), expected.step(number), rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def plainly(step: Any) -> Any:
+    """`step` without the matrix products that stand in for convolutions of images."""
+
+    def run(*inputs: Tensor) -> Any:
+        with ExitStack() as stack:
+            stack.enter_context(patch.object(dream_torch, "FEW_CHANNELS", 0))
+            stack.enter_context(patch.object(ImageConvolution, "forward", nn.Conv2d.forward))
+            return step(*inputs)
+
+    return run
