@@ -30,6 +30,7 @@ from torchvision.datasets import MNIST
 
 from mygo_edge.model.network import FEATURES, NeocortexNet
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # what mygo_edge takes by itself
 TASKS, CLASSES = 5, 10
 MEAN, STD = 0.1307, 0.3081  # SplitMNIST's own normalisation, which MlpVAE gives its replays, too
 BATCH = 100  # Avalanche's example of generative replay on Split-MNIST
@@ -65,6 +66,7 @@ def new_strategy(options: argparse.Namespace, net: nn.Module) -> SupervisedTempl
         "criterion": nn.CrossEntropyLoss(),
         "train_mb_size": BATCH,
         "train_epochs": options.epochs,
+        "device": DEVICE,
         "evaluator": EvaluationPlugin(),
     }
     if options.strategy == "naive":
@@ -72,13 +74,14 @@ def new_strategy(options: argparse.Namespace, net: nn.Module) -> SupervisedTempl
     replay = {"replay_size": options.replay_size, "increasing_replay_size": options.increasing_replay}
     if options.latent is None:
         return GenerativeReplay(**common, **replay)  # with the generator that it makes itself
-    generator = MlpVAE((1, 28, 28), nhid=options.latent)
+    generator = MlpVAE((1, 28, 28), nhid=options.latent, device=DEVICE)
     generator_strategy = VAETraining(
         model=generator,
         optimizer=torch.optim.Adam(generator.parameters(), lr=GENERATOR_LEARNING_RATE, weight_decay=WEIGHT_DECAY),
         criterion=VAE_loss,
         train_mb_size=BATCH,
         train_epochs=options.generator_epochs or options.epochs,
+        device=DEVICE,
         plugins=[GenerativeReplayPlugin(**replay)],
         evaluator=EvaluationPlugin(),
     )
@@ -91,6 +94,8 @@ def learn(strategy: SupervisedTemplate, benchmark: NCScenario) -> float:
     for experience in benchmark.train_stream:
         started = time.monotonic()
         strategy.train(experience)
+        if DEVICE == "cuda":
+            torch.cuda.synchronize()
         seconds += time.monotonic() - started
     return seconds
 
@@ -98,7 +103,7 @@ def learn(strategy: SupervisedTemplate, benchmark: NCScenario) -> float:
 @torch.no_grad()
 def accuracies(net: nn.Module, test: Images) -> tuple[list[float], list[float]]:
     """Of every task's whole test split: arg max within the task's two classes, and over all ten."""
-    net.eval()
+    net.cpu().eval()
     logits = net(test.images)  # [n, 10]
     known, unknown = [], []
     for own in torch.arange(CLASSES).chunk(TASKS):

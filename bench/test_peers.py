@@ -5,7 +5,7 @@
 
 What is fair to Avalanche, and what is not:
 
-- Its public interfaces alone, on a CPU, with our network's body and one head over all ten classes. No metric or
+- Its public interfaces alone, with our network's body and one head over all ten classes. No metric or
   progress bar runs beside the learning, and the images are normalised ahead: SplitMNIST's take five times as long to
   read.
 - Both are timed while they learn, without imports, reading and testing; mygo_edge also without its export. The
@@ -18,8 +18,9 @@ What is fair to Avalanche, and what is not:
   known, 61.0 % task unknown, 84 s. Those of its collection of baselines (batch 16, 100 replays): 98.8, 46.8, 326 s; the
   collection itself expects 75 % after ten epochs of a perceptron. MlpVAE's default of 16 latent values, Adam's of 1e-3
   and four epochs of the generator: 99.1, 90.5, 140 s. The same with replays for every earlier task: 99.2, 91.8, 208 s.
-  The last two are what runs here beside the presets, with as many epochs as fit into their time, and the example's
-  settings once.
+  The last two run here beside the presets, with about as many epochs as fit into their time, and the example's
+  settings once. More epochs are not better by themselves: two of the classifier and six of the generator, beside
+  `best`, came out at 85.6 % task unknown, so 91.8 % is the most that was seen, and not the most that can be had.
 """
 
 import json
@@ -28,6 +29,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +45,7 @@ def ours(preset: str, data_root: Path, folder: Path) -> tuple[list[str], Callabl
     """The command of a run of mygo_edge, and how to read its outcome."""
     out = folder / "RUN"
     words = ["mygo_edge.train", "--dataset", "mnist", "--data-root", str(data_root), "--preset", preset]
-    words += ["--methods", "mygo", "--measure.no-dreams", "--device", "cpu", "--seed", str(SEED), "--out", str(out)]
+    words += ["--methods", "mygo", "--measure.no-dreams", "--seed", str(SEED), "--out", str(out)]
 
     def read(_: str) -> Outcome:
         config = json.loads((out / "config.json").read_text())
@@ -67,14 +69,14 @@ def avalanche(arguments: str, data_root: Path, _: Path) -> tuple[list[str], Call
     return words, lambda output: json.loads(output.splitlines()[-1])
 
 
-# Of generative replay, what was best in about the seconds of the preset; then as Avalanche's example has it. See above.
+# Of generative replay: what fits into about the preset's seconds; and the settings of Avalanche's example. See above.
 BETTER = "generative-replay --latent 16"
 CONTENDERS = {
     "mygo_edge fast": (ours, "fast"),
     "avalanche replay in fast's time": (avalanche, f"{BETTER} --epochs 1 --generator-epochs 4"),
     "mygo_edge best": (ours, "best"),
-    "avalanche replay in best's time": (avalanche, f"{BETTER} --increasing-replay --epochs 2 --generator-epochs 5"),
-    "avalanche replay by example": (avalanche, "generative-replay --epochs 2"),
+    "avalanche replay in best's time": (avalanche, f"{BETTER} --increasing-replay --epochs 2 --generator-epochs 6"),
+    "avalanche replay, default generator": (avalanche, "generative-replay --epochs 1"),
     "avalanche naive": (avalanche, "naive --epochs 2"),
 }
 
@@ -88,17 +90,21 @@ def data_root(pytestconfig: pytest.Config) -> Path:
     missing = [name for name in MNIST_FILES if root is None or not (root / "MNIST" / "raw" / name).is_file()]
     if missing:
         pytest.skip(f"needs --data-root DIR with DIR/MNIST/raw/{missing[0]}; nothing is downloaded")
-    # In another process, because an import as heavy as this one would stay in all that is measured later.
-    imported = subprocess.run([sys.executable, "-c", "import avalanche.training"], capture_output=True, text=True)
-    if imported.returncode:
-        reason = imported.stderr.strip().splitlines()[-1]
-        pytest.skip(f"Avalanche cannot be imported ({reason}); pip install avalanche-lib")
     return root.resolve()
+
+
+@lru_cache
+def why_not_avalanche() -> str | None:
+    """What keeps Avalanche from being imported. Asked in another process: it is heavy, and would stay in this one."""
+    imported = subprocess.run([sys.executable, "-c", "import avalanche.training"], capture_output=True, text=True)
+    return imported.stderr.strip().splitlines()[-1] if imported.returncode else None
 
 
 @pytest.mark.parametrize("name", CONTENDERS, ids=lambda name: re.sub(r"[^a-z_]+", "-", name))
 def test_split_mnist(benchmark: Any, capsys: Any, data_root: Path, tmp_path: Path, name: str) -> None:
     command_of, argument = CONTENDERS[name]
+    if command_of is avalanche and (reason := why_not_avalanche()):
+        pytest.skip(f"Avalanche cannot be imported ({reason}); pip install avalanche-lib")
     words, read = command_of(argument, data_root, tmp_path)
     outcome: Outcome = {}
 
