@@ -11,15 +11,16 @@ from bench.contenders.sleeping import CHECKED_STEPS
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results" / "cpu-2026-11-22" / "benchmarks.json"
+PEERS = ROOT / "bench" / "results" / "peers-2026-11-22.json"
 
 
 def main() -> None:
     results = report.read(RESULTS)
-    (ROOT / "docs" / "benchmarks.md").write_text(page(results))
+    (ROOT / "docs" / "benchmarks.md").write_text(page(results, report.read(PEERS)))
     report.plot(results, RESULTS.parent)
 
 
-def page(results: report.Results) -> str:
+def page(results: report.Results, peers: report.Results) -> str:
     """docs/benchmarks.md. Raises KeyError where the text names what was not measured."""
     parts = {
         "machine": report.about(results),
@@ -29,6 +30,8 @@ def page(results: report.Results) -> str:
         "checked_steps": str(CHECKED_STEPS),
         "left_out": report.left_out(results),
         **{suite: report.tables(results, suite) for suite in report.SUITES},
+        "peers": report.tables(peers, "peers"),
+        "peers_file": PEERS.relative_to(ROOT).as_posix(),
     }
 
     def fill(match: re.Match[str]) -> str:

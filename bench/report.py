@@ -27,6 +27,7 @@ SUITES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "inference": ("Classification", ("batch", "threads"), ()),
     "export": ("Export", (), ()),
     "load": ("Loading on a device", (), ()),
+    "peers": ("Split-MNIST beside other packages", (), ()),
 }
 WORDS = {"samples": "a call", "batch": "batch", "threads": "threads", "tasks": "tasks", "kind": "generators"}
 UNITS = ((1e-3, "µs", 1e6), (1.0, "ms", 1e3), (float("inf"), "s", 1.0))
@@ -123,6 +124,8 @@ def tables(results: Results, suite: str) -> str:
     """All tables of a suite, in Markdown; empty when nothing of it was measured."""
     _, columns, split = SUITES[suite]
     rows = [row for row in results.rows if row.facts.get("suite") == suite]
+    if suite == "peers":
+        return _peers(rows)
     parts = []
     for values in dict.fromkeys(tuple(row.facts.get(name) for name in split) for row in rows):
         part = [row for row in rows if tuple(row.facts.get(name) for name in split) == values]
@@ -160,6 +163,17 @@ def _table(results: Results, rows: Sequence[Row], columns: Sequence[str]) -> str
             lines.append([label, *cells, *([""] * 2 * peaks)])
     rule = ["---", *["---:"] * (len(lines[0]) - 1)]
     return "\n".join("| " + " | ".join(line) + " |" for line in [lines[0], rule, *lines[1:]])
+
+
+def _peers(rows: Sequence[Row]) -> str:
+    """What each learnt, and in what time."""
+    lines = [
+        f"| {row.contender} | {row.facts['task_known']:.2%} | {row.facts['task_unknown']:.2%} "
+        f"| {row.facts['seconds']:.0f} | {row.median:.0f} | {row.facts['load_average']} |"
+        for row in rows
+    ]
+    header = "| | task known | task unknown | seconds of learning | of the whole process | load average at its end |"
+    return "\n".join([header, "| --- | ---: | ---: | ---: | ---: | ---: |", *lines]) if lines else ""
 
 
 def _cell(
