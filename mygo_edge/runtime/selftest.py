@@ -1,4 +1,7 @@
-"""The self-test of a version: fixed noise, the dreams that it must become, the logits that those must get."""
+"""The self-test of a version: fixed noise, the dreams that it must become, the logits that those must get.
+
+Its file, and whether the graphs of a version pass it.
+"""
 
 import io
 import zipfile
@@ -11,7 +14,9 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from mygo_edge.runtime.manifest import LATENT, BundleError
+from mygo_edge.runtime.graphs import VersionGraphs, generate
+from mygo_edge.runtime.images import to_pixels
+from mygo_edge.runtime.manifest import LATENT, BundleError, FileEntry
 
 DREAMS_PER_TASK = 4
 
@@ -95,3 +100,40 @@ def deviation(got: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
     with np.errstate(invalid="ignore", over="ignore"):  # infinities, which are an infinite deviation below
         error = np.abs(got - expected) / np.maximum(1, np.abs(expected))
     return float(np.nan_to_num(error, nan=np.inf).max(initial=0.0))
+
+
+def run_selftest(graphs: VersionGraphs) -> dict[str, float]:
+    """See `mygo_edge.runtime.edge_model.EdgeModel.run_selftest`."""
+    entry, tasks = graphs.entry("selftest"), graphs.tasks
+    where = f"{graphs.bundle.version}/{entry.path}"
+    test = read_selftest(graphs.bundle.contents[entry.path], where, graphs.precision)
+    if not fits(test, [len(task.classes) for task in tasks.values()], graphs.manifest.input.shape):
+        raise BundleError(f"{where} does not fit the manifest; publish or fetch it again")
+    classifier = graphs.entry("classifier", precision=graphs.precision)
+    labels = [(name, label) for name, task in tasks.items() for label in task.classes]
+    worst: dict[str, float] = {}
+    for index, task in enumerate(tasks):
+        # Not kept: a device that only classifies needs no generator in memory.
+        generator = graphs.open_generator(task)
+        dreams = generate(generator, test.z, test.class_id[index])
+        worst[generator.name] = _compare(graphs, graphs.entry("generator", task, None), dreams, test.dreams[index])
+        pixels = to_pixels(test.dreams[index])
+        logits = graphs.logits(pixels, list(tasks))
+        found = _compare(graphs, classifier, logits, test.logits[index])
+        if graphs.answers(pixels) != [labels[column] for column in logits.argmax(1)]:
+            raise BundleError(
+                f"{graphs.classifier.name} fails its self-test: its answer is not where its largest logit is; "
+                "stay on the version before"
+            )
+        worst[graphs.classifier.name] = max(found, worst.get(graphs.classifier.name, 0.0))
+    return worst
+
+
+def _compare(graphs: VersionGraphs, entry: FileEntry, got: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    worst, allowed = deviation(got, expected), entry.tolerance or graphs.manifest.tolerance
+    if worst > allowed:
+        raise BundleError(
+            f"{graphs.bundle.version}/{entry.path} fails its self-test: it differs by {worst:.3g} from what was "
+            f"published, {allowed:g} is allowed; stay on the version before"
+        )
+    return worst

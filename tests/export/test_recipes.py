@@ -19,6 +19,7 @@ from mygo_edge.export.storage import chosen_nodes, store_fp16
 from mygo_edge.model.gan import FrozenGenerator, Generator
 from mygo_edge.model.network import NeocortexNet, Shape
 from mygo_edge.runtime import manifest
+from mygo_edge.runtime.bundle import read_bundle
 from mygo_edge.runtime.edge_model import EdgeModel
 from mygo_edge.runtime.session import Graph
 from tests.bundles import SHAPE, TASKS, publish_tiny, replace_file, tiny_generator, tiny_generators, tiny_net
@@ -59,7 +60,7 @@ def test_a_precision_publishes_the_classifier_besides_fp32_and_generators_alone(
         f"generator-size.{generators}.onnx": generators,
     }
     assert {path.name for path in version.iterdir()} == {*graphs, "manifest.json", "selftest.npz"}
-    listed = EdgeModel.load(bundles[precision])._manifest.files
+    listed = read_bundle(bundles[precision]).manifest.files
     assert {entry.path: entry.precision for entry in listed} == {**graphs, "selftest.npz": "fp32"}
     reference = (bundles["fp32"] / "v0002" / "classifier.onnx").read_bytes()
     assert (version / "classifier.onnx").read_bytes() == reference
