@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,12 @@ import torch
 
 from bench.contenders import CannotRunError, Way
 from bench.contenders.inference import Learnt
-from bench.measuring import PeakMemory, copy_bandwidth, matmul_rate, surroundings
+from bench.measuring import copy_bandwidth, matmul_rate, surroundings
+from bench.turns import Recorded, Timed, in_turns
 from mygo_edge.run.allocator import keep_freed_memory
 
 Measure = Callable[..., None]
 SECONDS = {False: 1.0, True: 0.25}  # of timing a contender, by --quick
-ROUNDS = (3, 200)  # fewest and most
-SHORTEST = 1e-4  # seconds of a round: shorter work is repeated within it
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,7 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(config.getoption("threads"))
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     keep_freed_memory()  # as the learner does
-    config.stash[_NOT_MEASURED], config.stash[_STARTED] = [], time.monotonic()
+    config.stash[_NOT_MEASURED], config.stash[_STARTED], config.stash[_TIMED] = [], time.monotonic(), {}
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +57,7 @@ def learnt(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     work = tmp_path_factory.mktemp("learnt")
     if run is None:
         run, data_root = work / "digits", None
-        words = "--methods mygo --measure.no-dreams --wake.epochs 1 --wake.min-steps 60 --wake.batch-size 64"
+        words = "--tasks 2 --methods mygo --measure.no-dreams --wake.epochs 1 --wake.min-steps 60 --wake.batch-size 64"
         words += " --memory.epochs 1 --memory.min-steps 200 --memory.batch-size 32 --sleep.steps 60"
         command = [sys.executable, "-m", "mygo_edge.train", *words.split(), "--sleep.dreams-per-task", "24"]
         subprocess.run([*command, "--out", str(run)], check=True, stdout=subprocess.DEVNULL)
@@ -65,59 +66,70 @@ def learnt(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def measure(benchmark: Any, device: torch.device, request: pytest.FixtureRequest) -> Iterator[Measure]:
-    """`measure(make_way, group=..., contender=..., **facts)` makes, checks and times a `Way`.
+    """`measure(make, group=..., suite=..., baseline=..., **facts)` times the way that `make(name)` makes, for the
+    test's parameter `name`, in turns with the others of its group, and lets pytest-benchmark tell.
 
-    Facts go into the results. Among them `flop` and `bytes`, the least that one of what is measured takes, `samples`,
-    how many it makes, and `baseline`, the contender that ratios of the group are against.
+    Facts go into the results. Among them `flop` and `bytes`, the least that a run takes, `samples`, how many it makes,
+    and `baseline`, the name that ratios of the group are against.
     """
-    seconds = SECONDS[request.config.getoption("quick")]
+    config, name = request.config, request.node.callspec.params["name"]
 
-    def timed(
-        make_way: Callable[[], Way], *, group: str, contender: str, rounds: int | None = None, **facts: Any
-    ) -> None:
-        benchmark.group, benchmark.name = group, contender
-        limit = request.config.getoption("stop_after")
-        if limit is not None and time.monotonic() - request.config.stash[_STARTED] > limit:
-            pytest.skip(f"the {limit:g} seconds that were given were over")
-        with torch.inference_mode(facts["suite"] == "dreams"):
-            try:
-                way = make_way()
+    def timed(make: Callable[[Any], Way], *, group: str, **facts: Any) -> None:
+        benchmark.group, benchmark.name = group, str(name)
+        benchmark.extra_info.update(contender=str(name), **facts)
+        within = torch.inference_mode if facts["suite"] == "dreams" else nullcontext
+        if benchmark.disabled:
+            with within():
+                try:
+                    way = make(name)
+                except CannotRunError as reason:
+                    pytest.skip(str(reason))
                 way.check()
-            except CannotRunError as reason:
-                pytest.skip(str(reason))
-            benchmark.extra_info.update(contender=contender, **facts)
-
-            def run() -> None:
-                way.run()
-                if device.type == "cuda":
-                    torch.cuda.synchronize()
-
-            if benchmark.disabled:
-                benchmark(run)
-                return
-            for _ in range(2):  # the first warms up
-                started = time.perf_counter()
-                for _ in range(way.block):
-                    run()
-                once = time.perf_counter() - started
-                if once > seconds:
-                    break
-            blocks = max(1, round(SHORTEST / once))
-            rounds = rounds or min(ROUNDS[1], max(ROUNDS[0], int(seconds / (once * blocks))))
-            benchmark.pedantic(run, rounds=rounds, iterations=blocks * way.block)
-            with PeakMemory(device) as peak:
-                for _ in range(way.block):
-                    run()
-            benchmark.extra_info["peak_megabytes"] = round(peak.megabytes, 1)
+                benchmark(way.run)
+            return
+        if group not in config.stash[_TIMED]:
+            limit = config.getoption("stop_after")
+            if limit is not None and time.monotonic() - config.stash[_STARTED] > limit:
+                pytest.skip(f"the {limit:g} seconds that were given were over")
+            ways = {other: partial(make, other) for other in _names_beside(request)}
+            found = in_turns(ways, device, SECONDS[config.getoption("quick")], within)
+            config.stash[_TIMED] = {group: found}  # the one before is done with
+        result = config.stash[_TIMED][group][name]
+        if isinstance(result, CannotRunError):
+            pytest.skip(str(result))
+        if isinstance(result, Exception):
+            raise result
+        _CLOCK.load(result.seconds)
+        benchmark.pedantic(_CLOCK.tick, rounds=len(result.seconds))
+        benchmark.extra_info["megabytes"] = round(result.megabytes, 1)
 
     yield timed
     torch.compiler.reset()
+
+
+def _names_beside(request: pytest.FixtureRequest) -> list[Any]:
+    """The parameters `name` of all selected tests that differ from this one in nothing else."""
+
+    def rest(item: Any) -> Any:
+        given = getattr(item, "callspec", None)
+        others = {key: value for key, value in given.params.items() if key != "name"} if given else None
+        return item.path, getattr(item, "originalname", None), others
+
+    return [item.callspec.params["name"] for item in request.session.items if rest(item) == rest(request.node)]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "measure" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.benchmark(timer=_CLOCK))
 
 
 # --- The results' file ------------------------------------------------------------------------------------------------
 
 _NOT_MEASURED = pytest.StashKey[list[dict[str, str]]]()
 _STARTED = pytest.StashKey[float]()
+_TIMED = pytest.StashKey[dict[str, dict[Any, Timed | Exception]]]()  # of the group that is being told
+_CLOCK = Recorded()
 
 
 @pytest.hookimpl(wrapper=True)

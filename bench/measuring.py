@@ -1,5 +1,7 @@
 """What the measurements share: timing, memory, what the machine can do at best, and what a number must be read with."""
 
+import ctypes
+import gc
 import os
 import platform
 import time
@@ -25,24 +27,32 @@ def fastest(work: Callable[[], object], device: torch.device, repeats: int = 10)
 
 
 class PeakMemory:
-    """Context: peak memory in `megabytes`, of the process (Linux), or of PyTorch's allocator on CUDA."""
+    """Context: how many `megabytes` it needed at most besides what was there, of the process (Linux), or of PyTorch's
+    allocator on CUDA.
+    """
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self.megabytes = device, 0.0
+        self.device, self.megabytes, self._before = device, 0.0, 0.0
 
     def __enter__(self) -> "PeakMemory":
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
+            self._before = torch.cuda.memory_allocated() / 1e6
         else:
+            gc.collect()
+            ctypes.CDLL(None).malloc_trim(0)  # what is free goes back to the system
             Path("/proc/self/clear_refs").write_text("5")  # begin a new high-water mark
+            self._before = _memory("VmRSS")
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.device.type == "cuda":
-            self.megabytes = torch.cuda.max_memory_allocated() / 1e6
-        else:
-            lines = Path("/proc/self/status").read_text().splitlines()
-            self.megabytes = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e6
+        peak = torch.cuda.max_memory_allocated() / 1e6 if self.device.type == "cuda" else _memory("VmHWM")
+        self.megabytes = peak - self._before
+
+
+def _memory(kind: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(kind)) * 1024 / 1e6
 
 
 def copy_bandwidth(device: torch.device) -> float:

@@ -142,7 +142,7 @@ def _table(results: Results, rows: Sequence[Row], columns: Sequence[str]) -> str
     unit, scale = _unit(row.median for row in rows)
     header = [", ".join(_said(*one) for one in zip(columns, case, strict=True)) or unit for case in cases]
     peaks = len(cases) == 1
-    lines = [[f"median, {unit} (times as fast)", *header, *(["quartiles", "peak MB"] if peaks else [])]]
+    lines = [[f"median, {unit} (times as fast)", *header, *(["quartiles", "working MB"] if peaks else [])]]
     for name in dict.fromkeys(row.contender for row in rows):
         own = {tuple(row.facts.get(key) for key in columns): row for row in rows if row.contender == name}
         cells = [_cell(results, own.get(case), rows, case, columns, scale) for case in cases]
@@ -150,7 +150,7 @@ def _table(results: Results, rows: Sequence[Row], columns: Sequence[str]) -> str
             (row,) = own.values()
             cells += [
                 f"{_number(row.low * scale)} to {_number(row.high * scale)}",
-                f"{row.facts['peak_megabytes']:.0f}",
+                f"{row.facts['megabytes']:.0f}",
             ]
         lines.append([name, *cells])
     for label, fact, rate in (
@@ -280,7 +280,7 @@ def _plot_tasks(plt: Any, rows: Sequence[Row]) -> Any:
     figure, panel = plt.subplots(figsize=(6, 3.4))
     tasks = [row.facts["tasks"] for row in rows]
     panel.plot(tasks, [row.median * 1e3 for row in rows], "o-", label="milliseconds a step")
-    panel.plot(tasks, [row.facts["peak_megabytes"] for row in rows], "s--", label="peak memory, MB")
+    panel.plot(tasks, [row.facts["megabytes"] for row in rows], "s--", label="working memory, MB")
     panel.set(xlabel="tasks", title=f"{rows[0].facts['batch']} dreams a step, over all tasks", ylim=(0, None))
     panel.legend()
     panel.grid(alpha=0.3)

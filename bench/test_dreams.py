@@ -16,10 +16,11 @@ BATCHES = {"cpu": (1, 128, 4096), "cuda": (1, 128, 4096, 2**20)}
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     quick = metafunc.config.getoption("quick")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    metafunc.parametrize("name", [way for way in WAYS if not (quick and way == "compiled")])
-    metafunc.parametrize("batch", (1, 128) if quick else BATCHES[device])
-    metafunc.parametrize("tasks", (5,) if quick else TASKS)
     metafunc.parametrize("kind", KINDS)
+    metafunc.parametrize("tasks", (5,) if quick else TASKS)
+    metafunc.parametrize("batch", (1, 128) if quick else BATCHES[device])
+    # Last, so that the ways of a group come together.
+    metafunc.parametrize("name", [way for way in WAYS if not (quick and way == "compiled")])
 
 
 case_of = lru_cache(maxsize=1)(DreamCase)
@@ -29,9 +30,8 @@ def test_dreams(measure: Measure, device: torch.device, kind: str, tasks: int, b
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     case = case_of(kind, tasks, batch, device, dtype)
     measure(
-        lambda: case.way(name),
+        case.way,
         group=f"{kind} dreams, {tasks} task{'s' * (tasks > 1)}, {case.samples} a call",
-        contender=name,
         baseline="loop",
         suite="dreams",
         kind=kind,

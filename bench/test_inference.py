@@ -14,9 +14,9 @@ THREADS = (1, 2)
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     quick = metafunc.config.getoption("quick")
-    metafunc.parametrize("name", [way for way in WAYS if not (quick and way == "compiled")])
-    metafunc.parametrize("batch", BATCHES[:2] if quick else BATCHES)
     metafunc.parametrize("threads", THREADS[:1] if quick else THREADS)
+    metafunc.parametrize("batch", BATCHES[:2] if quick else BATCHES)
+    metafunc.parametrize("name", [way for way in WAYS if not (quick and way == "compiled")])
 
 
 case_of = lru_cache(maxsize=1)(InferenceCase)
@@ -32,9 +32,8 @@ def threads_as_before() -> object:
 def test_classify(measure: Measure, learnt: Learnt, batch: int, threads: int, name: str) -> None:
     case = case_of(learnt, batch, threads)
     measure(
-        lambda: case.way(name),
+        case.way,
         group=f"classify, batch {batch}, {threads} thread{'s' * (threads > 1)}",
-        contender=name,
         baseline="eager",
         suite="inference",
         batch=batch,

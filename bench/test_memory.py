@@ -15,9 +15,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def test_step(measure: Measure, device: torch.device, name: str) -> None:
     case = MemoryCase(device)
     measure(
-        lambda: case.way(name),
+        case.way,
         group="GAN step",
-        contender=name,
         baseline=WAYS[0],
         suite="memory",
         samples=1,

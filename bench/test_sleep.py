@@ -18,10 +18,10 @@ FIXED_BATCH = 256  # over all tasks
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     quick = metafunc.config.getoption("quick")
     if "batch" in metafunc.fixturenames:
-        metafunc.parametrize("name", [way for way in WAYS if not (quick and way == "compiled")])
         metafunc.parametrize("batch", BATCHES[:1] if quick else BATCHES)
+        metafunc.parametrize("name", [way for way in WAYS if not (quick and way == "compiled")])
     else:
-        metafunc.parametrize("tasks", TASKS[:3:2] if quick else TASKS)
+        metafunc.parametrize("name", TASKS[:3:2] if quick else TASKS)
 
 
 case_of = lru_cache(maxsize=1)(SleepCase)
@@ -38,9 +38,8 @@ def test_step(
 ) -> None:
     case = case_of(5, batch, device, ahead_megabytes)
     measure(
-        lambda: case.way(name),
+        case.way,
         group=f"sleep step, 5 tasks, {batch} dreams",
-        contender=name,
         baseline="loop",
         suite="sleep",
         tasks=5,
@@ -52,17 +51,15 @@ def test_step(
         benchmark.extra_info["launches"] = launches(case.way(name))
 
 
-def test_tasks(measure: Measure, device: torch.device, ahead_megabytes: float, tasks: int) -> None:
-    case = case_of(tasks, FIXED_BATCH, device, ahead_megabytes)
-    name = "graph" if device.type == "cuda" else "ahead"
+def test_tasks(measure: Measure, device: torch.device, ahead_megabytes: float, name: int) -> None:
+    """The number of tasks is the name."""
+    way = "graph" if device.type == "cuda" else "ahead"
     measure(
-        lambda: case.way(name),
+        lambda tasks: SleepCase(tasks, FIXED_BATCH, device, ahead_megabytes).way(way),
         group=f"sleep step against tasks, {FIXED_BATCH} dreams over all",
-        contender=f"{tasks} tasks",
-        baseline=f"{TASKS[0]} tasks",
+        baseline=str(TASKS[0]),
         suite="tasks",
-        tasks=tasks,
+        tasks=name,
         batch=FIXED_BATCH,
         samples=FIXED_BATCH,
-        **case.least(),
     )

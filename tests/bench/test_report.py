@@ -20,7 +20,7 @@ def results(path: Path, seconds: dict[str, float], **more: Any) -> Path:
         {
             "group": "classify",
             "stats": {"median": value, "q1": 0.9 * value, "q3": 1.1 * value},
-            "extra_info": {**facts, "contender": name, "baseline": "eager", "peak_megabytes": 1.0},
+            "extra_info": {**facts, "contender": name, "baseline": "eager", "megabytes": 1.0},
         }
         for name, value in seconds.items()
     ]
