@@ -6,8 +6,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench import report
 from bench.contenders.sleeping import CHECKED_STEPS
+from bench.report.plots import plot
+from bench.report.results import Results, read
+from bench.report.tables import SUITES, about, left_out, tables
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results" / "cpu-2026-11-22" / "benchmarks.json"
@@ -15,22 +17,22 @@ PEERS = ROOT / "bench" / "results" / "peers-2026-11-22.json"
 
 
 def main() -> None:
-    results = report.read(RESULTS)
-    (ROOT / "docs" / "benchmarks.md").write_text(page(results, report.read(PEERS)))
-    report.plot(results, RESULTS.parent)
+    results = read(RESULTS)
+    (ROOT / "docs" / "benchmarks.md").write_text(page(results, read(PEERS)))
+    plot(results, RESULTS.parent)
 
 
-def page(results: report.Results, peers: report.Results) -> str:
+def page(results: Results, peers: Results) -> str:
     """docs/benchmarks.md. Raises KeyError where the text names what was not measured."""
     parts = {
-        "machine": report.about(results),
+        "machine": about(results),
         "file": RESULTS.relative_to(ROOT).as_posix(),
         "path": "../" + RESULTS.relative_to(ROOT).as_posix(),
         "images": "../" + RESULTS.parent.relative_to(ROOT).as_posix(),
         "checked_steps": str(CHECKED_STEPS),
-        "left_out": report.left_out(results),
-        **{suite: report.tables(results, suite) for suite in report.SUITES},
-        "peers": report.tables(peers, "peers"),
+        "left_out": left_out(results),
+        **{suite: tables(results, suite) for suite in SUITES},
+        "peers": tables(peers, "peers"),
         "peers_file": PEERS.relative_to(ROOT).as_posix(),
     }
 
@@ -42,7 +44,7 @@ def page(results: report.Results, peers: report.Results) -> str:
         times = results.ratio(group, contender)
         if times is None:
             raise KeyError(f"{contender} of {group} was not measured")
-        return f"{times if kind == 'ratio' else 1 / times:.1f}"
+        return f"{times:.2f}" if kind == "ratio2" else f"{times if kind == 'ratio' else 1 / times:.1f}"
 
     template = (ROOT / "docs" / "benchmarks.template.md").read_text()
     return re.sub(r"\{\{([^}]+)\}\}", fill, template)

@@ -39,6 +39,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    for name in ("run", "data_root"):
+        folder = config.getoption(name)
+        if folder is not None and not folder.is_dir():
+            raise pytest.UsageError(f"--{name.replace('_', '-')} {folder} is no folder")
+    if config.getoption("threads") < 1:
+        raise pytest.UsageError(f"--threads {config.getoption('threads')}: there must be one at least")
     torch.set_num_threads(config.getoption("threads"))
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     keep_freed_memory()  # as the learner does

@@ -136,8 +136,11 @@ def upsample(maps: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """
     if is_perceptron(maps.shape[2:]):
         return (maps.flatten(1) @ weight.flatten(1)).unflatten(1, weight.shape[1:]) + bias[:, None, None]
-    if maps.device.type == "cpu" and weight.shape[1] <= FEW_CHANNELS and not torch.compiler.is_exporting():
-        return _fold(weight.flatten(1).T @ maps.flatten(2), weight, maps.shape[2:]) + bias[:, None, None]
+    few = 1 if maps.requires_grad else FEW_CHANNELS  # oneDNN is the faster one to train with three channels
+    if maps.device.type == "cpu" and weight.shape[1] <= few and not torch.compiler.is_exporting():
+        # From and, in the backward pass, to maps that are channels last, as the other layers have them.
+        columns = maps.permute(0, 2, 3, 1).flatten(1, 2) @ weight.flatten(1)  # [batch, pixels, out x kernel]
+        return _fold(columns.transpose(1, 2), weight, maps.shape[2:]) + bias[:, None, None]
     return F.conv_transpose2d(maps, weight, bias, stride=2, padding=1)
 
 

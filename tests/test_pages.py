@@ -20,3 +20,11 @@ def test_the_measurement_was_made_after_every_candidate_was_checked() -> None:
         assert {"fp32", "plain torch.onnx.export"} <= checked.keys() & timed.keys()
         assert {name for name, row in timed.items() if row["bytes"]} <= checked.keys()
     assert result["checked"]["classifier"]["fp32"]["deviation"] <= 1e-4
+
+
+def test_the_page_of_benchmarks_is_the_one_that_the_committed_results_make() -> None:
+    maker = runpy.run_path(str(ROOT / "bench" / "benchmarks_page.py"))
+    page = maker["page"](*(maker["read"](maker[name]) for name in ("RESULTS", "PEERS")))
+    assert page == (ROOT / "docs" / "benchmarks.md").read_text()
+    for picture in ("dreams", "inference", "tasks"):
+        assert (maker["RESULTS"].parent / f"{picture}.png").exists()

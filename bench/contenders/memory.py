@@ -41,7 +41,7 @@ class MemoryCase:
         if name == "graph" and self.device.type != "cuda":
             raise CannotRunError("CUDA graphs need CUDA; not yet run on a GPU")
         gan, numbers = self._gan(name), itertools.count()
-        return Way(lambda: gan.step(next(numbers)), lambda: self._agree(self._gan(name)), 5)
+        return Way(lambda: gan.step(next(numbers)), lambda: self._agree(self._gan(name)))
 
     def _gan(self, name: str) -> GAN:
         made = GAN(self.task, MemoryOptions(), Phase(self.device, 0, step_mode="graph" if name == "graph" else "eager"))

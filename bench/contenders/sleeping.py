@@ -65,7 +65,7 @@ class SleepCase:
             return self._published()
         if name == "loop":
             timed, checked = PlainLoop(self, exact=False), PlainLoop(self, exact=True)
-            return _stepping(timed.step, lambda: self._agree(checked), self._few)
+            return _stepping(timed.step, lambda: self._agree(checked))
         ahead = 0.0 if name == "plain" else self.options.ahead_megabytes
         step_mode: StepMode = "graph" if name.startswith("graph") else "eager"
         backend = "triton" if name.endswith("fused") else "torch"
@@ -77,12 +77,8 @@ class SleepCase:
             raise CannotRunError(str(error)) from error
         how: dict[str, Any] = {"ahead": ahead, "step_mode": step_mode, "backend": backend}
         how["compile_loss"] = name == "compiled"
-        block = self._rounds_ahead() if ahead else self._few
+        block = self._rounds_ahead() if ahead else 1
         return _stepping(OurSteps(self, **how).step, lambda: self._agree(OurSteps(self, **how)), block)
-
-    @property
-    def _few(self) -> int:
-        return max(1, 640 // self.batch)
 
     def _rounds_ahead(self) -> int:
         """Steps that are prepared at once: what to time together, so that preparing counts."""
@@ -121,7 +117,7 @@ class SleepCase:
         def check() -> None:
             assert float(sleep.step(0)) == 0.0, "its teacher is its student, so its loss is 0"
 
-        return _stepping(sleep.step, check, self._few)
+        return _stepping(sleep.step, check)
 
     def least(self) -> dict[str, int]:
         """Floating-point operations of a step, and bytes that must move at least once."""
@@ -141,7 +137,7 @@ class SleepCase:
         return {"flop": counter.get_total_flops(), "bytes": moved}
 
 
-def _stepping(step: Callable[[int], object], check: Callable[[], None], block: int) -> Way:
+def _stepping(step: Callable[[int], object], check: Callable[[], None], block: int = 1) -> Way:
     numbers = itertools.count()
     return Way(lambda: step(next(numbers)), check, block)
 

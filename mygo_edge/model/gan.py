@@ -173,10 +173,10 @@ class ImageConvolution(nn.Conv2d):
     def forward(self, images: Tensor) -> Tensor:
         if not (images.requires_grad and images.device.type == "cpu" and images.shape[1] == 1):
             return super().forward(images)
-        assert self.bias is not None
-        columns = F.unfold(images, (4, 4), padding=1, stride=2)  # [batch, 16, pixels]
-        maps = self.weight.flatten(1) @ columns + self.bias[:, None]
-        return maps.unflatten(2, (images.shape[2] // 2, images.shape[3] // 2))
+        columns = F.unfold(images, (4, 4), padding=1, stride=2).transpose(1, 2)  # [batch, pixels, 16]
+        maps = F.linear(columns, self.weight.flatten(1), self.bias)
+        # Channels last, as the next layer has its maps.
+        return maps.unflatten(1, (images.shape[2] // 2, images.shape[3] // 2)).permute(0, 3, 1, 2)
 
 
 class Discriminator(nn.Module):

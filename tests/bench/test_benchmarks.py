@@ -6,7 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench import report
+from bench.report.results import read
+from bench.report.tables import report
 
 ROOT = Path(__file__).parents[2]
 BROKEN = """
@@ -32,11 +33,11 @@ def test_a_way_that_dreams_something_else_fails_and_has_no_time(tmp_path: Path) 
         timeout=300,
     )
     assert done.returncode == 1, done.stdout + done.stderr
-    results = report.read(out)
+    results = read(out)
     assert {row.contender for row in results.rows} >= {"loop", "ours, torch", "onnxruntime, packed"}
     assert "vmap" not in {row.contender for row in results.rows}
     (wrong,) = (one for one in results.not_measured if one["outcome"] == "failed")
     assert wrong["contender"] == "vmap"
     assert "off by 1.0e-02" in wrong["reason"]
-    assert "- **wrong** vmap" in report.report(results)
+    assert "- **wrong** vmap" in report(results)
     assert "data" not in json.loads(out.read_text())["benchmarks"][0]["stats"], "single times are left out"

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from bench import report
+from bench.report.results import ReportError, read
+from bench.report.tables import report
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,7 +41,7 @@ def test_a_report_gives_medians_ratios_to_the_baseline_floors_and_what_was_not_m
         {"group": "classify", "contender": "triton", "outcome": "skipped", "reason": "Skipped: no GPU here"},
     ]
     path = results(tmp_path / "one.json", {"eager": 4e-3, "fp32": 1e-3}, not_measured=left)
-    text = report.report(report.read(path))
+    text = report(read(path))
     assert "| eager | 4.00 |" in text
     assert "| fp32 | **1.00** (4.00) |" in text
     assert "| *least, arithmetic* | 2.00 |" in text, "2e6 operations at 1e9 a second"
@@ -84,8 +85,8 @@ def test_a_slower_machine_is_no_regression_but_a_worse_ratio_is(tmp_path: Path) 
 def test_what_is_no_results_file_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "bad.json"
     path.write_bytes(content)
-    with pytest.raises(report.ReportError, match=r"bad\.json holds no"):
-        report.read(path)
+    with pytest.raises(ReportError, match=r"bad\.json holds no"):
+        read(path)
 
 
 def test_refusals_end_with_status_2(tmp_path: Path) -> None:
