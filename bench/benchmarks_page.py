@@ -8,8 +8,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.contenders.sleeping import CHECKED_STEPS
 from bench.report.plots import plot
-from bench.report.results import Results, read
-from bench.report.tables import SUITES, about, left_out, tables
+from bench.report.results import SUITES, Results, read
+from bench.report.tables import about, left_out, tables
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results" / "cpu-2026-11-22" / "benchmarks.json"

@@ -158,8 +158,9 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
     machine_info.update(surroundings(device, config.getoption("beside")))
     machine_info["load_average"] = round(os.getloadavg()[0], 2)
     machine_info["bytes_per_second"] = copy_bandwidth(device)
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    machine_info["flop_per_second"] = matmul_rate(device, dtype)
+    machine_info["flop_per_second"] = matmul_rate(device)
+    if device.type == "cuda":
+        machine_info["flop_per_second, bfloat16"] = matmul_rate(device, torch.bfloat16)
 
 
 def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Any, output_json: dict[str, Any]) -> None:
@@ -167,6 +168,7 @@ def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Any, output_
     for benchmark in output_json["benchmarks"]:
         benchmark["stats"].pop("data", None)
         benchmark.pop("options", None)
+    output_json["commit_info"] = {key: output_json["commit_info"].get(key) for key in ("id", "time", "dirty")}
     output_json["not_measured"] = config.stash[_NOT_MEASURED]
     private = {str(config.getoption(name)): name.upper() for name in ("run", "data_root") if config.getoption(name)}
     words = [private.get(word, word) for word in sys.argv[1:]]

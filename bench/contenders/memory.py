@@ -2,19 +2,21 @@
 
 import itertools
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.contenders import CannotRunError, Way
 from bench.contenders.dreams import SHAPE
 from mygo_edge.data.datasets import Split
 from mygo_edge.data.tasks import Task
-from mygo_edge.kernels import dream_torch
 from mygo_edge.learn.memorise import GAN
 from mygo_edge.learn.phase import Phase
+from mygo_edge.model import gan
 from mygo_edge.model.gan import ImageConvolution
 from mygo_edge.options import MemoryOptions
 
@@ -40,8 +42,8 @@ class MemoryCase:
         """Raises CannotRunError."""
         if name == "graph" and self.device.type != "cuda":
             raise CannotRunError("CUDA graphs need CUDA; not yet run on a GPU")
-        gan, numbers = self._gan(name), itertools.count()
-        return Way(lambda: gan.step(next(numbers)), lambda: self._agree(self._gan(name)))
+        made, numbers = self._gan(name), itertools.count()
+        return Way(lambda: made.step(next(numbers)), lambda: self._agree(self._gan(name)))
 
     def _gan(self, name: str) -> GAN:
         made = GAN(self.task, MemoryOptions(), Phase(self.device, 0, step_mode="graph" if name == "graph" else "eager"))
@@ -52,13 +54,13 @@ class MemoryCase:
             made._take = plainly(made._take)
         return made
 
-    def _agree(self, gan: GAN) -> None:
+    def _agree(self, made: GAN) -> None:
         """The losses of the first steps are those with PyTorch's layers. Weights say less: Adam without momentum takes
         the sign of a gradient, which rounding turns where there is hardly any.
         """
         expected = self._gan("PyTorch's layers")
         for number in range(CHECKED_STEPS):
-            torch.testing.assert_close(gan.step(number), expected.step(number), rtol=TOLERANCE, atol=TOLERANCE)
+            torch.testing.assert_close(made.step(number), expected.step(number), rtol=TOLERANCE, atol=TOLERANCE)
 
 
 def plainly(step: Any) -> Any:
@@ -66,7 +68,7 @@ def plainly(step: Any) -> Any:
 
     def run(*inputs: Tensor) -> Any:
         with ExitStack() as stack:
-            stack.enter_context(patch.object(dream_torch, "FEW_CHANNELS", 0))
+            stack.enter_context(patch.object(gan, "upsample", partial(F.conv_transpose2d, stride=2, padding=1)))
             stack.enter_context(patch.object(ImageConvolution, "forward", nn.Conv2d.forward))
             return step(*inputs)
 

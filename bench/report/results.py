@@ -5,6 +5,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+# What a suite is called, the facts that tell its cases apart, a column each, and those that make a table of their own.
+SUITES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
+    "dreams": ("Dreams", ("tasks", "samples"), ("kind",)),
+    "sleep": ("A step of the sleep", ("batch",), ("tasks",)),
+    "tasks": ("A step of the sleep, against the number of tasks", ("batch",), ()),
+    "memory": ("A step of a GAN", (), ()),
+    "inference": ("Classification", ("batch", "threads"), ()),
+    "export": ("Export", (), ()),
+    "load": ("Loading on a device", (), ()),
+    "peers": ("Split-MNIST beside other packages", (), ()),
+}
+
 
 class ReportError(Exception):
     """A results file that cannot be used; the message says which and why."""
@@ -59,6 +71,11 @@ def read(path: Path) -> Results:
             )
             for one in document["benchmarks"]
         ]
+        for row in rows:
+            suite = str(row.facts["suite"])
+            needed = {"task_known", "task_unknown", "seconds", "load_average"} if suite == "peers" else {"megabytes"}
+            if missing := {*needed, *SUITES[suite][1], *SUITES[suite][2]} - row.facts.keys():
+                raise KeyError(f"{row.contender} of {row.group} has no {', '.join(sorted(missing))}")
         machine, left = dict(document["machine_info"]), list(document.get("not_measured", []))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ReportError(f"{path} holds no results of these benchmarks ({type(error).__name__}: {error})") from error

@@ -5,19 +5,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.report.results import Results, Row
+from bench.report.results import SUITES, Results, Row
 
-# What a suite is called, and which facts tell its cases apart; every further one of `tables` makes a table.
-SUITES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
-    "dreams": ("Dreams", ("tasks", "samples"), ("kind",)),
-    "sleep": ("A step of the sleep", ("batch",), ("tasks",)),
-    "tasks": ("A step of the sleep, against the number of tasks", ("batch",), ()),
-    "memory": ("A step of a GAN", (), ()),
-    "inference": ("Classification", ("batch", "threads"), ()),
-    "export": ("Export", (), ()),
-    "load": ("Loading on a device", (), ()),
-    "peers": ("Split-MNIST beside other packages", (), ()),
-}
 WORDS = {"samples": "a call", "batch": "batch", "threads": "threads", "tasks": "tasks", "kind": "generators"}
 UNITS = ((1e-3, "µs", 1e6), (1.0, "ms", 1e3), (float("inf"), "s", 1.0))
 
@@ -42,7 +31,7 @@ def about(results: Results) -> str:
         if name in machine
     )
     return (
-        f"{machine.get('device')}, {machine.get('cores')} cores, {machine.get('threads')} PyTorch threads; "
+        f"{machine.get('device')}, {machine.get('cores')} cores, {machine.get('threads')} for PyTorch; "
         f"torch {machine.get('torch')}, onnxruntime {machine.get('onnxruntime')}, Python {machine.get('python')}; "
         f"{floor}; beside it ran {machine.get('beside')}. Made with `{results.command}`."
     )
@@ -81,8 +70,9 @@ def _table(results: Results, rows: Sequence[Row], columns: Sequence[str]) -> str
                 f"{row.facts['megabytes']:.0f}",
             ]
         lines.append([f"{name} tasks" if rows[0].facts["suite"] == "tasks" else name, *cells])
+    lower = rows[0].facts.get("dtype") == "bfloat16"
     for label, fact, rate in (
-        ("*least, arithmetic*", "flop", "flop_per_second"),
+        ("*least, arithmetic*", "flop", "flop_per_second, bfloat16" if lower else "flop_per_second"),
         ("*least, memory*", "bytes", "bytes_per_second"),
     ):
         if all(fact in row.facts for row in rows[-1:]) and rate in results.machine:

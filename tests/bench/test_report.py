@@ -80,6 +80,8 @@ def test_a_slower_machine_is_no_regression_but_a_worse_ratio_is(tmp_path: Path) 
         b'{"benchmarks": []}',
         b'{"benchmarks": [], "machine_info": {}}',
         b'{"benchmarks": [{"group": "g"}], "machine_info": {}}',
+        b'{"benchmarks": [{"group": "g", "stats": {"median": 1, "q1": 1, "q3": 1}, "extra_info": {"contender": "c", '
+        b'"suite": "dreams"}}], "machine_info": {}}',
     ],
 )
 def test_what_is_no_results_file_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
