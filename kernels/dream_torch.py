@@ -49,7 +49,7 @@ def dream_reference(
 
 
 def noise_of(samples: Tensor, classes: Tensor, latent: int, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """`dream_noise` at (seed, stream, step). On a CPU numpy makes the same bits, up to four times as fast."""
+    """`dream_noise` at (seed, stream, step). On a CPU numpy makes the same bits, and faster."""
     if samples.device.type != "cpu":
         seed, stream, step = position.unbind()
         return dream_noise(samples, classes, latent, seed=seed, stream=stream, step=step, xp=torch)
@@ -132,7 +132,7 @@ def upsample(maps: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """A generator's transposed convolution: [batch, in, height, width] -> [batch, out, ...], weight [in, out, ...].
 
     From maps of one pixel it is a matrix product, which on a CPU takes a hundredth of the convolution's time. To images
-    it is one too, each of whose columns is then added where it belongs: a third of the time.
+    it is one too, each of whose columns is then added where it belongs; bench/test_memory.py compares the two.
     """
     if is_perceptron(maps.shape[2:]):
         return (maps.flatten(1) @ weight.flatten(1)).unflatten(1, weight.shape[1:]) + bias[:, None, None]

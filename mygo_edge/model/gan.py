@@ -167,7 +167,7 @@ class FrozenGenerator(nn.Module):
 
 class ImageConvolution(nn.Conv2d):
     """The first layer, through a matrix product where grey images need a gradient, as the generator's do: on a CPU that
-    takes half the time.
+    takes less time (bench/test_memory.py).
     """
 
     def forward(self, images: Tensor) -> Tensor:
