@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mygo_edge.kernels.noise import dream_noise
 
-# Samples a task, up to which a CPU is faster with all tasks at once (measured by bench/dreaming.py with 50 tasks).
+# Samples a task, up to which a CPU is faster with all tasks at once (measured with 50 tasks).
 FEW = 4
 FEW_DENSE = 48
 FEW_CHANNELS = (

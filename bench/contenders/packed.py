@@ -1,6 +1,6 @@
 """Is one graph of all generators faster than one graph a task? Two ways to pack them, against what is published.
 
-Called by bench/edge.py. Both ways take `z`, `task_id` and `class_id`.
+Called by bench/edge.py and the benchmarks of dreams. Both ways take `z`, `task_id` and `class_id`.
 - routed: `task_id` [batch]; each task's part of the batch goes through that task's weights, and back to its place.
 - gathered: `task_id` a scalar, one task a run; its weights are picked from stacks of all tasks' weights.
 """
