@@ -30,10 +30,10 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from bench.contenders.inference import PixelClassifier, export_plainly
 from bench.contenders.packed import measure_packed
 from mygo_edge.data.datasets import load
 from mygo_edge.data.tasks import make_tasks
-from mygo_edge.export.checks import scaled
 from mygo_edge.export.recipes import PRECISIONS
 from mygo_edge.export.samples import Purpose, labelled_dreams
 from mygo_edge.export.stages import ClassifierSource, make
@@ -42,7 +42,6 @@ from mygo_edge.learn.methods import MyGO
 from mygo_edge.learn.phase import Phase
 from mygo_edge.measure.dreams import classification_accuracy_score, label_fidelity, train_judge
 from mygo_edge.model.gan import LATENT
-from mygo_edge.model.network import NeocortexNet
 from mygo_edge.options import MeasureOptions
 from mygo_edge.run.publish import open_learner, publish_run, real_images
 from mygo_edge.runtime.edge_model import EdgeModel
@@ -57,17 +56,6 @@ SEED = 0
 EVERYWHERE = "int8, convolutions too"
 
 Runner = Callable[[dict[str, np.ndarray]], Any]
-
-
-class PixelClassifier(nn.Module):
-    """What a user would export: raw pixels to the logits of all classes."""
-
-    def __init__(self, net: NeocortexNet) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.net(scaled(image, [0.5], [0.5]))
 
 
 def main() -> None:
@@ -172,18 +160,8 @@ class Candidates:
     def plain(self, module: nn.Module, example: tuple[Tensor, ...], inputs: Sequence[str], work: Path) -> None:
         """`torch.onnx.export` with nothing but a dynamic batch, and onnxruntime's dynamic quantisation of it."""
         path = work / "plain.onnx"
-        batch = torch.export.Dim("batch")
         module.eval()
-        torch.onnx.export(
-            module,
-            example,
-            path,
-            input_names=list(inputs),
-            dynamic_shapes=tuple({0: batch} for _ in example),
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
+        export_plainly(module, example, inputs, path)
         self.bytes["plain torch.onnx.export"] = path.read_bytes()
         # Without its pre-processing, the quantiser trips over the shapes that the exporter notes down.
         quant_pre_process(path, work / "prepared.onnx")

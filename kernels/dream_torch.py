@@ -12,9 +12,8 @@ from mygo_edge.kernels.noise import dream_noise
 # Samples a task, up to which a CPU is faster with all tasks at once (measured with 50 tasks).
 FEW = 4
 FEW_DENSE = 48
-FEW_CHANNELS = (
-    3  # maps of so few channels, images, come out of a matrix product faster than out of oneDNN's convolution
-)
+# Channels of an image, up to which a matrix product dreams it faster than oneDNN's convolution.
+FEW_CHANNELS = 3
 
 
 def dream_reference(

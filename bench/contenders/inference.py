@@ -37,6 +37,21 @@ class PixelClassifier(nn.Module):
         return self.net(scaled(image, [0.5], [0.5]))
 
 
+def export_plainly(module: nn.Module, example: tuple[Tensor, ...], inputs: Sequence[str], path: Path) -> None:
+    """`torch.onnx.export` with nothing but a dynamic batch."""
+    batch = torch.export.Dim("batch")
+    torch.onnx.export(
+        module,
+        example,
+        path,
+        input_names=list(inputs),
+        dynamic_shapes=tuple({0: batch} for _ in example),
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+    )
+
+
 class Learnt:
     """A finished run: its network, its test images, and a bundle of it in every precision.
 
@@ -83,17 +98,8 @@ class Learnt:
         return folder
 
     def export_plainly(self, path: Path) -> None:
-        """`torch.onnx.export` with nothing but a dynamic batch."""
-        torch.onnx.export(
-            self.classifier,
-            (torch.zeros(2, *self.method.shape, dtype=torch.uint8),),
-            path,
-            input_names=["image"],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
+        """The classifier as most users would export it."""
+        export_plainly(self.classifier, (torch.zeros(2, *self.method.shape, dtype=torch.uint8),), ["image"], path)
 
 
 class InferenceCase:

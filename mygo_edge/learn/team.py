@@ -80,7 +80,6 @@ class Team:
             text = torch.empty(int(length), dtype=torch.uint8)
             self._together(lambda: dist.broadcast(text, 0))
             return json.loads(text.numpy().tobytes())
-        text = torch.empty(0, dtype=torch.uint8)
         try:
             answer = work()
             text = torch.tensor(list(json.dumps(answer).encode()), dtype=torch.uint8)

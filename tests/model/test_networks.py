@@ -1,7 +1,9 @@
 import pytest
 import torch
+import torch.nn.functional as F
 
-from mygo_edge.model.gan import Discriminator, Generator
+from mygo_edge.kernels.dream_torch import upsample
+from mygo_edge.model.gan import Discriminator, Generator, ImageConvolution
 from mygo_edge.model.network import NeocortexNet
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 48), (1, 13, 21)]
@@ -51,3 +53,39 @@ def test_a_frozen_generator_is_the_same_function(shape, kind):
 def test_a_generator_for_28_by_28_grey_images_stays_below_64_kilobytes_at_one_byte_a_weight():
     frozen = Generator((1, 28, 28), 2).eval().freeze()
     assert sum(tensor.numel() for tensor in frozen.state_dict().values()) <= 64 * 1024
+
+
+@pytest.mark.parametrize(("channels", "kernel"), [(1, (4, 4)), (1, (3, 4)), (3, (4, 3)), (5, (3, 3))])
+@pytest.mark.parametrize("learning", [False, True])
+def test_upsampling_is_a_transposed_convolution_and_so_is_its_gradient(
+    channels: int, kernel: tuple[int, int], learning: bool
+) -> None:
+    torch.manual_seed(0)
+    maps = torch.randn(6, 8, 5, 4).requires_grad_(learning)
+    weight, bias = torch.randn(8, channels, *kernel).requires_grad_(learning), torch.randn(channels)
+    expected = F.conv_transpose2d(maps, weight, bias, stride=2, padding=1)
+    found = upsample(maps, weight, bias)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    if learning:
+        direction = torch.randn_like(expected)
+        inputs = (maps, weight)
+        torch.testing.assert_close(
+            torch.autograd.grad(found, inputs, direction),
+            torch.autograd.grad(expected, inputs, direction),
+            rtol=1e-4,
+            atol=1e-4,
+        )
+
+
+@pytest.mark.parametrize("size", [(28, 28), (9, 8)])
+def test_the_critics_first_layer_is_a_convolution_with_and_without_a_gradient_for_images(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    layer = ImageConvolution(1, 4, 4, 2, 1)
+    images = torch.randn(3, 1, *size)
+    expected = F.conv2d(images, layer.weight, layer.bias, stride=2, padding=1)
+    torch.testing.assert_close(layer(images), expected)
+    images.requires_grad_()
+    found, expected = layer(images), F.conv2d(images, layer.weight, layer.bias, stride=2, padding=1)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    gradients = [torch.autograd.grad(maps.square().sum(), (images, layer.weight)) for maps in (found, expected)]
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-4)
