@@ -21,8 +21,8 @@ import onnxruntime
 
 import mygo_edge
 from mygo_edge import EdgeModel, TrainOptions
+from mygo_edge.bundle.heads import head_bytes
 from mygo_edge.data.datasets import load
-from mygo_edge.runtime.heads import head_bytes
 
 RESULTS = Path(__file__).parent / "results" / "device_head.json"
 IMAGES = (5, 10, 20, 100, 1000)  # a class

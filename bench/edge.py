@@ -32,8 +32,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.contenders.inference import PixelClassifier, export_plainly
 from bench.contenders.packed import measure_packed
+from mygo_edge.bundle.selftest import deviation
 from mygo_edge.data.datasets import load
 from mygo_edge.data.tasks import make_tasks
+from mygo_edge.device.edge_model import EdgeModel
 from mygo_edge.export.recipes import PRECISIONS
 from mygo_edge.export.samples import Purpose, labelled_dreams
 from mygo_edge.export.stages import ClassifierSource, make
@@ -44,8 +46,6 @@ from mygo_edge.measure.dreams import classification_accuracy_score, label_fideli
 from mygo_edge.model.gan import LATENT
 from mygo_edge.options import MeasureOptions
 from mygo_edge.run.publish import open_learner, publish_run, real_images
-from mygo_edge.runtime.edge_model import EdgeModel
-from mygo_edge.runtime.selftest import deviation
 
 RESULTS = Path(__file__).parent / "results" / "edge.json"
 BATCHES = (1, 32)
@@ -169,7 +169,7 @@ class Candidates:
         self.bytes["its dynamic quantisation"] = (work / "dynamic.onnx").read_bytes()
 
     def open(self, name: str) -> Runner:
-        """As `mygo_edge.runtime` opens a graph."""
+        """As `mygo_edge.device` opens a graph."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4

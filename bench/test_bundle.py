@@ -11,8 +11,8 @@ from bench.conftest import Measure
 from bench.contenders import Way
 from bench.contenders.inference import Learnt
 from bench.contenders.packed import open_graph
+from mygo_edge.device.edge_model import EdgeModel
 from mygo_edge.export.recipes import PRECISIONS
-from mygo_edge.runtime.edge_model import EdgeModel
 
 EXPORTS = ("torch.onnx.export", *PRECISIONS)
 LOADS = ("InferenceSession", "without self-test", *PRECISIONS)

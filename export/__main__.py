@@ -4,9 +4,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mygo_edge.command import OneLineParser
 from mygo_edge.errors import MygoEdgeError, run_command
 from mygo_edge.export.recipes import MAX_LOSS, PRECISIONS
-from mygo_edge.runtime.command import OneLineParser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

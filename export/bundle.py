@@ -12,18 +12,18 @@ import torch
 from torch import nn
 
 import mygo_edge
+from mygo_edge.bundle.manifest import InputFormat, Manifest, Task
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.export import gate
+from mygo_edge.export.device_head import trunk_digest
 from mygo_edge.export.draft import OTHER_MACHINES, Draft
 from mygo_edge.export.graphs import head_name
 from mygo_edge.export.recipes import EXACT, FP32, MAX_LOSS, precision_named
 from mygo_edge.export.samples import Labelled
 from mygo_edge.export.stages import ClassifierSource
 from mygo_edge.export.versions import live_bundle, write_version
-from mygo_edge.model.device_head import trunk_digest
 from mygo_edge.model.gan import FrozenGenerator
 from mygo_edge.model.network import NeocortexNet
-from mygo_edge.runtime.manifest import InputFormat, Manifest, Task
 
 Network = TypeVar("Network", bound=nn.Module)
 

@@ -10,13 +10,13 @@ from onnx.checker import ValidationError
 from onnx.shape_inference import InferenceError
 from torch import Tensor
 
+from mygo_edge.bundle.selftest import deviation
+from mygo_edge.device.session import Graph
 from mygo_edge.export.errors import GraphError
 from mygo_edge.export.graphs import classifier_outputs, head_name
 from mygo_edge.export.recipes import EXACT
 from mygo_edge.model.gan import LATENT, FrozenGenerator
 from mygo_edge.model.network import NeocortexNet
-from mygo_edge.runtime.selftest import deviation
-from mygo_edge.runtime.session import Graph
 
 OPSETS = range(18, 21)
 MAX_IR_VERSION = 10  # the newest that onnxruntime 1.20 reads

@@ -7,6 +7,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
+from mygo_edge.bundle.images import to_pixels
+from mygo_edge.bundle.manifest import FileEntry
+from mygo_edge.bundle.reading import Bundle
+from mygo_edge.bundle.selftest import DREAMS_PER_TASK, SelfTest, write_selftest
+from mygo_edge.device.session import Graph
 from mygo_edge.export import gate
 from mygo_edge.export.checks import scaled
 from mygo_edge.export.graphs import head_name
@@ -16,11 +21,6 @@ from mygo_edge.export.stages import ClassifierSource, GeneratorSource, make
 from mygo_edge.files import sha256
 from mygo_edge.model.gan import FrozenGenerator
 from mygo_edge.model.network import NeocortexNet
-from mygo_edge.runtime.bundle import Bundle
-from mygo_edge.runtime.images import to_pixels
-from mygo_edge.runtime.manifest import FileEntry
-from mygo_edge.runtime.selftest import DREAMS_PER_TASK, SelfTest, write_selftest
-from mygo_edge.runtime.session import Graph
 
 # Of the self-test, on any device: so many times what publishing allows between PyTorch and onnxruntime on one machine.
 OTHER_MACHINES = 10

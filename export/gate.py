@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mygo_edge.bundle.images import to_pixels
+from mygo_edge.device.session import Graph
 from mygo_edge.export.errors import PrecisionLossError
 from mygo_edge.export.samples import Labelled, Noise, Purpose, noise
-from mygo_edge.runtime.images import to_pixels
-from mygo_edge.runtime.session import Graph
 
 DREAMS_PER_CLASS = 500
 _BATCH = 250

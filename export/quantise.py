@@ -13,9 +13,9 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from mygo_edge.device.session import Graph
 from mygo_edge.export.errors import GraphError
 from mygo_edge.export.graphs import OPSET, serialised
-from mygo_edge.runtime.session import Graph
 
 _BATCH = 100  # images a calibration step
 

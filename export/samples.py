@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mygo_edge.bundle.images import to_pixels
+from mygo_edge.device.noise import dream_noise
 from mygo_edge.model.gan import LATENT, FrozenGenerator
-from mygo_edge.runtime.images import to_pixels
-from mygo_edge.runtime.noise import dream_noise
 
 _PART = 500  # dreams at a time, to bound memory
 

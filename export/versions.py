@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from mygo_edge.files import sync_folder, write_bytes, write_json, write_text
-from mygo_edge.runtime.bundle import (
+from mygo_edge.bundle.manifest import MANIFEST, BundleError, Manifest, manifest_json, parse_manifest
+from mygo_edge.bundle.reading import (
     CURRENT,
     VERSION_NAME,
     Bundle,
@@ -19,8 +19,8 @@ from mygo_edge.runtime.bundle import (
     read_version,
     version_order,
 )
-from mygo_edge.runtime.edge_model import EdgeModel
-from mygo_edge.runtime.manifest import MANIFEST, BundleError, Manifest, manifest_json, parse_manifest
+from mygo_edge.device.edge_model import EdgeModel
+from mygo_edge.files import sync_folder, write_bytes, write_json, write_text
 
 _PARTIAL = ".partial"  # ends the names of folders that a kill may leave behind
 

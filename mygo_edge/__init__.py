@@ -16,7 +16,7 @@ if (_checkout / "pyproject.toml").is_file() and (_checkout / "kernels").is_dir()
 
 _PUBLIC = {
     "Discriminator": "mygo_edge.model.gan",
-    "EdgeModel": "mygo_edge.runtime.edge_model",
+    "EdgeModel": "mygo_edge.device.edge_model",
     "GenerativeMemory": "mygo_edge.model.memory",
     "Generator": "mygo_edge.model.gan",
     "MygoEdgeError": "mygo_edge.errors",

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from mygo_edge.bundle.pictures import images_as_file, require_writable_format
+from mygo_edge.command import OneLineParser
+from mygo_edge.device.edge_model import EdgeModel
 from mygo_edge.errors import run_command
 from mygo_edge.files import write_bytes
-from mygo_edge.runtime.command import OneLineParser
-from mygo_edge.runtime.edge_model import EdgeModel
-from mygo_edge.runtime.pictures import images_as_file, require_writable_format
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mygo_edge.bundle.pictures import read_images
+from mygo_edge.command import OneLineParser
+from mygo_edge.device.edge_model import EdgeModel
 from mygo_edge.errors import MygoEdgeError, run_command, warn
-from mygo_edge.runtime.command import OneLineParser
-from mygo_edge.runtime.edge_model import EdgeModel
-from mygo_edge.runtime.pictures import read_images
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mygo_edge.bundle.manifest import MANIFEST
+from mygo_edge.bundle.reading import Bundle, current_version, read_version, version_folder
+from mygo_edge.command import OneLineParser
 from mygo_edge.errors import run_command
-from mygo_edge.runtime.bundle import Bundle, current_version, read_version, version_folder
-from mygo_edge.runtime.command import OneLineParser
-from mygo_edge.runtime.manifest import MANIFEST
 
-_ADDRESSES = 2**33  # bytes; what is really used is bounded by `mygo_edge.runtime.session.memory_limit`
+_ADDRESSES = 2**33  # bytes; what is really used is bounded by `mygo_edge.device.session.memory_limit`
 _STEADY = 200  # predictions that the median is taken of
 
 
@@ -58,8 +58,8 @@ def check(folder: Path, public_key: Path | None, threads: int) -> None:
     """Check the version in a folder, printing as it goes. Raises BundleError."""
     bundle = read_version(folder, public_key)
     _print_files(bundle)
-    from mygo_edge.runtime.edge_model import EdgeModel  # onnxruntime takes time to import; files come first
-    from mygo_edge.runtime.session import SessionOptions
+    from mygo_edge.device.edge_model import EdgeModel  # onnxruntime takes time to import; files come first
+    from mygo_edge.device.session import SessionOptions
 
     said: set[str] = set()
     for precision in bundle.manifest.precisions or ("fp32",):
@@ -83,8 +83,8 @@ def measure_latency(folder: Path, threads: int = 1) -> Latency:
     """Load the version in a folder and predict one image again and again. Imports are not counted."""
     import numpy as np
 
-    from mygo_edge.runtime.edge_model import EdgeModel
-    from mygo_edge.runtime.session import SessionOptions
+    from mygo_edge.device.edge_model import EdgeModel
+    from mygo_edge.device.session import SessionOptions
 
     started = time.perf_counter()
     model = EdgeModel(read_version(folder), SessionOptions(threads))

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from mygo_edge.bundle.manifest import MANIFEST, SIGNATURE, BundleError
+from mygo_edge.bundle.reading import MAX_MANIFEST_BYTES, current_version, read_plain, read_version, version_folder
+from mygo_edge.bundle.signature import SIGNATURE_BYTES, new_key, public_part, sign
+from mygo_edge.command import OneLineParser
 from mygo_edge.errors import MygoEdgeError, run_command
 from mygo_edge.files import sync_folder, write_bytes
-from mygo_edge.runtime.bundle import MAX_MANIFEST_BYTES, current_version, read_plain, read_version, version_folder
-from mygo_edge.runtime.command import OneLineParser
-from mygo_edge.runtime.manifest import MANIFEST, SIGNATURE, BundleError
-from mygo_edge.runtime.signature import SIGNATURE_BYTES, new_key, public_part, sign
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

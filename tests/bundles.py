@@ -1,4 +1,4 @@
-"""Tiny networks and real bundles of them, for the tests of export and runtime."""
+"""Tiny networks and real bundles of them, for the tests of export, bundle, device and update."""
 
 from pathlib import Path
 from typing import Any

@@ -13,12 +13,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.contenders import Way
 from bench.contenders.packed import open_graph
+from mygo_edge.device.edge_model import EdgeModel
+from mygo_edge.device.session import Graph, SessionOptions
 from mygo_edge.export.checks import scaled
 from mygo_edge.export.recipes import PRECISIONS
 from mygo_edge.learn.methods import MyGO
 from mygo_edge.run.publish import open_learner, publish_run, real_images
-from mygo_edge.runtime.edge_model import EdgeModel
-from mygo_edge.runtime.session import Graph, SessionOptions
 
 WAYS = ("eager", "inference mode", "compiled", "torch.onnx.export", *PRECISIONS, "EdgeModel, fp32")
 EXACT = 1e-4  # largest difference of a logit, of the ways that compute in fp32

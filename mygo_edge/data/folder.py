@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mygo_edge.bundle.pictures import read_picture
 from mygo_edge.errors import MygoEdgeError, warn
 from mygo_edge.options import FolderOptions
-from mygo_edge.runtime.pictures import read_picture
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 

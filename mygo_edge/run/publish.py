@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from mygo_edge.bundle.images import as_pixels
+from mygo_edge.bundle.manifest import InputFormat
 from mygo_edge.data.datasets import MEAN, STD, load
 from mygo_edge.data.tasks import class_groups
 from mygo_edge.errors import MygoEdgeError
@@ -18,8 +20,6 @@ from mygo_edge.model.gan import FrozenGenerator
 from mygo_edge.options import TrainOptions
 from mygo_edge.run.checkpoint import Checkpoint
 from mygo_edge.run.folder import RunFolder
-from mygo_edge.runtime.images import as_pixels
-from mygo_edge.runtime.manifest import InputFormat
 
 NamedTask = tuple[str, Sequence[str]]  # a task's name and its classes'
 

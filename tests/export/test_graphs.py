@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from mygo_edge.device.session import Graph
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.export.checks import check_classifier, check_generator
 from mygo_edge.export.graphs import classifier_graph, generator_graph, head_name
 from mygo_edge.model.gan import Generator
-from mygo_edge.runtime.session import Graph
 from tests.bundles import TASKS, tiny_generator, tiny_net
 
 NAMES = [name for name, _ in TASKS]

@@ -11,10 +11,10 @@ import onnx
 import pytest
 import torch
 
+from mygo_edge.device.edge_model import EdgeModel
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.export.bundle import publish
 from mygo_edge.files import sha256
-from mygo_edge.runtime.edge_model import EdgeModel
 from tests.bundles import SHAPE, TASKS, publish_tiny, replace_file, tiny_generators, tiny_net
 
 

@@ -7,6 +7,10 @@ import onnx
 import pytest
 import torch
 
+from mygo_edge.bundle import manifest
+from mygo_edge.bundle.reading import read_bundle
+from mygo_edge.device.edge_model import EdgeModel
+from mygo_edge.device.session import Graph
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.export import gate
 from mygo_edge.export.bundle import publish
@@ -18,10 +22,6 @@ from mygo_edge.export.stages import ClassifierSource, GeneratorSource, Made, mak
 from mygo_edge.export.storage import chosen_nodes, store_fp16
 from mygo_edge.model.gan import FrozenGenerator, Generator
 from mygo_edge.model.network import NeocortexNet, Shape
-from mygo_edge.runtime import manifest
-from mygo_edge.runtime.bundle import read_bundle
-from mygo_edge.runtime.edge_model import EdgeModel
-from mygo_edge.runtime.session import Graph
 from tests.bundles import SHAPE, TASKS, publish_tiny, replace_file, tiny_generator, tiny_generators, tiny_net
 
 NAMES = [name for name, _ in TASKS]

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from mygo_edge.data.datasets import load
+from mygo_edge.device.edge_model import EdgeModel
 from mygo_edge.options import TrainOptions, from_json
-from mygo_edge.runtime.edge_model import EdgeModel
 from tests.run.commands import TINY, run, summary
 
 

@@ -1,0 +1,186 @@
+"""Heads that a device learnt: one small JSON file each, whole or absent, checked whenever it is read.
+
+A head is a linear layer on the features of one trunk, and means nothing on any other, so it says which (see
+`mygo_edge.bundle.manifest.Manifest.trunk`). The same file goes back to the box, where
+`mygo_edge.export.device_head` reads it. Its SHA-256 shows damage; it says nothing about who wrote it.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mygo_edge.bundle.manifest import SHA256, TASK_NAME, BundleError, Manifest, Reader, Task, created_time, printable
+from mygo_edge.bundle.reading import read_plain
+from mygo_edge.errors import MygoEdgeError
+from mygo_edge.files import sha256, write_bytes
+
+SCHEMA_VERSION = "1.0"
+_SUFFIX = ".json"
+_MAX_FILE_BYTES = 2**24
+_MAX_CLASSES = 2**12
+_MAX_HEADS = 256
+_LARGEST = 1e6  # of a weight; beyond, logits lose their meaning
+
+
+class HeadError(MygoEdgeError):
+    """A head that must not be used. The message names its file or its task, and says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """name: of the task; classes: in the order of the logits; weight: float32 [classes, features]; bias: float32
+    [classes]; trunk: which features it stands on; images: how many it was learnt from; created: when, UTC."""
+
+    name: str
+    classes: tuple[str, ...]
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    trunk: str
+    images: int
+    created: str
+
+    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[n, features] -> [n, classes]."""
+        return features @ self.weight.T + self.bias
+
+
+def trunk_of(manifest: Manifest) -> str:
+    """What identifies the trunk of a version: its manifest's digest, or the classifier's file where there is none."""
+    if manifest.trunk is not None:
+        return manifest.trunk
+    return next(entry.sha256 for entry in manifest.files if entry.role == "classifier")
+
+
+def head_path(folder: Path, name: str) -> Path:
+    """Where the head of a task is kept."""
+    return folder / f"{name}{_SUFFIX}"
+
+
+def write_head(path: Path, head: Head) -> None:
+    """Replace a head's file, atomically and durably."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, head_bytes(head))
+
+
+def head_bytes(head: Head) -> bytes:
+    """The content of a head's file; `parse_head` reads it back."""
+    values: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "name": head.name,
+        "classes": list(head.classes),
+        "features": head.weight.shape[1],
+        "trunk": head.trunk,
+        "images": head.images,
+        "created": head.created,
+        "weight": _encoded(head.weight),
+        "bias": _encoded(head.bias),
+    }
+    return json.dumps(values | {"sha256": digest_of(values)}, indent=1).encode() + b"\n"
+
+
+def read_head(path: Path) -> Head:
+    """Read and check a head's file. Raises HeadError, which names it."""
+    try:
+        return parse_head(read_plain(path, _MAX_FILE_BYTES), str(path))
+    except BundleError as error:
+        raise HeadError(f"{error}; learn the head again") from error
+
+
+def parse_head(data: bytes, where: str) -> Head:
+    """Check everything in a head's file; `where` is what to call it in errors.
+
+    Raises:
+        BundleError: not JSON, an unknown schema, a value that is missing, of the wrong type or out of range, or damage.
+    """
+    try:
+        reader = Reader(json.loads(data), where)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{where} is not JSON ({type(error).__name__})") from error
+    schema = reader.value("schema_version", str)
+    reader.require(schema == SCHEMA_VERSION, f"schema_version {schema[:20]!a} is not {SCHEMA_VERSION}")
+    said = reader.match("sha256", SHA256)
+    reader.require(
+        said == digest_of({key: value for key, value in reader.values.items() if key != "sha256"}),
+        "sha256 does not fit the rest: the file is damaged",
+    )
+    classes = reader.value("classes", list)
+    reader.require(2 <= len(classes) <= _MAX_CLASSES, f"classes must be 2 to {_MAX_CLASSES} names")
+    reader.require(all(printable(name) for name in classes), "classes must be printable names")
+    reader.require(len(set(classes)) == len(classes), "a class occurs twice")
+    features = reader.integer("features", 1, 2**16)
+    return Head(
+        name=reader.match("name", TASK_NAME),
+        classes=tuple(classes),
+        weight=_decoded(reader, "weight", (len(classes), features)),
+        bias=_decoded(reader, "bias", (len(classes),)),
+        trunk=reader.match("trunk", SHA256),
+        images=reader.integer("images", 1, 2**40),
+        created=created_time(reader),
+    )
+
+
+def read_heads(folder: Path, manifest: Manifest, width: int | None) -> tuple[dict[str, Head], dict[str, str]]:
+    """The heads of a folder that fit a version, and, of the others, why not.
+
+    Args:
+        folder: of heads; it need not be there.
+        manifest: of the version.
+        width: features of its trunk, where that is known.
+
+    Returns:
+        Heads by task name, in the order in which they were learnt, and reasons by task name.
+    """
+    heads: list[Head] = []
+    refused: dict[str, str] = {}
+    paths = sorted(path for path in folder.glob(f"*{_SUFFIX}") if TASK_NAME.fullmatch(path.stem))
+    for path in paths[:_MAX_HEADS]:
+        try:
+            head = read_head(path)
+            if head.name != path.stem:
+                raise HeadError(f"{path} is the head of task {head.name}; give it its name back")
+            require_fit(head, manifest.tasks, trunk_of(manifest))
+            if width is not None and head.weight.shape[1] != width:
+                raise HeadError(f"{path} takes {head.weight.shape[1]} features, the trunk has {width}; learn it again")
+            heads.append(head)
+        except HeadError as error:
+            refused[path.stem] = str(error)
+    return {head.name: head for head in sorted(heads, key=lambda head: head.created)}, refused
+
+
+def require_fit(head: Head, tasks: tuple[Task, ...], trunk: str) -> None:
+    """Raise HeadError unless the head stands on this trunk and no task of the bundle has its name."""
+    if head.name.casefold() in {task.name.casefold() for task in tasks}:
+        raise HeadError(f"the bundle has a task {head.name} itself, whose head is used; the one learnt here is not")
+    if head.trunk != trunk:
+        raise HeadError(
+            f"the head of task {head.name} was learnt on another trunk, whose features mean something else; "
+            "learn it again from its images"
+        )
+
+
+def digest_of(values: Mapping[str, Any]) -> str:
+    """SHA-256 of a head's file without that number, whatever its white space and order."""
+    return sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode())
+
+
+def _encoded(array: NDArray[np.float32]) -> str:
+    return base64.b64encode(array.astype("<f4").tobytes()).decode()
+
+
+def _decoded(reader: Reader, key: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    try:
+        data = base64.b64decode(reader.value(key, str), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise BundleError(f"{reader.where}: {key} is not base64") from error
+    reader.require(len(data) == 4 * int(np.prod(shape)), f"{key} does not hold {list(shape)} numbers of 4 bytes")
+    array = np.frombuffer(data, "<f4").astype(np.float32).reshape(shape)
+    # Written so that NaN fails it.
+    reader.require(bool((np.abs(array) <= _LARGEST).all()), f"{key} must be finite and at most {_LARGEST:g}")
+    return array

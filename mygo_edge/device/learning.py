@@ -1,0 +1,61 @@
+"""Learn a task on the device: features by onnxruntime, dreams of the old tasks, and a head fitted in numpy."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mygo_edge.bundle.heads import Head, head_bytes, parse_head, trunk_of
+from mygo_edge.bundle.manifest import TASK_NAME, Manifest, printable
+from mygo_edge.device.fitting import Others, fit_head
+from mygo_edge.errors import MygoEdgeError
+
+See = Callable[[Any], tuple[NDArray[np.float32], NDArray[np.float32]]]  # images -> features, logits of other heads
+Dream = Callable[[str, int], tuple[Any, NDArray[np.int64]]]  # task, index of the task -> images, class ids
+
+
+def learn(
+    name: str,
+    images: Any,
+    labels: Sequence[str],
+    *,
+    manifest: Manifest,
+    see: See,
+    dream: Dream,
+    regularisation: float | None,
+) -> Head:
+    """A head for a new task. See `mygo_edge.device.edge_model.EdgeModel.learn_head`.
+
+    Args:
+        manifest: of the version whose trunk the head stands on.
+        see: features [n, features] and the logits of all other heads [n, classes], those of the bundle first.
+        dream: images of a task of the bundle and their class ids, counted within the task.
+    """
+    if TASK_NAME.fullmatch(name) is None or name.casefold() in {task.name.casefold() for task in manifest.tasks}:
+        raise MygoEdgeError(f"{name[:80]!a} cannot name a new task: use letters, digits, _ and -, and no task's name")
+    classes = sorted({str(label) for label in labels})
+    if len(classes) < 2 or not all(printable(label) for label in classes):
+        raise MygoEdgeError(f"labels must be printable names of two classes or more, not {classes[:5]}")
+    features, on_new = see(images)
+    if len(features) != len(labels):
+        raise MygoEdgeError(f"{len(features)} images need as many labels, not {len(labels)}")
+    index = np.array([classes.index(str(label)) for label in labels])
+    weight, bias = fit_head(features, index, len(classes), _others(on_new, manifest, see, dream), regularisation)
+    created = datetime.now(UTC).isoformat(timespec="microseconds")
+    head = Head(name, tuple(classes), weight, bias, trunk_of(manifest), len(labels), created)
+    parse_head(head_bytes(head), f"the head of task {name}")  # refused now rather than when it is read again
+    return head
+
+
+def _others(on_new: NDArray[np.float32], manifest: Manifest, see: See, dream: Dream) -> Others:
+    dreamt: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+    labels, first = [], 0
+    for index, task in enumerate(manifest.tasks):
+        images, class_ids = dream(task.name, index)
+        dreamt.append(see(images))
+        labels.append(class_ids + first)
+        first += len(task.classes)
+    features, logits = (np.concatenate(parts) for parts in zip(*dreamt, strict=True))
+    return Others(on_new, features, logits, np.concatenate(labels))

@@ -1,0 +1,46 @@
+"""Whether the graphs of a version compute what was published."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mygo_edge.bundle.images import to_pixels
+from mygo_edge.bundle.manifest import BundleError, FileEntry
+from mygo_edge.bundle.selftest import deviation, fits, read_selftest
+from mygo_edge.device.graphs import VersionGraphs, generate
+
+
+def run_selftest(graphs: VersionGraphs) -> dict[str, float]:
+    """See `mygo_edge.device.edge_model.EdgeModel.run_selftest`."""
+    entry, tasks = graphs.entry("selftest"), graphs.tasks
+    where = f"{graphs.bundle.version}/{entry.path}"
+    test = read_selftest(graphs.bundle.contents[entry.path], where, graphs.precision)
+    if not fits(test, [len(task.classes) for task in tasks.values()], graphs.manifest.input.shape):
+        raise BundleError(f"{where} does not fit the manifest; publish or fetch it again")
+    classifier = graphs.entry("classifier", precision=graphs.precision)
+    labels = [(name, label) for name, task in tasks.items() for label in task.classes]
+    worst: dict[str, float] = {}
+    for index, task in enumerate(tasks):
+        # Not kept: a device that only classifies needs no generator in memory.
+        generator = graphs.open_generator(task)
+        dreams = generate(generator, test.z, test.class_id[index])
+        worst[generator.name] = _compare(graphs, graphs.entry("generator", task, None), dreams, test.dreams[index])
+        pixels = to_pixels(test.dreams[index])
+        logits = graphs.logits(pixels, list(tasks))
+        found = _compare(graphs, classifier, logits, test.logits[index])
+        if graphs.answers(pixels) != [labels[column] for column in logits.argmax(1)]:
+            raise BundleError(
+                f"{graphs.classifier.name} fails its self-test: its answer is not where its largest logit is; "
+                "stay on the version before"
+            )
+        worst[graphs.classifier.name] = max(found, worst.get(graphs.classifier.name, 0.0))
+    return worst
+
+
+def _compare(graphs: VersionGraphs, entry: FileEntry, got: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    worst, allowed = deviation(got, expected), entry.tolerance or graphs.manifest.tolerance
+    if worst > allowed:
+        raise BundleError(
+            f"{graphs.bundle.version}/{entry.path} fails its self-test: it differs by {worst:.3g} from what was "
+            f"published, {allowed:g} is allowed; stay on the version before"
+        )
+    return worst

@@ -1,0 +1,1 @@
+"""How a device gets what was published: sources, download, installation, roll-back."""
