@@ -1,7 +1,7 @@
 """Two more folders for bench/photos.py, made of sets that are at hand.
 
-    python bench/photo_sets.py rotated PHOTOS TO     every class in four orientations: four times as many, finer classes
-    python bench/photo_sets.py fashion IDX TO        Fashion-MNIST from its IDX files, 28 x 28 and grey
+python bench/photo_sets.py rotated PHOTOS TO     every class in four orientations: four times as many, finer classes
+python bench/photo_sets.py fashion IDX TO        Fashion-MNIST from its IDX files, 28 x 28 and grey
 """
 
 import argparse

@@ -1,9 +1,9 @@
 """The measurements behind docs/photos.md: photos in the feature space of a trunk, beside rivals on the same features.
 
-    OMP_NUM_THREADS=1 python bench/photos.py NAME=FOLDER[,PER_CLASS] ... [--orders 3] [--tasks 5] [--to FILE]
+    OMP_NUM_THREADS=1 python bench/photos.py NAME=FOLDER[,PER_CLASS] [--orders 3] [--tasks 5]
 
 A folder holds train/CLASS and test/CLASS. PER_CLASS takes the first so many training photos of each class. Each order
-shuffles the classes. Features are made once a set and kept nowhere. Writes bench/results/photos.json.
+shuffles the classes. Features are made once and kept nowhere. Writes bench/results/photos/NAME.json.
 """
 
 import argparse
@@ -17,45 +17,49 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from mygo_edge.bundle.gaussian import ClassMeans, discriminant, join, mahalanobis
+from mygo_edge.bundle.gaussian import ClassMeans, SharedFactor, discriminant, join, mahalanobis
 from mygo_edge.bundle.gaussian_files import read_means, read_shared, write_means, write_shared
 from mygo_edge.learn.gaussian_memory import GaussianMemory, transform_for
 from mygo_edge.learn.rivals import FeCAM, Finetune, Joint, NearestMean, RanPAC, Rival, StreamingLDA
 from mygo_edge.trunks.catalogue import TrunkOptions, load_trunk
 from mygo_edge.trunks.extract import Extractor
 
-RESULTS = Path(__file__).parent / "results" / "photos.json"
+RESULTS = Path(__file__).parent / "results" / "photos"
 SHOTS = (1, 2, 5)
 Set = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # features and labels, for training and for test
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sets", nargs="+", metavar="NAME=FOLDER[,PER_CLASS]")
+    parser.add_argument("set", metavar="NAME=FOLDER[,PER_CLASS]")
     parser.add_argument("--trunk", default="efficientnet-lite0")
     parser.add_argument("--size", type=int, help="pixels of the trunk's input (default: by the photos' size)")
     parser.add_argument("--orders", type=int, default=3, help="shuffles of the classes")
     parser.add_argument("--tasks", type=int, default=5)
-    parser.add_argument("--to", type=Path, default=RESULTS)
     options = parser.parse_args()
-    results = {
-        "command": "OMP_NUM_THREADS=1 python bench/photos.py " + " ".join(named(part) for part in options.sets),
+    name, folder, per_class = parsed(options.set)
+    data, about = features(folder, per_class, options.trunk, options.size)
+    orders = [order(data, seed, options.tasks) for seed in range(options.orders)]
+    versions = {"onnxruntime": onnxruntime.__version__, "numpy": np.__version__, "python": platform.python_version()}
+    result = {
+        "command": f"OMP_NUM_THREADS=1 python bench/photos.py {named(options.set)} --tasks {options.tasks}",
+        "name": name,
         "trunk": options.trunk,
-        "versions": {
-            "onnxruntime": onnxruntime.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
-        "sets": {},
+        "versions": versions,
+        **about,
+        "tasks": options.tasks,
+        "orders": orders,
     }
-    for part in options.sets:
-        name, where = part.split("=", 1)
-        folder, _, per_class = where.partition(",")
-        data, about = features(Path(folder), int(per_class) if per_class else None, options.trunk, options.size)
-        orders = [order(data, seed, options.tasks) for seed in range(options.orders)]
-        results["sets"][name] = about | {"tasks": options.tasks, "orders": orders}
-        options.to.write_text(json.dumps(results, indent=1) + "\n")
-        print(name, {key: averages(orders, key) for key in orders[0]["methods"]}, flush=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    print(name, {key: averages(orders, key) for key in orders[0]["methods"]}, flush=True)
+
+
+def parsed(part: str) -> tuple[str, Path, int | None]:
+    """Name, folder and training photos a class of a set's argument."""
+    name, where = part.split("=", 1)
+    folder, _, per_class = where.partition(",")
+    return name, Path(folder), int(per_class) if per_class else None
 
 
 def named(part: str) -> str:
@@ -111,6 +115,7 @@ def order(data: Set, seed: int, tasks: int) -> dict[str, Any]:
     position = np.empty(classes, np.int64)
     position[np.random.default_rng(seed).permutation(classes)] = np.arange(classes)
     y, test_y = position[y], position[test_y]
+    data = (x, y, test_x, test_y)
     groups = np.array_split(np.arange(classes), tasks)
     width = x.shape[1]
     rivals: dict[str, Callable[[], Rival]] = {
@@ -124,11 +129,16 @@ def order(data: Set, seed: int, tasks: int) -> dict[str, Any]:
     methods = {"mygo": mygo(x, y, test_x, test_y, groups)}
     for name, make in rivals.items():
         methods[name] = rival(make(), x, y, test_x, test_y, groups)
+    earlier = GaussianMemory(transform_for(x[np.isin(y, groups[0])]), width)
+    for group in groups[:-1]:
+        own = np.isin(y, group)
+        earlier.learn(x[own], y[own] - group[0], [str(label) for label in group])
+    shared = earlier.refactor(earlier.covariance())
     return {
         "seed": seed,
         "methods": methods,
-        "shots": {str(shots): few_shot(x, y, test_x, test_y, groups, shots, seed) for shots in SHOTS},
-        "rejection": rejection(x, y, test_x, test_y, groups),
+        "shots": {str(n): few_shot(earlier, shared, data, groups, n, seed) for n in SHOTS},
+        "rejection": rejection(earlier, shared, test_x, test_y >= groups[-1][0]),
     }
 
 
@@ -196,20 +206,10 @@ def rival(
 
 
 def few_shot(
-    x: np.ndarray,
-    y: np.ndarray,
-    test_x: np.ndarray,
-    test_y: np.ndarray,
-    groups: list[np.ndarray],
-    shots: int,
-    seed: int,
+    memory: GaussianMemory, shared: SharedFactor, data: Set, groups: list[np.ndarray], shots: int, seed: int
 ) -> dict[str, float]:
     """A device that has all tasks but the last learns that from `shots` photos a class, with the shared factor."""
-    memory = GaussianMemory(transform_for(x[np.isin(y, groups[0])]), x.shape[1])
-    for group in groups[:-1]:
-        own = np.isin(y, group)
-        memory.learn(x[own], y[own] - group[0], [str(label) for label in group])
-    shared = memory.refactor(memory.covariance())
+    x, y, test_x, test_y = data
     rng = np.random.default_rng(seed)
     rows = [rng.permutation(np.flatnonzero(y == label))[:shots] for label in groups[-1]]
     means = np.stack([memory.transform(x[own]).mean(0) for own in rows])
@@ -225,17 +225,12 @@ def few_shot(
 
 
 def rejection(
-    x: np.ndarray, y: np.ndarray, test_x: np.ndarray, test_y: np.ndarray, groups: list[np.ndarray]
+    memory: GaussianMemory, shared: SharedFactor, test_x: np.ndarray, foreign: np.ndarray
 ) -> dict[str, float]:
     """AUROC of scores that tell photos of the last task, which was never learnt, from those of tasks that were."""
     from sklearn.metrics import roc_auc_score
 
-    memory = GaussianMemory(transform_for(x[np.isin(y, groups[0])]), x.shape[1])
-    for group in groups[:-1]:
-        own = np.isin(y, group)
-        memory.learn(x[own], y[own] - group[0], [str(label) for label in group])
-    shared = memory.refactor(memory.covariance())
-    vectors, foreign = memory.transform(test_x), test_y >= groups[-1][0]
+    vectors = memory.transform(test_x)
     distances = mahalanobis(vectors, memory.means, shared)
     centre = ClassMeans(memory.means.means.mean(0, keepdims=True), np.array([1]))
     away = mahalanobis(vectors, centre, shared)[:, 0]
