@@ -11,7 +11,7 @@ from mygo_edge.options import DATASETS, METHODS, PRESETS, TrainOptions, check, p
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line and run. Raises MygoEdgeError for what the user can mend."""
+    """Parse the command line and run. Raises MygoEdgeError for what the user can put right."""
     options = parse(sys.argv[1:] if arguments is None else list(arguments))
     from mygo_edge.run.start import start  # torch takes seconds to import; --help and bad options need not wait
 
@@ -74,6 +74,8 @@ def _one_line(text: str) -> str:
     words = " ".join(words.split())
     words = re.sub(r"^Parsing error ", "", words)
     words = re.sub(r"For full helptext, .*$", "", words).strip()
+    # The box's title, where its text says the same.
+    words = re.sub(r"^(Value error|Missing argument|Unrecognized options) (?=Error|Missing|Unrecognized)", "", words)
     return f"{words} (see python -m mygo_edge.train --help)"
 
 

@@ -55,7 +55,7 @@ class Dataset:
             if split.images.is_floating_point() and not torch.isfinite(split.images).all():
                 where = int((~torch.isfinite(split.images)).flatten(1).any(1).nonzero()[0])
                 raise MygoEdgeError(
-                    f"{self.name}: {part} image {where} holds NaN or infinite pixels; remove or mend it"
+                    f"{self.name}: {part} image {where} holds NaN or infinite pixels; remove or repair it"
                 )
             if len(split.labels) and not 0 <= int(split.labels.min()) <= int(split.labels.max()) < len(self.classes):
                 raise MygoEdgeError(f"{self.name}: a {part} label is outside 0..{len(self.classes) - 1}")

@@ -208,7 +208,7 @@ class EdgeModel:
             images,
             labels,
             manifest=self._graphs.manifest,
-            see=lambda seen: self._features(seen, name),
+            extract=lambda shown: self._features(shown, name),
             dream=lambda task, index: self.dream(task, n=dreams, stream=_HEAD_STREAM, step=index),
             regularisation=regularisation,
         )

@@ -1,5 +1,6 @@
 """A run's folder: its configuration, its log, its summary, and the lock that keeps a second process out."""
 
+import errno
 import fcntl
 import json
 import os
@@ -26,9 +27,9 @@ class RunFolder:
     Of several processes one holds the lock and writes; the others pass `writes` as False.
     """
 
-    def __init__(self, path: Path, run_id: str, writes: bool = True) -> None:
+    def __init__(self, path: Path, run_id: str, writes: bool = True, *, reads_only: bool = False) -> None:
         self.path, self.run_id = path, run_id
-        self._lock = self._take_lock() if writes else None
+        self._lock = self._take_lock(reads_only) if writes else None
         self._log: TextIO | None = None
 
     @classmethod
@@ -43,8 +44,10 @@ class RunFolder:
         return folder
 
     @classmethod
-    def open(cls, path: Path) -> tuple["RunFolder", TrainOptions]:
+    def open(cls, path: Path, *, reads_only: bool = False) -> tuple["RunFolder", TrainOptions]:
         """An earlier run and its options, on the device that it began on.
+
+        reads_only: the caller writes nothing, so a folder that refuses to be written to will do, without a lock.
 
         Raises:
             MygoEdgeError: `path` holds no run, or a damaged one.
@@ -62,10 +65,15 @@ class RunFolder:
             raise MygoEdgeError(f"{file} is damaged ({error!r}); start the run again in another --out") from error
         options = from_json(values)
         check(options)
-        return cls(path, str(run_id)), options
+        return cls(path, str(run_id), reads_only=reads_only), options
 
-    def _take_lock(self) -> TextIO:
-        lock = (self.path / ".lock").open("w")
+    def _take_lock(self, reads_only: bool) -> TextIO | None:
+        try:
+            lock = (self.path / ".lock").open("w")
+        except OSError as error:
+            if reads_only and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                return None
+            raise
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -62,7 +62,7 @@ def open_learner(run: Path) -> tuple[MyGO, TrainOptions, list[NamedTask]]:
     Raises:
         MygoEdgeError: no run, a damaged one, or one without MyGO.
     """
-    folder, options = RunFolder.open(run)
+    folder, options = RunFolder.open(run, reads_only=True)
     with folder:
         if "mygo" not in options.methods:
             raise MygoEdgeError(f"{run} did not run the method mygo, the one that remembers and publishes")
