@@ -55,9 +55,11 @@ def sleep(
     fit(consolidation.descent(), phase)
     freeze(net)
     after = flat_features(net)
+    loss_last = consolidation.loss_at(consolidation.total)
+    phase.require_finite(consolidation.total, loss_last=loss_last)  # the last step may be the one that diverges
     return SleepReport(
         loss_first,
-        consolidation.loss_at(consolidation.total),
+        loss_last,
         feature_change=float((after - before).norm() / before.norm()),
         moved_by_dreams=float((after - started_from).norm() / started_from.norm()),
         dreams=consolidation.total * consolidation.plan.batch_size,
