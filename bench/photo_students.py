@@ -28,11 +28,8 @@ def main() -> None:
     parser.add_argument("set", metavar="NAME=FOLDER[,PER_CLASS]")
     parser.add_argument("--tasks", type=int, default=5)
     options = parser.parse_args()
-    name, where = options.set.split("=", 1)
-    folder, _, per_class = where.partition(",")
-    (x, y, test_x, test_y), _ = features(
-        Path(folder), int(per_class) if per_class else None, "efficientnet-lite0", None
-    )
+    name, folder, per_class = parsed(options.set)
+    (x, y, test_x, test_y), _ = features(folder, per_class, "efficientnet-lite0", None)
     groups = np.array_split(np.arange(int(y.max()) + 1), options.tasks)
     memory = GaussianMemory(transform_for(x), x.shape[1])
     for group in groups:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from mygo_edge.bounds import upper_bounds
 from mygo_edge.bundle.manifest import TASK_NAME
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.kernels import Backend
@@ -107,8 +108,8 @@ class SleepOptions:
     in the published code, which makes every loss zero."""
     other_heads: float = 1.0
     """Weight of the loss over all heads; 0 trains each dream's own head only."""
-    other_target: float = -4.0
-    """Logit that a head of another task should give."""
+    other_target: float = -8.0
+    """What the logits of a head of another task should be on average."""
     logit_limit: float = 5.0
     """Teachers' logits, centred, are clipped to plus or minus this."""
     shift: float = 0.07
@@ -301,6 +302,10 @@ def check(options: TrainOptions) -> None:
                 refuse(name, value, "a finite number")
             if item.name == "shift" and not 0 <= value < 0.5:
                 refuse(name, value, "from 0 to below 0.5")
+    for part, field_name, most, why in upper_bounds(options):
+        value = getattr(getattr(options, part), field_name)
+        if value is not None and value > most:
+            refuse(f"--{part}.{field_name.replace('_', '-')}", value, f"at most {most}, which {why}")
     if not 0 <= options.memory.ema < 1:
         refuse("--memory.ema", options.memory.ema, "from 0 to below 1")
     if options.memory.max_steps < options.memory.min_steps:

@@ -170,8 +170,9 @@ class RanPAC:
     def logits(self, features: Floats) -> NDArray[np.float64]:
         return self._hidden(features) @ self.weight
 
-    def _hidden(self, features: Floats) -> Floats:
-        return np.maximum(features @ self.projection, 0)
+    def _hidden(self, features: Floats) -> NDArray[np.float64]:
+        # In float64: rounding in products of float32 can outweigh a small penalty.
+        return np.maximum(features @ self.projection, 0).astype(np.float64)
 
     @property
     def bytes(self) -> int:
