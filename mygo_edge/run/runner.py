@@ -1,5 +1,6 @@
 """The loop over tasks and methods: phases in order, each timed, logged and kept; results written as they come."""
 
+import json
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -13,9 +14,10 @@ from mygo_edge.learn.methods import Finetune, Frozen, Joint, Method, MyGO, Named
 from mygo_edge.learn.phase import Phase, Stateful
 from mygo_edge.learn.reference import Reference
 from mygo_edge.learn.team import ALONE, Team
-from mygo_edge.measure.accuracy import accuracies, scores
+from mygo_edge.measure.accuracy import accuracies, confusion, per_class, scores
 from mygo_edge.measure.dreams import classification_accuracy_score, label_fidelity, train_judge
 from mygo_edge.measure.plots import plot_accuracies, plot_dreams
+from mygo_edge.measure.report import dream_rows, write_report
 from mygo_edge.model.network import NeocortexNet
 from mygo_edge.options import TrainOptions
 from mygo_edge.run.checkpoint import Checkpoint
@@ -194,6 +196,8 @@ class Runner:
         known, unknown = accuracies(method.logits, self.tasks[: index + 1])
         for key, row in (("task_known", known), ("task_unknown", unknown)):
             results[key] = scores([*results[key].get("matrix", [])[:index], row])
+        counts = confusion(method.logits, self.tasks[: index + 1])
+        results.update(confusion=counts, per_class=per_class(counts))
         if method.dreams and self.options.measure.dreams:
             self._measure_dreams(method, index, results["dreams"])
         self.folder.log(event="accuracy", task=index, method=method.name, task_known=known, task_unknown=unknown)
@@ -218,23 +222,35 @@ class Runner:
             for method in self.methods.values():
                 if method.dreams and (method.name == "mygo" or "mygo" not in self.methods):
                     plot_dreams(self.folder.path / "plots", names[: index + 1], method)
+            self._report(index)
         self.state["position"] = [index + 1, 0, 0]
         self._commit()
         if self.team.leads:
             self.display.results(names, self.state["results"])
+
+    def _report(self, index: int) -> None:
+        """report.html, anew."""
+        dreaming = [method for method in self.methods.values() if method.dreams]
+        rows = dream_rows(dreaming[0], self.tasks[: index + 1]) if dreaming else []
+        config = json.loads((self.folder.path / "config.json").read_bytes())
+        write_report(self.folder.path, self.summary(), config, rows)
 
     def _commit(self) -> None:
         self.checkpoint.commit({**self.state, "log_size": self.folder.log_size()})
 
     def write_summary(self) -> None:
         """summary.json, anew."""
+        write_json(self.folder.path / "summary.json", self.summary())
+
+    def summary(self) -> dict[str, Any]:
+        """What summary.json holds."""
         document: dict[str, Any] = {
             "dataset": self.options.dataset,
             "seed": self.options.seed,
             "preset": self.options.preset,
         }
         document |= {"tasks": self.state["tasks"], "methods": self.state["results"]}
-        write_json(self.folder.path / "summary.json", document)
+        return document
 
 
 def new_results() -> dict[str, Any]:

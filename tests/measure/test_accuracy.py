@@ -3,7 +3,7 @@ import torch
 
 from mygo_edge.data.datasets import Split
 from mygo_edge.data.tasks import Task
-from mygo_edge.measure.accuracy import accuracies, scores
+from mygo_edge.measure.accuracy import accuracies, confusion, per_class, scores
 
 
 def test_scores_follow_their_definitions():
@@ -25,3 +25,19 @@ def test_task_known_looks_at_its_own_head_and_task_unknown_at_all():
     known, unknown = accuracies(lambda images: answers[: len(images)], [task, other])
     assert known == [1.0, 0.5]  # of the other task, head 1 says (0 by a tie, 0): one of two
     assert unknown == [0.5, 0.5]
+
+
+def test_confusion_counts_every_test_image_by_its_class_and_its_answer():
+    answers = torch.tensor([[2.0, 1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 9.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 3.0]])
+    images = torch.zeros(3, 1, 8, 8)
+    first = Task("task0", ["a", "b"], Split(images, images), Split(images, torch.tensor([0, 1, 1])))
+    other = Task("task1", ["c", "d", "e"], Split(images, images), Split(images[:2], torch.tensor([2, 0])))
+    counts = confusion(lambda images: answers[: len(images)], [first, other])
+    assert counts == [
+        [1, 0, 0, 0, 0],
+        [0, 0, 1, 0, 1],
+        [0, 0, 1, 0, 0],
+        [0, 0, 0, 0, 0],
+        [1, 0, 0, 0, 0],
+    ]
+    assert per_class(counts) == [1.0, 0.0, 1.0, None, 0.0]
