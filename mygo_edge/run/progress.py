@@ -1,6 +1,6 @@
 """What a run tells the person in front of it: bars on a terminal, one `key=value` line an event elsewhere."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from rich.console import Console
@@ -87,13 +87,13 @@ class Display:
                 rows = {key: ",".join(f"{value:.4f}" for value in part["matrix"][-1]) for key, part in _both(scores)}
                 self.event(event="accuracy", tasks=count, method=method, **rows)
             return
-        rows = [
+        table = [
             Row(method, key.removeprefix("task_"), part["matrix"][-1], {"mean": part["average"]})
             for method, scores in results.items()
             for key, part in _both(scores)
         ]
         self.console.print(f"\nTest accuracy after {count} task(s), %, task known and unknown:")
-        self.console.print(task_table(names[:count], rows, self.console.width))
+        self.console.print(task_table(names[:count], table, self.console.width))
 
     def contrast(self, names: Sequence[str], results: Results) -> None:
         """Forgetting in one view: each task right after it was learnt, and at the end."""
@@ -134,6 +134,7 @@ def task_table(names: Sequence[str], rows: Sequence[Row], width: int) -> Table:
         width - 2 - sum(2 + max(map(len, column)) for column in zip(*((r.method, r.what) for r in rows), strict=True))
     )
     spare -= sum(2 + max(5, len(name)) for name in extra)
+    pick: Callable[[Sequence[float]], Sequence[float]]
     if sum(2 + max(5, len(name)) for name in names) <= spare:
         heads, pick = list(names), list
     elif 7 * len(names) <= spare:
