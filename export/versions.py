@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from mygo_edge.bundle.manifest import MANIFEST, BundleError, Manifest, manifest_json, parse_manifest
+from mygo_edge.bundle.manifest import MANIFEST, BundleError, Manifest, manifest_json
+from mygo_edge.bundle.parsing import parse_manifest
 from mygo_edge.bundle.reading import (
     CURRENT,
     VERSION_NAME,
@@ -50,7 +51,7 @@ def write_version(bundle_dir: Path, manifest: Manifest, contents: Mapping[str, b
         OSError: the disk refuses. The live version stays.
     """
     # Before any of its names becomes a path.
-    parse_manifest(json.dumps(manifest_json(manifest)).encode(), MANIFEST)
+    manifest = parse_manifest(json.dumps(manifest_json(manifest)).encode(), MANIFEST)
     bundle_dir.mkdir(parents=True, exist_ok=True)
     for leftover in bundle_dir.glob(f".*{_PARTIAL}"):
         shutil.rmtree(leftover)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from mygo_edge.bundle.manifest import MANIFEST, SIGNATURE, BundleError, FileEntry, Manifest, parse_manifest
+from mygo_edge.bundle.manifest import MANIFEST, SIGNATURE, BundleError, FileEntry, Manifest
+from mygo_edge.bundle.parsing import parse_manifest
 from mygo_edge.bundle.signature import SIGNATURE_BYTES, verify_signature
 from mygo_edge.files import sha256
 
@@ -53,7 +54,7 @@ def read_version(folder: Path, public_key: Path | None = None) -> Bundle:
         signature = read_plain(folder / SIGNATURE, SIGNATURE_BYTES) if (folder / SIGNATURE).exists() else None
         verify_signature(data, signature, public_key, str(folder / MANIFEST))
     manifest = parse_manifest(data, str(folder / MANIFEST))
-    listed = {MANIFEST, SIGNATURE, *(entry.path for entry in manifest.files)}
+    listed = {MANIFEST, SIGNATURE, *(entry.path for entry in manifest.files), *manifest.ignored}
     extra = sorted({path.name for path in folder.iterdir()} - listed)
     if extra:
         raise BundleError(f"{folder} holds {extra[0]!a}, which is not in the manifest; publish or fetch it again")

@@ -104,7 +104,7 @@ class EdgeModel:
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of an image, of a bundle whose dreams are images."""
-        return self._engine.manifest.input.shape
+        return self._engine.manifest.pixels.shape
 
     @property
     def takes_text(self) -> bool:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mygo_edge.bundle.heads import Head, head_bytes, parse_head, trunk_of
-from mygo_edge.bundle.manifest import TASK_NAME, Manifest, printable
+from mygo_edge.bundle.manifest import TASK_NAME, Manifest
+from mygo_edge.bundle.strict import composed, printable
 from mygo_edge.device.fitting import Others, fit_head
 from mygo_edge.errors import MygoEdgeError
 
@@ -35,13 +36,14 @@ def learn(
     """
     if TASK_NAME.fullmatch(name) is None or name.casefold() in {task.name.casefold() for task in manifest.tasks}:
         raise MygoEdgeError(f"{name[:80]!a} cannot name a new task: use letters, digits, _ and -, and no task's name")
-    classes = sorted({str(label) for label in labels})
+    classes = sorted({composed(str(label)) for label in labels})
     if len(classes) < 2 or not all(printable(label) for label in classes):
         raise MygoEdgeError(f"labels must be printable names of two classes or more, not {classes[:5]}")
     features, on_new = see(images)
     if len(features) != len(labels):
         raise MygoEdgeError(f"{len(features)} images need as many labels, not {len(labels)}")
-    index = np.array([classes.index(str(label)) for label in labels])
+    column = {label: number for number, label in enumerate(classes)}
+    index = np.array([column[composed(str(label))] for label in labels])
     weight, bias = fit_head(features, index, len(classes), _others(on_new, manifest, see, dream), regularisation)
     created = datetime.now(UTC).isoformat(timespec="microseconds")
     head = Head(name, tuple(classes), weight, bias, trunk_of(manifest), len(labels), created)

@@ -47,7 +47,7 @@ class PixelEngine:
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of an image."""
-        return self.manifest.input.shape
+        return self.manifest.pixels.shape
 
     def example(self, n: int) -> NDArray[np.uint8]:
         return np.random.default_rng(0).integers(0, 256, (n, *self.input_shape), dtype=np.uint8)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from mygo_edge.bundle.manifest import MANIFEST, SIGNATURE, BundleError, FileEntry, Manifest, parse_manifest
+from mygo_edge.bundle.manifest import MANIFEST, SIGNATURE, BundleError, FileEntry, Manifest
+from mygo_edge.bundle.parsing import parse_manifest
 from mygo_edge.bundle.reading import (
     CURRENT,
     MAX_MANIFEST_BYTES,
