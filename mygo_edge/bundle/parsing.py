@@ -45,7 +45,7 @@ _MAX_FEATURES = 2**16
 _MAX_LATENT = 4096
 _MAX_TOKENS = 2**16
 
-_LEARNER_ID = re.compile(r"[0-9a-f]{32}")
+LEARNER_ID = re.compile(r"[0-9a-f]{32}")
 _KIND = re.compile(r"[a-z][a-z0-9-]{0,31}")  # of a generator; later ones are new files of known roles
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 # What a file of data may end in. A file of an unknown role may lie in a version's folder under no other name: nothing
@@ -96,7 +96,7 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
         tolerance=top.reader("selftest").tolerance(),
         files=files,
         producer=producer,
-        id=None if first else top.match("id", _LEARNER_ID),
+        id=None if first else top.match("id", LEARNER_ID),
         reader=reader,
         latent=LATENT if first else top.integer("latent", 1, _MAX_LATENT),
         features=None if first else top.integer("features", 1, _MAX_FEATURES),

@@ -264,8 +264,8 @@ def test_any_value_anywhere_is_refused_or_read(document: dict[str, Any], data: s
 
 
 def test_a_published_manifest_names_its_learner_for_good(tmp_path: Path) -> None:
-    first = publish_tiny(tmp_path, 1)
-    second = publish_tiny(tmp_path, 2)
+    first = publish_tiny(tmp_path, 1, learner_id=None)
+    second = publish_tiny(tmp_path, 2, learner_id=None)
     ids = {json.loads((folder / "manifest.json").read_text())["id"] for folder in (first, second)}
     assert len(ids) == 1
     other = publish_tiny(tmp_path, 3, learner_id="0f" * 16)
