@@ -13,6 +13,7 @@ from mygo_edge.bundle.heads import Head
 from mygo_edge.bundle.reading import HEADS, Bundle, read_bundle
 from mygo_edge.device.assessing import Assessment, Calibration, assessments, softmax
 from mygo_edge.device.engine import Dreams, Engine, Key, Learnt, Scores, class_index
+from mygo_edge.device.features import FeatureEngine
 from mygo_edge.device.pixels import PixelEngine
 from mygo_edge.device.session import SessionOptions
 from mygo_edge.errors import MygoEdgeError
@@ -29,7 +30,7 @@ class EdgeModel:
 
     def __init__(self, bundle: Bundle, session: SessionOptions | None = None, *, precision: str | None = None) -> None:
         """Take a bundle that was read and verified. Most callers want `EdgeModel.load`."""
-        self._engine: Engine = PixelEngine(bundle, session or SessionOptions(), precision)
+        self._engine = _opened(bundle, session or SessionOptions(), precision)
         self._published = {task.name: task.classes for task in bundle.manifest.tasks}
         self._calibration = Calibration(self._engine)
         self._heads_dir: Path | None = None
@@ -110,6 +111,10 @@ class EdgeModel:
     def takes_text(self) -> bool:
         """Whether the inputs are texts, not images."""
         return self._engine.takes_text
+
+    def example(self, n: int) -> Any:
+        """`n` inputs, always the same, to measure with."""
+        return self._engine.example(n)
 
     def labels(self, task: str | None = None) -> list[tuple[str, str]]:
         """(task, class) of every column of `logits` and `predict_proba`."""
@@ -300,3 +305,10 @@ class EdgeModel:
         names = self._selected(task, tasks)
         labels = [(name, label) for name in names for label in tasks[name]]
         return self._engine.scores(inputs, names, learnt), labels
+
+
+def _opened(bundle: Bundle, session: SessionOptions, precision: str | None) -> Engine:
+    trunk = bundle.manifest.trunk
+    if trunk is None:
+        return PixelEngine(bundle, session, precision)
+    return FeatureEngine(bundle, trunk, session, precision)
