@@ -36,8 +36,10 @@ class Trunk:
             session,
             dequantise_once=entry.precision == "int8-weights",
         )
-        if self.graph.outputs.get(form.output, (None,))[-1] not in (None, form.features):
-            raise BundleError(f"{self.graph.name} has outputs {self.graph.outputs}, not {form.features} features")
+        if self.graph.outputs.get(form.output, (0,))[-1:] not in ((None,), (form.features,)):
+            raise BundleError(
+                f"{self.graph.name} has outputs {self.graph.outputs}, not {form.output!a} of {form.features} features"
+            )
         self._inputs: _Inputs
         if isinstance(form.input, ImageInput):
             self._inputs = _Photos(form.input, self.graph)
