@@ -81,15 +81,10 @@ class FeatureEngine:
         for task in self.manifest.tasks:
             if task.generator != GAUSSIAN:
                 raise BundleError(f"task {task.name} has a generator of kind {task.generator!a}; update mygo_edge")
-        means = {task.name: self._means(bundle, task.name, len(task.classes)) for task in self.manifest.tasks}
-        self._centre = join(list(means.values())).means.mean(0, dtype=np.float64).astype(np.float32)
-        self._precision = Precision(self.shared)
-        self.published = {
-            task.name: self._consolidated(
-                TaskMemory(task.name, task.classes, means[task.name], form.digest, self.shared.transform, "")
-            )
-            for task in self.manifest.tasks
-        }
+        means = [self._means(bundle, task.name, len(task.classes)) for task in self.manifest.tasks]
+        self._centre = join(means).means.mean(0, dtype=np.float64).astype(np.float32)
+        self.published = self._consolidated(means)
+        self._precision = Precision(self.shared)  # after the line that refuses what is no covariance
 
     @property
     def takes_text(self) -> bool:
@@ -112,7 +107,8 @@ class FeatureEngine:
         logits = vectors @ np.concatenate([task.weight for task in tasks]).T
         logits += np.concatenate([task.bias for task in tasks])
         largest = logits.max(1, initial=-np.inf)
-        from_centre = self._precision.norms(self._precision.whiten(vectors - self._centre))
+        with np.errstate(over="ignore", invalid="ignore"):  # of a damaged memory, before its self-test refuses it
+            from_centre = self._precision.norms(self._precision.whiten(vectors - self._centre))
         nearest = np.maximum(from_centre - 2 * largest, 0)
         novelty = nearest * (self.shared.rank / vectors.shape[1]) - 2 * largest
         return Scores(logits, novelty.astype(np.float32))
@@ -163,7 +159,7 @@ class FeatureEngine:
         digest = self.trunk.form.digest
         memory = TaskMemory(name, classes, ClassMeans(means, counts), digest, self.shared.transform, created)
         # As it will be read again: half precision, and refused now rather than then.
-        return self._consolidated(parse_memory(memory_bytes(memory), f"task {name}"))
+        return self._added(parse_memory(memory_bytes(memory), f"task {name}"))
 
     def store(self, folder: Path, task: FeatureTask) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -176,7 +172,7 @@ class FeatureEngine:
             try:
                 if memory.transform != self.shared.transform or memory.means.means.shape[1] != self.trunk.form.features:
                     raise HeadError(f"task {name} was learnt in another space of features; learn it again")
-                tasks[name] = self._consolidated(memory)
+                tasks[name] = self._added(memory)
             except (HeadError, BundleError) as error:
                 refused[name] = str(error)
         return tasks, refused
@@ -185,9 +181,21 @@ class FeatureEngine:
         where = f"{self.version}/{self.entry('selftest').path}"
         return run_selftest(self, self._recorded or b"", where)
 
-    def _consolidated(self, memory: TaskMemory) -> FeatureTask:
-        """With the task's rows of the discriminant, which no other task changes."""
-        return FeatureTask(memory, *discriminant(memory.means, self.shared, self._centre))
+    def _consolidated(self, means: Sequence[ClassMeans]) -> dict[str, FeatureTask]:
+        """The tasks of the bundle, with their rows of the discriminant of all of them."""
+        weight, bias = discriminant(join(means), self.shared)
+        digest, start = self.trunk.form.digest, 0
+        tasks = {}
+        for task, own in zip(self.manifest.tasks, means, strict=True):
+            rows = slice(start, start + len(task.classes))
+            memory = TaskMemory(task.name, task.classes, own, digest, self.shared.transform, "")
+            tasks[task.name] = FeatureTask(memory, weight[rows], bias[rows])
+            start = rows.stop
+        return tasks
+
+    def _added(self, memory: TaskMemory) -> FeatureTask:
+        """A task learnt here, with rows of a discriminant that compare with the bundle's and change none of them."""
+        return FeatureTask(memory, *discriminant(memory.means, self.shared, self._centre, denoise=False))
 
     def _means(self, bundle: Bundle, task: str, classes: int) -> ClassMeans:
         data, where = self._content(bundle, "generator", task)
