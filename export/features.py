@@ -37,8 +37,8 @@ MAX_DIVERGENCE = 0.005  # nats a feature by which dreams may become others while
 
 
 class Precisions(NamedTuple):
-    """How a memory is stored. int8 for the means saves another 13 KB in ten classes of 1,280 features, and changed one
-    answer in seventy where fp16 changed none and int8 for the factor one in three hundred (docs/bundle.md)."""
+    """How a memory is stored. int8 for the means too saves a twelfth, and changes six times as many answers
+    (docs/bundle.md)."""
 
     means: Precision = "fp16"
     factor: Precision = "int8"
