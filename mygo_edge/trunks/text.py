@@ -17,7 +17,6 @@ from mygo_edge.errors import MygoEdgeError, warn
 from mygo_edge.trunks.text_graphs import INPUTS, OUTPUT
 
 NAMES = ("static-256", "minilm")
-BATCH = 64  # texts of like length; what is between two layers of a transformer stays within a few hundred MB
 # A graph in int8 is taken where its vectors point where those of fp32 do; measured on AG News (7.6k): 0.9995 and 0.998
 # for `minilm`.
 MEAN_COSINE, LEAST_COSINE = 0.995, 0.97
@@ -85,13 +84,13 @@ class Embedder:
     def __init__(self, trunk: TextTrunk, threads: int = 1) -> None:
         """Load the graph and the tokenizer. Raises BundleError when either would be refused on a device."""
         self.tokenizer = Tokenizer(trunk.tokenizer, trunk.max_tokens, f"the tokenizer of {trunk.name}")
-        self._graph = Graph(trunk.graph, trunk.name, SessionOptions(threads=threads), dequantise_once=True)
+        self._graph = Graph(trunk.graph, trunk.name, SessionOptions(threads=threads, arena=False), dequantise_once=True)
         self.width = self._graph.outputs[OUTPUT][-1]
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors [n, width] of n texts, in batches of like length."""
         vectors = np.empty((len(texts), self.width or 0), dtype=np.float32)
-        for rows, ids, mask in self.tokenizer.batches(texts, BATCH):
+        for rows, ids, mask in self.tokenizer.batches(texts):
             (vectors[rows],) = self._graph.run([OUTPUT], dict(zip(INPUTS, (ids, mask), strict=True)))
         return vectors
 

@@ -21,8 +21,8 @@ def weighted_sum(build: Builder, values: str, shares: str) -> str:
 def unit_norm(build: Builder, vectors: str) -> None:
     """The output: `vectors` [batch, width], each divided by its norm."""
     axis = build.constant("width_axis", np.array([1]))
-    squares = build.node("ReduceSumSquare", [vectors, axis], "squares", keepdims=1)
-    norm = build.node("Sqrt", [squares], "norm")
+    squares = build.node("Mul", [vectors, vectors], "squares")
+    norm = build.node("Sqrt", [build.node("ReduceSum", [squares, axis], "energy", keepdims=1)], "norm")
     safe = build.node("Max", [norm, build.constant("tiny", np.array(_TINY, np.float32))], "safe_norm")
     build.node("Div", [vectors, safe], OUTPUT)
 
