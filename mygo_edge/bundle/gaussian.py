@@ -5,7 +5,7 @@ lives in a power-transformed space, in which features of a trunk are close enoug
 sleep would reach with infinitely many dreams is then known in closed form: `discriminant`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,9 @@ from mygo_edge.bundle.manifest import BundleError
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
+Product = Callable[[NDArray], NDArray[np.float64]]
 TINY = 1e-12  # below any norm of a feature vector that is not all zeros
+_SIMILAR = 0.25  # share of the median count: with fewer images a mean would be taken for noise among the others
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,38 +116,74 @@ class Precision:
         return (whitened - (whitened @ self.basis.T) @ self.basis) * self.scale
 
 
-def discriminant(means: ClassMeans, shared: SharedFactor, centre: Floats | None = None) -> tuple[Floats, Floats]:
+def discriminant(
+    means: ClassMeans, shared: SharedFactor, centre: Floats | None = None, denoise: bool = True
+) -> tuple[Floats, Floats]:
     """The classifier that sleep reaches with infinitely many dreams: Fisher's linear discriminant.
 
-    Classes count as equally likely. The logits weight x + bias, x in the transformed space, are log-likelihoods less
-    those of a class at `centre`: one scale for all tasks, so a task's rows are its head, and arg max over all of them
-    answers an unknown task. A mean of n images lies a little outside of where it should; the bias takes back what that
-    adds on average to the squared distance, spread / n, so that classes of few images stand beside classes of many.
-
-    Args:
-        means: of all classes that will be compared.
-        shared: the covariance.
-        centre: [features], where all logits are 0 by definition; the mean of the class means unless given. Heads that
-            are computed apart from one another compare only with the same centre.
+    See `fisher` for the meaning of the logits, `centre` and `denoise`.
 
     Returns:
-        weight [classes, features] and bias [classes].
+        weight [classes, features] and bias [classes], for vectors in the transformed space.
 
     Raises:
         BundleError: the numbers of a damaged memory do not give finite weights.
     """
-    middle = means.means.mean(0, dtype=np.float64) if centre is None else centre.astype(np.float64)
-    away = means.means - middle  # [classes, features]
     with np.errstate(over="ignore", invalid="ignore"):
         try:
-            weight = Precision(shared).times(away)
+            weight, bias = fisher(means, Precision(shared).times, shared.spread, centre, denoise)
         except np.linalg.LinAlgError as error:
             raise BundleError(f"the shared factor is no covariance ({error}); publish or fetch it again") from error
-        bias = -0.5 * ((weight * away).sum(1) - shared.spread / means.counts) - weight @ middle
-        result = weight.astype(np.float32), bias.astype(np.float32)
-    if not all(np.isfinite(part).all() for part in result):
+    if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
         raise BundleError("the means and the shared factor give no finite classifier; publish or fetch them again")
-    return result
+    return weight, bias
+
+
+def fisher(
+    means: ClassMeans, times: Product, spread: float, centre: Floats | None = None, denoise: bool = True
+) -> tuple[Floats, Floats]:
+    """Weight [classes, features] and bias [classes] of the linear discriminant, classes taken as equally likely.
+
+    The logits weight x + bias are log-likelihoods less those of a class at `centre`: one scale for all tasks, so a
+    task's rows are its head, and arg max over all of them answers an unknown task.
+
+    A mean of n images lies off its class by noise, which adds spread / n to its squared norm. `denoise` takes the noise
+    out of means that stand on similar numbers of images: in coordinates where the noise is the same in all directions,
+    their singular values shrink as far as noise explains them (empirical Bayes, Efron & Morris 1972; Gavish & Donoho
+    2017). Other means stay, and the bias takes back what noise adds on average, so that both kinds compare.
+
+    Args:
+        means: of all classes that will be compared.
+        times: [n, features] -> the same times the inverse of the covariance.
+        spread: mean squared Mahalanobis distance of features to the mean of their class.
+        centre: [features], where all logits are 0; the mean of the class means unless given. Heads that are computed
+            apart from one another compare only with the same centre, and without `denoise`.
+        denoise: see above.
+
+    Raises:
+        numpy.linalg.LinAlgError: numbers that are not finite.
+    """
+    middle = means.means.mean(0, dtype=np.float64) if centre is None else centre.astype(np.float64)
+    away = means.means - middle  # [classes, features]
+    weight = times(away)
+    inner = weight @ away.T  # [classes, classes]
+    noise = spread / means.counts
+    mix, kept = np.eye(len(away)), noise * 1.0
+    if denoise:
+        many = means.counts >= np.median(means.counts) * _SIMILAR
+        mix[np.ix_(many, many)] = _shrinkage(inner[np.ix_(many, many)], means.counts[many], spread)
+        kept[many] = 0  # what is left of the noise in these is what they should have
+    norms = np.einsum("ck,kl,cl->c", mix, inner, mix) if denoise else np.diag(inner)
+    weight = mix @ weight if denoise else weight
+    return weight.astype(np.float32), (-0.5 * (norms - kept) - weight @ middle).astype(np.float32)
+
+
+def _shrinkage(inner: NDArray[np.float64], counts: Ids, spread: float) -> NDArray[np.float64]:
+    """The matrix [classes, classes] that denoises means, out of their inner products under the precision."""
+    root = np.sqrt(counts)
+    values, vectors = np.linalg.eigh(inner * np.outer(root, root))
+    shares = np.maximum(1 - spread / np.maximum(values, TINY), 0)
+    return (vectors * shares) @ vectors.T * (root / root[:, None])
 
 
 def mahalanobis(vectors: NDArray, means: ClassMeans, shared: SharedFactor) -> NDArray[np.float64]:

@@ -49,7 +49,7 @@ def test_distances_are_those_of_the_full_covariance(means: ClassMeans, shared: S
 
 def test_logits_differ_as_the_log_likelihoods_do(means: ClassMeans, shared: SharedFactor) -> None:
     vectors = np.random.default_rng(3).normal(size=(9, FEATURES)) + 3
-    weight, bias = discriminant(means, shared)
+    weight, bias = discriminant(means, shared, denoise=False)
     logits = vectors @ weight.T + bias
     expected = -0.5 * mahalanobis(vectors, means, shared)
     assert weight.shape == (CLASSES, FEATURES)
@@ -58,9 +58,9 @@ def test_logits_differ_as_the_log_likelihoods_do(means: ClassMeans, shared: Shar
 
 def test_heads_computed_apart_around_one_centre_compare(means: ClassMeans, shared: SharedFactor) -> None:
     centre = means.means[0] * 0.9
-    weight, bias = discriminant(means, shared, centre)
+    weight, bias = discriminant(means, shared, centre, denoise=False)
     first, second = (ClassMeans(means.means[part], means.counts[part]) for part in (slice(3), slice(3, None)))
-    parts = [discriminant(part, shared, centre) for part in (first, second)]
+    parts = [discriminant(part, shared, centre, denoise=False) for part in (first, second)]
     assert np.array_equal(weight, np.concatenate([part[0] for part in parts]))
     assert np.array_equal(bias, np.concatenate([part[1] for part in parts]))
     assert np.array_equal(join([first, second]).means, means.means)
@@ -79,6 +79,29 @@ def test_classes_of_few_images_are_answered_as_often_as_classes_of_many(shared: 
         hits.append(((tests @ weight.T + bias).argmax(2) == np.array([[0], [1]])).mean(1))
     few, many = np.mean(hits, 0)
     assert abs(few - many) < 0.03
+
+
+def test_many_classes_of_few_images_are_told_apart_better_once_denoised(shared: SharedFactor) -> None:
+    rng = np.random.default_rng(8)
+    root = np.linalg.cholesky(covariance(shared))
+    gains = []
+    for _ in range(10):
+        truth = rng.normal(size=(60, 4)) @ rng.normal(size=(4, FEATURES)) @ root.T * 0.5  # four directions tell them
+        counts = np.full(60, 4)
+        noisy = truth + rng.normal(size=truth.shape) @ root.T / 2
+        tests = truth[:, None] + rng.normal(size=(60, 40, FEATURES)) @ root.T
+        scores = []
+        for denoise in (False, True):
+            weight, bias = discriminant(ClassMeans(noisy.astype(np.float32), counts), shared, denoise=denoise)
+            scores.append(((tests @ weight.T + bias).argmax(2) == np.arange(60)[:, None]).mean())
+        gains.append(scores[1] - scores[0])
+    assert np.mean(gains) > 0.02
+
+
+def test_denoising_many_images_changes_nothing(means: ClassMeans, shared: SharedFactor) -> None:
+    many = ClassMeans(means.means, np.full(CLASSES, 10**9))
+    for got, expected in zip(discriminant(many, shared), discriminant(many, shared, denoise=False), strict=True):
+        assert np.allclose(got, expected, atol=1e-4)
 
 
 def test_dreams_have_the_covariance_and_the_means(means: ClassMeans, shared: SharedFactor) -> None:
