@@ -37,6 +37,8 @@ class PowerTransform:
         vectors = np.asarray(features, np.float32)
         if self.normalised:
             vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), np.float32(TINY))
+        if not self.signed and self.power == 0.5:  # the default, in the fewest passes
+            return np.sqrt(np.maximum(vectors, 0))
         return _signed_power(vectors if self.signed else np.maximum(vectors, 0), self.power)
 
     def inverse(self, vectors: NDArray) -> Floats:

@@ -5,11 +5,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, eigh
+from scipy.linalg.lapack import strtri
 
-from mygo_edge.bundle.gaussian import ClassMeans, Floats, PowerTransform, Precision, SharedFactor, fisher
+from mygo_edge.bundle.gaussian import (
+    ClassMeans,
+    Floats,
+    PowerTransform,
+    Precision,
+    SharedFactor,
+    discriminant,
+    fisher,
+)
 from mygo_edge.learn.moments import PooledMoments
 
-_PROBES = 64  # random signs that a trace is estimated with (Hutchinson 1990), to about half a percent
+_SHARES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.15, 0.1)  # of the covariance's own weight that a factor may keep
 _FLOOR = 1e-3  # of a feature's variance that the diagonal keeps, however much of it the factor explains
 
 
@@ -47,14 +56,14 @@ class SharedCovariance:
     """A shrunk covariance with its inverse at hand: the classifier of exact sleep, and the factor for devices."""
 
     def __init__(self, shrunk: Shrunk, transform: PowerTransform) -> None:
-        """O(features^3) / 3, once."""
+        """O(features^3), once."""
         self.shrunk, self.transform = shrunk, transform
         self._scale = 1 / np.sqrt(shrunk.target)  # Cholesky of near-equal variances: float32 is enough
         scaled = (shrunk.matrix * np.outer(self._scale, self._scale)).astype(np.float32)
         self._cholesky = cho_factor(scaled, lower=True, overwrite_a=True, check_finite=False)
-        signs = np.random.default_rng(0).choice([-1.0, 1.0], (_PROBES, len(scaled)))
-        inverse_trace = float((signs * self._solve(signs)).sum() / _PROBES)
-        # trace of S^-1 C, out of S = (1 - g) C + g T; exact but for the estimate of the trace of S^-1 T.
+        root, _ = strtri(np.asfortranarray(np.tril(self._cholesky[0])), lower=1)  # S^-1 = root' root, when scaled
+        inverse_trace = float((root.astype(np.float64) ** 2).sum())
+        # The trace of S^-1 C, out of S = (1 - g) C + g T and the trace of S^-1 T.
         self.spread = (len(scaled) - shrunk.shrinkage * inverse_trace) / (1 - shrunk.shrinkage)
 
     def _solve(self, scaled: NDArray) -> NDArray[np.float64]:
@@ -68,31 +77,59 @@ class SharedCovariance:
         """Weight [classes, features] and bias [classes]: as `mygo_edge.bundle.gaussian.fisher` says."""
         return fisher(means, self.times, self.spread, denoise=denoise)
 
-    def factor(self, rank: int) -> SharedFactor:
-        """U and d of U'U + diag(d): the largest principal components of the correlations, and on the diagonal what
-        they leave of each variance, so that every variance is kept.
-        """
-        matrix = self.shrunk.matrix
-        rank = min(rank, len(matrix))
-        deviations = np.sqrt(matrix.diagonal())
-        correlations = matrix / np.outer(deviations, deviations)
-        values, vectors = eigh(correlations, subset_by_index=[len(matrix) - rank, len(matrix) - 1], overwrite_a=True)
-        factor = (vectors * np.sqrt(np.maximum(values, 0))).T  # [rank, features]
-        factor *= np.where(factor[:, :1] < 0, -1, 1)  # of two equal answers always the same
-        diagonal = np.maximum(1 - (factor**2).sum(0), _FLOOR) * deviations**2
-        shared = SharedFactor(
-            (factor * deviations).astype(np.float32),
-            diagonal.astype(np.float32),
-            self.transform,
-            self.shrunk.shrinkage,
-            0.0,
-        )
-        return SharedFactor(
-            shared.factor, shared.diagonal, shared.transform, shared.shrinkage, self._spread_under(Precision(shared))
-        )
+    def difference(self, one: Floats, other: Floats) -> float:
+        """How far two classifiers' weights [classes, features] differ in what they answer: the share, from 0 to 1, of
+        the variance of one's logits over features of one class that the other's, in any scale, do not explain.
 
-    def _spread_under(self, precision: Precision) -> float:
-        """Trace of (U'U + diag(d))^-1 C."""
+        Only differences between logits count, as they do for an answer.
+        """
+        first, second = (weight - weight.mean(0, dtype=np.float64) for weight in (one, other))
+        product = second @ self.shrunk.matrix
+        powers = float((first * (first @ self.shrunk.matrix)).sum() * (second * product).sum())
+        if powers == 0:  # of one class, or of means that are all noise, there is nothing to tell apart
+            return 0.0
+        return 1 - float((first * product).sum()) ** 2 / powers
+
+    def factor(self, rank: int, means: ClassMeans) -> "Factored":
+        """U and d of U'U + diag(d): the largest principal components, and on the diagonal what they leave of each
+        variance.
+
+        What a few components leave out is taken for noise without correlations, which is wrong the less the more the
+        covariance was shrunk. So the factor shrinks more than its covariance: as much as makes the logits of the two
+        agree best.
+        """
+        whole_weight, _ = self.discriminant(means)
+        features = len(self._scale)
+        rank = min(rank, features)
+        scaled = (self.shrunk.covariance * np.outer(self._scale, self._scale)).astype(np.float32)
+        variances = scaled.diagonal().copy()
+        values, vectors = eigh(scaled, subset_by_index=[features - rank, features - 1], overwrite_a=True)
+        vectors = vectors.T * np.where(
+            vectors[:1].T < 0, -1, 1
+        )  # [rank, features]; of two equal answers always the same
+        candidates = []
+        for share in _SHARES:
+            amount = 1 - (1 - self.shrunk.shrinkage) * share
+            factor = vectors * np.sqrt((1 - amount) * np.maximum(values, 0) + amount)[:, None]
+            whole = (1 - amount) * variances + amount
+            diagonal = np.maximum(whole - (factor**2).sum(0), _FLOOR * whole)
+            shared = self._spread_of(factor / self._scale, diagonal / self._scale**2, amount)
+            candidates.append(Factored(shared, self.difference(whole_weight, discriminant(means, shared)[0])))
+        return min(candidates, key=lambda candidate: candidate.difference)
+
+    def _spread_of(self, factor: NDArray, diagonal: NDArray, shrinkage: float) -> SharedFactor:
+        """The shared factor, with the trace of (U'U + diag(d))^-1 C as its spread."""
+        rows, variances = factor.astype(np.float32), diagonal.astype(np.float32)
+        precision = Precision(SharedFactor(rows, variances, self.transform, shrinkage, 0.0))
         covariance, scale, basis = self.shrunk.covariance, precision.scale, precision.basis
         projected = (basis * scale) @ covariance * scale  # [rank, features]
-        return float((covariance.diagonal() * scale**2).sum() - (projected * basis).sum())
+        spread = float((covariance.diagonal() * scale**2).sum() - (projected * basis).sum())
+        return SharedFactor(rows, variances, self.transform, shrinkage, spread)
+
+
+@dataclass(frozen=True)
+class Factored:
+    """shared: for devices; difference: of its classifier to that of the whole covariance (`SharedCovariance`)."""
+
+    shared: SharedFactor
+    difference: float
