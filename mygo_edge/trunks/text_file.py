@@ -1,8 +1,8 @@
 """Any other text trunk: the user's ONNX graph of token ids, brought to the inputs and the output that trunks have."""
 
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
@@ -11,12 +11,13 @@ from mygo_edge.bundle.vetting import vet
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.export.graphs import Builder
 from mygo_edge.trunks.text import Embedder, TextTrunk
-from mygo_edge.trunks.text_graphs import INPUTS, OUTPUT, unit_norm, weighted_sum
+from mygo_edge.trunks.text_graphs import INPUTS, OUTPUT, mean_square_one, weighted_sum
 
 MAX_TOKENS = 256  # unless the user says otherwise; most encoders were trained with as many, or with 512
 _MAX_OPSET, _MAX_IR = 20, 10
 # What exporters call the inputs. Segments are all 0: a text is never a pair of sentences here.
 _IDS, _MASK, _SEGMENTS = ("ids", "input_ids"), ("mask", "attention_mask"), ("token_type_ids", "segment_ids")
+_PROBES = ["one short text", "another text, a little longer than the first"]
 _PREFIX = "trunk."  # keeps our names apart from those of the graph
 
 
@@ -26,7 +27,7 @@ def text_file(path: Path, tokenizer: Path, output: str | None = None, max_tokens
     Args:
         path: an ONNX file. It takes ids and a mask [batch, tokens] int64, and segments if it likes; the output is a
             vector a text [batch, width], or a token [batch, tokens, width], which is averaged over the text. Vectors
-            are scaled to norm 1.
+            are scaled to a mean square of 1.
         tokenizer: tokenizer.json that belongs to it.
         output: its name, where there are several.
         max_tokens: longer texts are cut.
@@ -51,14 +52,13 @@ def text_file(path: Path, tokenizer: Path, output: str | None = None, max_tokens
             f"{path} has opset {opset} and IR version {model.ir_version}; export it with an opset from 13 to "
             f"{_MAX_OPSET} and at most IR {_MAX_IR}"
         )
-    graph = _adapted(model, _output(model, output, path), path)
-    trunk = TextTrunk(path.stem, graph, tokens, max_tokens or MAX_TOKENS, "fp32", f"{path.name}, the user's own")
     if len(tokens) > MAX_BYTES:
         raise MygoEdgeError(f"{tokenizer} has {len(tokens)} bytes; a tokenizer has {MAX_BYTES} at most")
-    probe = Embedder(trunk)(["one short text", "another text, a little longer than the first"])
-    if not np.isfinite(probe).all():
-        raise MygoEdgeError(f"{path} gives vectors that are not finite; is it damaged, or stored in half precision?")
-    return trunk
+    chosen = _output(model, output, path)
+    limit = max_tokens or MAX_TOKENS
+    trunk = TextTrunk(path.stem, _adapted(model, chosen, path), tokens, limit, "fp32", f"{path.name}, the user's own")
+    vectors = Embedder(trunk)(_PROBES)  # only a run tells for sure how wide they are
+    return replace(trunk, graph=_adapted(model, chosen, path, vectors.shape[1]))
 
 
 def _output(model: ModelProto, name: str | None, path: Path) -> ValueInfoProto:
@@ -70,7 +70,7 @@ def _output(model: ModelProto, name: str | None, path: Path) -> ValueInfoProto:
     return outputs[name]
 
 
-def _adapted(model: ModelProto, output: ValueInfoProto, path: Path) -> bytes:
+def _adapted(model: ModelProto, output: ValueInfoProto, path: Path, width: int | None = None) -> bytes:
     """The graph with our inputs, our output, and what lies between them and its own."""
     given = {value.name: value for value in model.graph.input}
     found = {
@@ -99,13 +99,13 @@ def _adapted(model: ModelProto, output: ValueInfoProto, path: Path) -> bytes:
     if rank == 3:
         present = after.node("Cast", ["mask"], "present", to=TensorProto.FLOAT)
         vectors = weighted_sum(after, vectors, present)
-    unit_norm(after, vectors)
-    return _model(model, inner, before, after)
+    mean_square_one(after, vectors, width or 1)
+    return _model(model, inner, before, after, width)
 
 
-def _model(model: ModelProto, inner: onnx.GraphProto, before: Builder, after: Builder) -> bytes:
+def _model(model: ModelProto, inner: onnx.GraphProto, before: Builder, after: Builder, width: int | None) -> bytes:
     inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "tokens"]) for name in INPUTS]
-    last = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", None])
+    last = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", width])
     nodes = [*before.nodes, *inner.node, *after.nodes]
     weights = [*inner.initializer, *after.weights]
     result = helper.make_model(

@@ -103,8 +103,7 @@ def test_a_factor_of_any_rank_gives_the_classifier_of_the_full_covariance(world:
     found = discriminant(world.means, answering_factor(world.shared, world.means, rank), denoise=False)
     np.testing.assert_allclose(found[0], expected[0], atol=1e-3)
     np.testing.assert_allclose(np.diff(found[1]), np.diff(expected[1]), atol=1e-3)  # one level for all
-    plain = discriminant(world.means, world.shared.factor(rank), denoise=False)
-    assert np.abs(plain[0] - expected[0]).max() > 10 * np.abs(found[0] - expected[0]).max()
+    assert world.shared.difference(expected[0], found[0]) < 1e-6 < world.shared.factor(rank, world.means).difference
 
 
 def test_a_factor_is_a_covariance_even_of_full_rank_and_of_many_classes(world: World) -> None:

@@ -57,7 +57,7 @@ def weights_of_bert() -> dict[str, NDArray[np.float32]]:
 
 
 def bert_in_pytorch(weights: Mapping[str, NDArray[np.float32]], ids: list[int]) -> NDArray[np.float32]:
-    """One text through the encoder as Devlin et al. describe it, then mean and norm."""
+    """One text through the encoder as Devlin et al. describe it, then mean and scale."""
     w = {name: torch.from_numpy(value) for name, value in weights.items()}
 
     def linear(x: Tensor, name: str) -> Tensor:
@@ -77,15 +77,15 @@ def bert_in_pytorch(weights: Mapping[str, NDArray[np.float32]], ids: list[int]) 
         mixed = F.scaled_dot_product_attention(query, key, value).transpose(0, 1).reshape(len(ids), WIDTH)
         x = norm(x + linear(mixed, f"{name}.attention.output.dense"), f"{name}.attention.output")
         x = norm(x + linear(F.gelu(linear(x, f"{name}.intermediate.dense")), f"{name}.output.dense"), f"{name}.output")
-    return F.normalize(x.mean(0), dim=0).numpy()
+    return WIDTH**0.5 * F.normalize(x.mean(0), dim=0).numpy()
 
 
 def test_the_transformer_as_a_graph_gives_what_pytorch_gives_whatever_the_batch() -> None:
     weights = weights_of_bert()
     embed = Embedder(trunk(bert_graph(weights, integers=False)))
     expected = [bert_in_pytorch(weights, ids) for ids in embed.tokenizer.token_lists(TEXTS)]
-    np.testing.assert_allclose(embed(TEXTS), expected, atol=2e-6)
-    np.testing.assert_allclose(np.concatenate([embed([text]) for text in TEXTS]), expected, atol=2e-6)
+    np.testing.assert_allclose(embed(TEXTS), expected, atol=2e-5)
+    np.testing.assert_allclose(np.concatenate([embed([text]) for text in TEXTS]), expected, atol=2e-5)
 
 
 def test_the_transformer_with_weights_in_int8_points_the_same_way_and_is_four_times_smaller() -> None:
@@ -105,14 +105,14 @@ def test_the_gate_keeps_fp32_where_int8_points_elsewhere(capsys: pytest.CaptureF
     assert "stays in fp32" in capsys.readouterr().err
 
 
-def test_the_static_table_is_a_weighted_mean_of_norm_one() -> None:
+def test_the_static_table_is_a_weighted_mean_of_mean_square_one() -> None:
     table = np.random.default_rng(1).normal(size=(len(WORDS), 8)).astype(np.float32)
     counts = np.linspace(0.1, 1, len(WORDS)).astype(np.float32)
     embed = Embedder(trunk(table_graph(table, counts)))
     for text, vector in zip(TEXTS, embed(TEXTS), strict=True):
         (ids,) = embed.tokenizer.token_lists([text])
         mean = (counts[ids, None] * table[ids]).sum(0)
-        np.testing.assert_allclose(vector, mean / np.linalg.norm(mean), atol=0.01)  # int8
+        np.testing.assert_allclose(vector, mean / np.sqrt((mean**2).mean()), atol=0.03)  # int8
 
 
 def test_a_text_of_tokens_that_do_not_count_is_zero_and_not_nan() -> None:
@@ -121,7 +121,7 @@ def test_a_text_of_tokens_that_do_not_count_is_zero_and_not_nan() -> None:
     counts[2] = 0  # [CLS], which the tokenizer puts before every text
     vectors = Embedder(trunk(table_graph(table, counts)))(["", "oil"])
     assert (vectors[0] == 0).all()
-    assert np.linalg.norm(vectors[1]) == pytest.approx(1)
+    assert (vectors[1] ** 2).mean() == pytest.approx(1)
 
 
 def test_frequent_tokens_count_less_and_control_tokens_nothing() -> None:
@@ -166,7 +166,7 @@ def own_graph(path: Path, *, names: tuple[str, ...], output: tuple[str, ...], op
 
 
 @pytest.mark.parametrize("names", [("input_ids", "attention_mask"), ("input_ids", "attention_mask", "token_type_ids")])
-def test_a_graph_of_ones_own_gives_the_mean_over_tokens_scaled_to_norm_one(
+def test_a_graph_of_ones_own_gives_the_mean_over_tokens_scaled_to_mean_square_one(
     tmp_path: Path, names: tuple[str, ...]
 ) -> None:
     file = own_graph(tmp_path / "own.onnx", names=names, output=("b", "t", "w"))
@@ -175,14 +175,15 @@ def test_a_graph_of_ones_own_gives_the_mean_over_tokens_scaled_to_norm_one(
     table = numpy_helper.to_array(onnx.load(file).graph.initializer[0])
     for text, vector in zip(TEXTS, embed(TEXTS), strict=True):
         mean = table[embed.tokenizer.token_lists([text])[0]].mean(0)
-        np.testing.assert_allclose(vector, mean / np.linalg.norm(mean), atol=1e-6)
+        np.testing.assert_allclose(vector, mean / np.sqrt((mean**2).mean()), atol=1e-5)
 
 
 def test_a_graph_that_pools_itself_is_taken_as_it_is(tmp_path: Path) -> None:
     file = own_graph(tmp_path / "own.onnx", names=("ids", "mask"), output=("b", "w"))
     (tmp_path / "tokenizer.json").write_bytes(TOKENIZER)
     vectors = Embedder(text_trunk(str(file), tokenizer=tmp_path / "tokenizer.json"))(TEXTS)
-    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    assert vectors.shape == (len(TEXTS), 6)
+    np.testing.assert_allclose((vectors**2).mean(1), 1, atol=1e-5)
 
 
 def test_trunks_that_cannot_work_are_refused(tmp_path: Path) -> None:
