@@ -120,18 +120,18 @@ class Builder:
     """Collects nodes and weights; a node is named after its first output."""
 
     def __init__(self) -> None:
-        self._nodes: list[NodeProto] = []
-        self._weights: list[TensorProto] = []
+        self.nodes: list[NodeProto] = []
+        self.weights: list[TensorProto] = []
 
     def node(self, kind: str, inputs: Sequence[str], *outputs: str, **attributes: Any) -> str:
-        self._nodes.append(helper.make_node(kind, list(inputs), list(outputs), name=outputs[0], **attributes))
+        self.nodes.append(helper.make_node(kind, list(inputs), list(outputs), name=outputs[0], **attributes))
         return outputs[0]
 
     def weight(self, name: str, value: Tensor) -> str:
         return self.constant(name, value.detach().cpu().float().contiguous().numpy())
 
     def constant(self, name: str, value: np.ndarray) -> str:
-        self._weights.append(numpy_helper.from_array(value, name))
+        self.weights.append(numpy_helper.from_array(value, name))
         return name
 
     def layer(self, layer: nn.Module, hidden: str, output: str, name: str) -> str:
@@ -171,7 +171,7 @@ class Builder:
             [helper.make_tensor_value_info(key, kind, [BATCH, *shape]) for key, (kind, shape) in part.items()]
             for part in (inputs, outputs)
         )
-        return serialised(helper.make_graph(self._nodes, name, takes, gives, self._weights))
+        return serialised(helper.make_graph(self.nodes, name, takes, gives, self.weights))
 
 
 def serialised(graph: GraphProto) -> bytes:

@@ -1,4 +1,4 @@
-"""`static-256`: a vector a token from a table, averaged and scaled to norm 1. Nothing else: microseconds a headline.
+"""`static-256`: a vector a token from a table, averaged over a text. Nothing else: microseconds a headline.
 
 The table is WordLlama's (MIT), token embeddings of a large language model brought to 256 numbers; its rows are stored
 in int8 with a scale a row.
@@ -14,7 +14,7 @@ from onnx import TensorProto
 from mygo_edge.export.graphs import Builder
 from mygo_edge.trunks.package_files import package_file
 from mygo_edge.trunks.text import TextTrunk
-from mygo_edge.trunks.text_graphs import serialise, unit_norm, weighted_sum
+from mygo_edge.trunks.text_graphs import mean_square_one, serialise, weighted_sum
 
 PACKAGE = "wordllama"
 INSTALL = "pip install --no-deps 'wordllama>=0.4'"
@@ -64,7 +64,7 @@ def token_weights(vocabulary: int) -> NDArray[np.float32]:
 
 
 def table_graph(table: NDArray[np.float32], weights: NDArray[np.float32]) -> bytes:
-    """Serialise the weighted mean of a text's rows, scaled to norm 1.
+    """Serialise the weighted mean of a text's rows, scaled to a mean square of 1.
 
     Args:
         table: [vocabulary, width].
@@ -79,5 +79,5 @@ def table_graph(table: NDArray[np.float32], weights: NDArray[np.float32]) -> byt
     chosen = build.node("Gather", [counted, "ids"], "chosen")  # [batch, tokens]
     present = build.node("Cast", ["mask"], "present", to=TensorProto.FLOAT)
     shares = build.node("Mul", [chosen, present], "shares")
-    unit_norm(build, weighted_sum(build, values, shares))
+    mean_square_one(build, weighted_sum(build, values, shares), table.shape[1])
     return serialise(build, table.shape[1])
