@@ -48,7 +48,7 @@ def classifier_graph(
         ValueError: not one name a head.
     """
     heads = {head_name(name): width for name, width in zip(task_names, net.widths, strict=True)}
-    builder = _Builder()
+    builder = Builder()
     hidden = _scaled_pixels(builder, mean, std)
     layers = list(net.features)
     for index, layer in enumerate(layers):
@@ -79,7 +79,7 @@ def classifier_graph(
     )
 
 
-def _scaled_pixels(builder: "_Builder", mean: Sequence[float], std: Sequence[float]) -> str:
+def _scaled_pixels(builder: "Builder", mean: Sequence[float], std: Sequence[float]) -> str:
     """(pixel / 255 - mean) / std, as one subtraction and one multiplication."""
     centre, factor = (np.array(values, np.float64)[:, None, None] for values in (mean, std))
     pixels = builder.node("Cast", ["image"], "pixels", to=TensorProto.FLOAT)
@@ -93,7 +93,7 @@ def generator_graph(generator: FrozenGenerator) -> bytes:
     Inputs `z` [batch, 64] float32 and `class_id` [batch] int64, counted within the task. Output `image`
     [batch, channels, height, width] float32 in [-1, 1].
     """
-    builder = _Builder()
+    builder = Builder()
     channels = generator.convolutions[0][0].shape[0]
     builder.node("MatMul", ["z", builder.weight("base_weight", generator.base_weight)], "noise")
     builder.node("Gather", [builder.weight("class_bias", generator.class_bias), "class_id"], "bias")
@@ -113,10 +113,10 @@ def generator_graph(generator: FrozenGenerator) -> bytes:
     return builder.serialise("generator", inputs_, {"image": (TensorProto.FLOAT, generator.shape)})
 
 
-_Value = tuple[int, tuple[int, ...]]  # of an input or output: element type, and shape without the batch
+_Value = tuple[int, tuple[int | str, ...]]  # of an input or output: element type, and shape without the batch
 
 
-class _Builder:
+class Builder:
     """Collects nodes and weights; a node is named after its first output."""
 
     def __init__(self) -> None:

@@ -107,8 +107,8 @@ class SleepOptions:
     in the published code, which makes every loss zero."""
     other_heads: float = 1.0
     """Weight of the loss over all heads; 0 trains each dream's own head only."""
-    other_target: float = -4.0
-    """Logit that a head of another task should give."""
+    other_target: float = -8.0
+    """What the logits of a head of another task should be on average."""
     logit_limit: float = 5.0
     """Teachers' logits, centred, are clipped to plus or minus this."""
     shift: float = 0.07

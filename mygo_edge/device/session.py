@@ -34,9 +34,7 @@ class SessionOptions:
 
     def __post_init__(self) -> None:
         if type(self.threads) is not int or not 1 <= self.threads <= _MAX_THREADS:
-            raise MygoEdgeError(
-                f"threads must be a number, at least 1 and at most {_MAX_THREADS}, not {self.threads!r}"
-            )
+            raise MygoEdgeError(f"threads must be at least 1 and at most {_MAX_THREADS}, not {self.threads!r}")
 
     def options(self) -> onnxruntime.SessionOptions:
         """The same as onnxruntime's object."""
@@ -74,7 +72,8 @@ def _share_arena() -> None:
 class Graph:
     """A graph that runs.
 
-    inputs and outputs: name -> shape, with None for the batch, in the graph's order.
+    inputs and outputs: name -> shape, with None for the batch, in the graph's order; input_types: name -> type, as
+    onnxruntime writes it, such as "tensor(float)".
     """
 
     def __init__(
@@ -107,6 +106,7 @@ class Graph:
                 model, options, providers=["CPUExecutionProvider"], enable_fallback=0
             )
             self.inputs = {value.name: _shape(value.shape) for value in self._session.get_inputs()}
+            self.input_types = {value.name: str(value.type) for value in self._session.get_inputs()}
             self.outputs = {value.name: _shape(value.shape) for value in self._session.get_outputs()}
         except Exception as error:  # onnxruntime's errors have no common base below Exception
             raise BundleError(

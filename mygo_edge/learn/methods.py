@@ -139,7 +139,8 @@ class MyGO(Method):
         if any(key.startswith("expert.") for key in state):
             self.expert = _copy(self.net)
         while tensors := under(state, f"generator{len(self.memory)}"):
-            self.memory.add(FrozenGenerator.from_tensors(self.shape, tensors).to(self.device))
+            frozen = FrozenGenerator.from_tensors(self.shape, self.options.memory.generator, tensors)
+            self.memory.add(frozen.to(self.device))
 
 
 class Finetune(Method):

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mygo_edge.kernels.dream import DreamBatch, GeneratorStack, dream
+from mygo_edge.kernels.dream import DreamBatch, dream
+from mygo_edge.kernels.stack import GeneratorStack
 from mygo_edge.model.gan import FrozenGenerator
 from mygo_edge.model.network import Shape
 
@@ -29,8 +30,9 @@ class GenerativeMemory(nn.Module):
         """Append the generator of the next task. It must dream images of this memory's shape."""
         if generator.shape != self.shape:
             raise ValueError(f"a generator of {generator.shape} images does not fit a memory of {self.shape} images")
-        if len(self) and generator.base_weight.shape != self.generators[0].base_weight.shape:
-            raise ValueError("a memory's generators must be of one architecture and width")
+        first = self.generators[0] if len(self) else generator
+        if generator.kind != first.kind or generator.base_weight.shape != first.base_weight.shape:
+            raise ValueError("a memory's generators must be of one kind, architecture and width")
         self.generators.append(generator)
         self._stack = None
 
@@ -43,14 +45,16 @@ class GenerativeMemory(nn.Module):
         if self._stack is None:
             members: list[FrozenGenerator] = list(self.generators)  # type: ignore[arg-type]
             layers = list(zip(*[member.convolutions for member in members], strict=True))
+            first = members[0]
             self._stack = GeneratorStack(
-                base_weight=torch.stack([member.base_weight for member in members]),
-                class_bias=torch.cat([member.class_bias for member in members]),
+                kind=first.kind,
+                base_weight=torch.stack([_channels_last(member.base_weight, first.base_size) for member in members]),
+                class_bias=torch.cat([_channels_last(member.class_bias, first.base_size) for member in members]),
                 class_offsets=torch.tensor(
                     list(itertools.accumulate((member.classes for member in members), initial=0)),
-                    device=members[0].base_weight.device,
+                    device=first.base_weight.device,
                 ),
-                base_size=members[0].base_size,
+                base_size=first.base_size,
                 # Stacked so that the weight of each task is channels last.
                 weights=[
                     torch.stack([weight.permute(0, 2, 3, 1) for weight, _ in layer]).permute(0, 1, 4, 2, 3)
@@ -84,3 +88,8 @@ class GenerativeMemory(nn.Module):
             dtype=dtype,
             backend=backend or self.backend,
         )
+
+
+def _channels_last(rows: Tensor, base_size: tuple[int, int]) -> Tensor:
+    """Rows of [channels, height, width] as rows of [height, width, channels]."""
+    return rows.unflatten(1, (-1, *base_size)).permute(0, 2, 3, 1).flatten(1)

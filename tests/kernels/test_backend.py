@@ -52,7 +52,7 @@ import mygo_edge.kernels, mygo_edge.kernels.philox
 assert "torch" not in sys.modules
 import torch
 with_torch = set(sys.modules)
-import mygo_edge.kernels.backend, mygo_edge.kernels.dream, mygo_edge.kernels.distill
+import mygo_edge.kernels.backend, mygo_edge.kernels.dream
 assert not [name for name in set(sys.modules) - with_torch if name.split(".")[0] == "triton"]
 """
     subprocess.run([sys.executable, "-c", code], check=True)
