@@ -21,6 +21,7 @@ from mygo_edge.bundle.memories import TaskMemory, memory_bytes, parse_memory, re
 from mygo_edge.bundle.reading import Bundle
 from mygo_edge.device.engine import CALIBRATION_DREAMS, CALIBRATION_STREAM, Dreams, Key, Scores
 from mygo_edge.device.feature_selftest import run_selftest
+from mygo_edge.device.few_shot import FewShot
 from mygo_edge.device.learning import new_task, require_labels
 from mygo_edge.device.noise import dream_noise, feature_noise
 from mygo_edge.device.session import SessionOptions
@@ -84,7 +85,9 @@ class FeatureEngine:
         means = [self._means(bundle, task.name, len(task.classes)) for task in self.manifest.tasks]
         self._centre = join(means).means.mean(0, dtype=np.float64).astype(np.float32)
         self.published = self._consolidated(means)
-        self._precision = Precision(self.shared)  # after the line that refuses what is no covariance
+        # After the line that refuses what is no covariance.
+        self._precision = Precision(self.shared)
+        self._few_shot = FewShot(join(means), self.shared, self._centre)
 
     @property
     def takes_text(self) -> bool:
@@ -150,8 +153,12 @@ class FeatureEngine:
 
     def learn(self, name: str, inputs: Any, labels: Sequence[str], learnt: Mapping[str, FeatureTask]) -> FeatureTask:
         """The means of the labelled inputs, consolidated with what there is: the box's own closed form."""
+        new_task(name, labels, self.manifest, least=1)  # refused before the trunk takes its time
+        return self.remember(name, self.shared.transform(self.trunk.vectors(inputs)), labels)
+
+    def remember(self, name: str, vectors: NDArray[np.float32], labels: Sequence[str]) -> FeatureTask:
+        """`learn` from vectors in the transformed space, [n, features]."""
         classes, index = new_task(name, labels, self.manifest, least=1)
-        vectors = self.shared.transform(self.trunk.vectors(inputs))
         require_labels(vectors, labels)
         counts = np.bincount(index, minlength=len(classes))
         means = np.stack([vectors[index == column].mean(0) for column in range(len(classes))])
@@ -194,8 +201,8 @@ class FeatureEngine:
         return tasks
 
     def _added(self, memory: TaskMemory) -> FeatureTask:
-        """A task learnt here, with rows of a discriminant that compare with the bundle's and change none of them."""
-        return FeatureTask(memory, *discriminant(memory.means, self.shared, self._centre, denoise=False))
+        """A task learnt here, with rows that compare with the bundle's and change none of them."""
+        return FeatureTask(memory, *self._few_shot.head(memory.means))
 
     def _means(self, bundle: Bundle, task: str, classes: int) -> ClassMeans:
         data, where = self._content(bundle, "generator", task)
