@@ -178,10 +178,10 @@ def _tasks(tasks: dict[str, list[str]], means: dict[str, np.ndarray], count: int
     ]
 
 
-def publish_photos(bundle_dir: Path, tasks: int = 2, **how: Any) -> Path:
-    """Publish the first tasks of photos; `how` as for `publish_features`."""
-    memories, shared = photo_memory(list(PHOTO_TASKS)[:tasks])
-    given = {"shared": shared, "tasks": memories, "trunk": photo_trunk(), "sequence": tasks, "max_loss": 0.05}
+def publish_photos(bundle_dir: Path, count: int = 2, **how: Any) -> Path:
+    """Publish the first tasks of photos, so many; `how` as for `publish_features`."""
+    memories, shared = photo_memory(list(PHOTO_TASKS)[:count])
+    given = {"shared": shared, "tasks": memories, "trunk": photo_trunk(), "sequence": count, "max_loss": 0.05}
     return publish_features(bundle_dir, learner_id=LEARNER, **(given | how))
 
 

@@ -11,7 +11,7 @@ from mygo_edge.bundle.npz import ERRORS, read_arrays, write_arrays
 
 PROBES = 2  # fixed inputs of the trunk
 DREAMS = 2  # of every task
-PROBE_FEATURES, DREAM_FEATURES = 256, 8  # recorded of a vector, evenly spread: an error in one layer shows in all
+PROBE_FEATURES, DREAM_FEATURES = 64, 8  # recorded of a vector, evenly spread: an error in one layer shows in all
 
 
 @dataclass(frozen=True, slots=True)

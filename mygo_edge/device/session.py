@@ -72,8 +72,7 @@ def _share_arena() -> None:
 class Graph:
     """A graph that runs.
 
-    inputs and outputs: name -> shape, with None for the batch, in the graph's order; input_types: name -> type, as
-    onnxruntime writes it, such as "tensor(float)".
+    inputs and outputs: name -> shape, with None for the batch, in the graph's order.
     """
 
     def __init__(
@@ -106,7 +105,6 @@ class Graph:
                 model, options, providers=["CPUExecutionProvider"], enable_fallback=0
             )
             self.inputs = {value.name: _shape(value.shape) for value in self._session.get_inputs()}
-            self.input_types = {value.name: str(value.type) for value in self._session.get_inputs()}
             self.outputs = {value.name: _shape(value.shape) for value in self._session.get_outputs()}
         except Exception as error:  # onnxruntime's errors have no common base below Exception
             raise BundleError(

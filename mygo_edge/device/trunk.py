@@ -11,12 +11,14 @@ from mygo_edge.bundle import vision
 from mygo_edge.bundle.manifest import BundleError, ImageInput, TextInput, TrunkFormat
 from mygo_edge.bundle.reading import Bundle
 from mygo_edge.bundle.text import Tokenizer, as_texts
+from mygo_edge.bundle.wire import fields
 from mygo_edge.device.session import Graph, SessionOptions
 from mygo_edge.errors import MygoEdgeError
 
 _INPUT_BYTES = 2**22  # of the photos of one run: six of 224 x 224; the largest activation is some eight times as large
 _MOST_PHOTOS = 64
 _TEXTS = 32  # of one run
+_FLOAT = 1  # TensorProto.FLOAT
 _SENTENCES = (
     "The quick brown fox jumps over the lazy dog.",
     "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich; 3,141.59 (π) & 東京!",
@@ -36,11 +38,13 @@ class Trunk:
             session,
             dequantise_once=entry.precision == "int8-weights",
         )
-        if self.graph.outputs.get(form.output, (None,))[-1] not in (None, form.features):
-            raise BundleError(f"{self.graph.name} has outputs {self.graph.outputs}, not {form.features} features")
+        if self.graph.outputs.get(form.output, (0,))[-1:] not in ((None,), (form.features,)):
+            raise BundleError(
+                f"{self.graph.name} has outputs {self.graph.outputs}, not {form.output!a} of {form.features} features"
+            )
         self._inputs: _Inputs
         if isinstance(form.input, ImageInput):
-            self._inputs = _Photos(form.input, self.graph)
+            self._inputs = _Photos(form.input, self.graph, _takes_floats(bundle.contents[form.file]))
         else:
             where = f"{bundle.version}/{form.input.tokenizer}"
             self._inputs = _Texts(form.input, bundle.contents[form.input.tokenizer], where, self.graph)
@@ -98,12 +102,12 @@ class _Inputs(Protocol):
 
 
 class _Photos:
-    def __init__(self, form: ImageInput, graph: Graph) -> None:
+    def __init__(self, form: ImageInput, graph: Graph, floats: bool) -> None:
         if len(graph.inputs) != 1:
             raise BundleError(f"{graph.name} has inputs {list(graph.inputs)}, expected one for photos")
         self._form = _prepared_as(form)
         (self._name,) = graph.inputs
-        self._floats = graph.input_types[self._name] == "tensor(float)"
+        self._floats = floats
         self._batch = max(1, min(_MOST_PHOTOS, _INPUT_BYTES // (12 * form.size[0] * form.size[1])))
 
     def listed(self, inputs: Any) -> list[Any]:
@@ -143,6 +147,15 @@ class _Photos:
 
     def _feed(self, photos: NDArray[np.uint8]) -> dict[str, NDArray]:
         return {self._name: vision.graph_input(photos, self._form, self._floats)}
+
+
+def _takes_floats(model: bytes) -> bool:
+    """Whether the first input of a model, which was vetted, is of float32. Field numbers are those of onnx.proto."""
+    found: list[Any] = [memoryview(model)]
+    # ModelProto.graph, GraphProto.input, ValueInfoProto.type, TypeProto.tensor_type, and that one's elem_type
+    for wanted in (7, 11, 2, 1, 1):
+        found = [value for part in found[:1] for number, value in fields(part) if number == wanted]
+    return found[:1] == [_FLOAT]
 
 
 def _prepared_as(form: ImageInput) -> vision.ImageInput:

@@ -4,10 +4,13 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from mygo_edge.bundle.gaussian import discriminant, join, mahalanobis
@@ -20,6 +23,7 @@ from tests.device.test_commands import refused, run
 from tests.features import (
     PHOTO_TASKS,
     photo_memory,
+    photo_trunk,
     photos,
     publish_photos,
     publish_texts,
@@ -179,8 +183,6 @@ def test_a_memory_of_another_trunk_or_space_or_of_a_task_of_the_bundle_is_left_o
     model = EdgeModel.load(own_bundle)
     learnt = model.learn("new", *photos(["violet", "orange"], 5, seed=8))
     memory: TaskMemory = learnt.memory  # type: ignore[attr-defined]
-    from dataclasses import replace
-
     path = own_bundle / "heads" / "new.json"
     for other, words in (
         (replace(memory, trunk="0" * 64), "learnt on another trunk"),
@@ -280,9 +282,6 @@ def test_the_classifier_of_a_bundle_is_computed_beside_the_one_that_the_box_has(
 
 
 def test_a_text_graph_may_ask_for_kinds_of_tokens_and_gets_zeros(tmp_path: Path) -> None:
-    import onnx
-    from onnx import TensorProto, helper
-
     trunk = text_trunk()
     graph = onnx.load_from_string(trunk.graph)
     graph.graph.input.append(helper.make_tensor_value_info("token_type_ids", TensorProto.INT64, ["batch", "tokens"]))
@@ -326,3 +325,23 @@ def test_a_trunk_comes_in_one_precision(bundle: Path) -> None:
     assert EdgeModel.load(bundle, precision="fp32").precision == "fp32"
     with pytest.raises(MygoEdgeError, match="comes in fp32, not in 'int8'"):
         EdgeModel.load(bundle, precision="int8")
+
+
+def test_a_graph_that_takes_floats_is_given_scaled_pixels(tmp_path: Path) -> None:
+    """The same trunk, with the scaling of (pixel / 255 - 0.5) / 0.5 outside the graph, gives the same answers."""
+    trunk = photo_trunk()
+    model = onnx.load_from_string(trunk.graph)
+    graph = model.graph
+    graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT
+    # (p / 255 - 0.5) / 0.5 = p / 127.5 - 1, and the graph has p / 128: x -> (x + 1) 127.5 / 128 in its first two nodes
+    del graph.node[0]
+    graph.node[0].input[0] = "shifted"
+    graph.node.insert(0, helper.make_node("Add", ["image", "one"], ["shifted"]))
+    scale = next(tensor for tensor in graph.initializer if tensor.name == "scale")
+    scale.CopyFrom(numpy_helper.from_array(np.float32(127.5 / 128), "scale"))
+    graph.initializer.append(numpy_helper.from_array(np.float32(1), "one"))
+    publish_photos(tmp_path / "bytes", 2)
+    publish_photos(tmp_path / "floats", 2, trunk=trunk._replace(graph=model.SerializeToString()))
+    images, _ = photos(KNOWN, 5, seed=4)
+    expected = EdgeModel.load(tmp_path / "bytes").logits(images)
+    np.testing.assert_allclose(EdgeModel.load(tmp_path / "floats").logits(images), expected, rtol=1e-3, atol=1e-2)
