@@ -29,7 +29,7 @@ from mygo_edge.bundle.gaussian_files import read_means, read_shared, write_means
 from mygo_edge.bundle.own_covariance import quadratic, read_own, write_own
 from mygo_edge.data.text import AG_NEWS, TextDataset, load_ag_news
 from mygo_edge.learn.moments import PooledMoments, TaskMoments
-from mygo_edge.learn.own_covariance import answering_factor, own_covariances
+from mygo_edge.learn.own_covariance import TaskScatters, answering_factor, own_covariances
 from mygo_edge.learn.rivals import FeCAM, Finetune, Joint, NearestMean, RanPAC, Rival, StreamingLDA
 from mygo_edge.learn.shared_covariance import SharedCovariance, shrink
 from mygo_edge.learn.strength import Strength, left_out
@@ -134,7 +134,8 @@ def ours(stream: Stream, rank: int, directions: int) -> dict[str, dict[str, Any]
     width = stream.train[0].shape[1]
     pooled, strength = PooledMoments.empty(width), Strength()
     means: list[ClassMeans] = []
-    scatters, counts = [], []
+    scatters: list[Vectors] = []
+    counts: list[int] = []
     for number in range(len(TASKS)):
         vectors, labels = stream.task(number)
         transformed = TRANSFORM(vectors)
@@ -143,10 +144,10 @@ def ours(stream: Stream, rank: int, directions: int) -> dict[str, dict[str, Any]
         means.append(moments.pool(pooled))
         shares = left_out(pooled, join(means), slice(2 * number, 2 * number + 2), transformed, labels - 2 * number)
         strength.learn(shares, len(labels), pooled)
-        for label in own_labels(number):
-            rest = transformed[labels == label] - means[-1].means[label - 2 * number]
-            scatters.append(rest.T @ rest / len(rest))
-            counts.append(len(rest))
+        alone = TaskScatters(2, width)
+        alone.add(transformed, labels - 2 * number)
+        scatters += list(alone.scatters())
+        counts += alone.counts.tolist()
     shared = SharedCovariance(shrink(pooled, strength.best), TRANSFORM)
     own = own_covariances(scatters, counts, shared, directions)
     factor = write_shared(answering_factor(shared, join(means), rank, own.directions), "int8")

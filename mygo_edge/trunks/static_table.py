@@ -17,7 +17,7 @@ from mygo_edge.trunks.text import TextTrunk
 from mygo_edge.trunks.text_graphs import mean_square_one, serialise, weighted_sum
 
 PACKAGE = "wordllama"
-INSTALL = "pip install --no-deps 'wordllama>=0.4'"
+INSTALL = "pip install --no-deps wordllama==0.4.0.post1"
 SOURCE = "token table of WordLlama (PyPI package wordllama, MIT licence)"
 MAX_TOKENS = 1024  # an average has no limit of its own; this bounds what a text can cost
 _TABLE = ("weights/l2_supercat_256.safetensors", "embedding.weight")
