@@ -33,15 +33,11 @@ from mygo_edge.learn.own_covariance import TaskScatters, answering_factor, own_c
 from mygo_edge.learn.rivals import FeCAM, Finetune, Joint, NearestMean, RanPAC, Rival, StreamingLDA
 from mygo_edge.learn.shared_covariance import SharedCovariance, shrink
 from mygo_edge.learn.strength import Strength, left_out
-from mygo_edge.trunks.text import TRANSFORM, Embedder, TextTrunk, cosines, text_trunk
+from mygo_edge.trunks.text import NAMES, TRANSFORM, Embedder, TextTrunk, cosines, text_trunk
 
 RESULTS = Path(__file__).parent / "results" / "text.json"
 TASKS = ([0, 1], [2, 3])  # World and Sports, Business and Sci/Tech
 SEEDS = (0, 1, 2)
-# Rank of the shared factor, and directions in which classes have a covariance of their own: for the static table as
-# many as 20 KB hold; for the transformer, whose trunk has 23 MB, a third of its features. Cross-validated on training
-# texts, as the prior of own covariances was.
-SIZES = {"static-256": (40, 34), "minilm": (128, 120)}
 GATE_TEXTS = 256
 HEADLINES = 300
 
@@ -71,6 +67,7 @@ def own_labels(task: int) -> list[int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-root", type=Path, required=True, help="folder with ag_news_csv")
+    parser.add_argument("--trunk", choices=NAMES, help="measure this one alone, and keep the others' results")
     options = parser.parse_args()
     datasets = [load_ag_news(options.data_root, seed) for seed in SEEDS]
     result: dict[str, Any] = {
@@ -85,9 +82,9 @@ def main() -> None:
         },
         "machine": {"cores": os.cpu_count(), "threads": os.environ.get("OMP_NUM_THREADS", "as many")},
         "words": spread([words(dataset) for dataset in datasets]),
-        "trunks": {},
+        "trunks": json.loads(RESULTS.read_text())["trunks"] if options.trunk else {},
     }
-    for name in SIZES:
+    for name in [options.trunk] if options.trunk else NAMES:
         result["trunks"][name] = measure_trunk(name, datasets)
     RESULTS.write_text(json.dumps(result, indent=2) + "\n")
 
@@ -110,7 +107,7 @@ def measure_trunk(name: str, datasets: Sequence[TextDataset]) -> dict[str, Any]:
             for split in (dataset.train, dataset.test)
         )
         stream = Stream(train, test, order)
-        for method, row in {**ours(stream, *SIZES[name]), **rivals(stream, seed)}.items():
+        for method, row in {**ours(stream, trunk.rank, trunk.directions), **rivals(stream, seed)}.items():
             rows.setdefault(method, []).append(row)
             print(name, seed, method, {key: value for key, value in row.items() if key != "tasks"}, flush=True)
     mean, least = cosines(Embedder(exact)(samples), embed(samples))
@@ -120,6 +117,8 @@ def measure_trunk(name: str, datasets: Sequence[TextDataset]) -> dict[str, Any]:
         "graph_bytes": len(trunk.graph),
         "tokenizer_bytes": len(trunk.tokenizer),
         "max_tokens": trunk.max_tokens,
+        "rank": trunk.rank,
+        "directions": trunk.directions,
         "features": int(next(iter(vectors.values())).shape[0]),
         "cosine_to_fp32": None if trunk.precision == exact.precision else {"mean": mean, "least": least},
         "texts_a_second": len(texts) / seconds,
