@@ -16,6 +16,7 @@ from mygo_edge.errors import MygoEdgeError
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box"]
 Layout = Literal["NCHW", "NHWC"]
 CHANNELS = 3
+_DRAFT = 2  # a JPEG is decoded at the smallest of its own scales that leaves this many times the wanted side
 
 
 @dataclass(frozen=True, slots=True)
