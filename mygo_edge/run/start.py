@@ -11,6 +11,7 @@ from mygo_edge.data.datasets import load
 from mygo_edge.data.tasks import Task, make_tasks
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.kernels.backend import BackendError, choose_backend
+from mygo_edge.kernels.exactness import set_exact_arithmetic
 from mygo_edge.learn.methods import MyGO
 from mygo_edge.learn.team import LostError, Team, form_team, leave_team
 from mygo_edge.model.gan import FrozenGenerator
@@ -153,11 +154,7 @@ def choose_device(options: TrainOptions) -> torch.device:
         raise MygoEdgeError(f"--backend {options.backend}: {error}") from error
     if name == "cpu":
         return torch.device(name)
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # fp32 means fp32
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    # Would be a kernel for every new tensor, and none is read unset.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    set_exact_arithmetic()
     place, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if place >= count:
         raise MygoEdgeError(
