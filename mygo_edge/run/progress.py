@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, Task, TextColumn, TimeRemainingCo
 from rich.table import Column, Table
 from rich.text import Text
 
-from mygo_edge.measure.accuracy import Scores
+from mygo_edge.measure.accuracy import Scores, mean
 
 Results = Mapping[str, Mapping[str, Scores]]  # method -> task_known and task_unknown -> scores
 
@@ -79,12 +79,17 @@ class Display:
         if self.live:
             self.console.print(text, soft_wrap=True, markup=False)
 
+    def tell(self, text: str) -> None:
+        """A line for a person, on a terminal or, as an event, elsewhere."""
+        self.event(event="note", text=repr(text))
+        self.say(text)
+
     def results(self, names: Sequence[str], results: Results) -> None:
         """Accuracy of every method on every task so far, task known and unknown."""
         count = max(len(scores["task_known"]["matrix"]) for scores in results.values())
         if not self.live:
             for method, scores in results.items():
-                rows = {key: ",".join(f"{value:.4f}" for value in part["matrix"][-1]) for key, part in _both(scores)}
+                rows = {key: ",".join(_number(value) for value in part["matrix"][-1]) for key, part in _both(scores)}
                 self.event(event="accuracy", tasks=count, method=method, **rows)
             return
         table = [
@@ -107,8 +112,9 @@ class Display:
         for method, scores in results.items():
             known = scores["task_known"]
             first = [known["matrix"][task][task] for task in range(len(known["matrix"]))]
+            average = mean([value for value in first if value is not None])
             rows += [
-                Row(method, "learnt", first, {"mean": sum(first) / len(first)}),
+                Row(method, "learnt", first, {"mean": average}),
                 Row(method, "now", known["matrix"][-1], {"mean": known["average"], "lost": known["forgetting"]}),
             ]
         self.console.print("\nWhat was kept, %, task known: right after learning, and now:")
@@ -120,7 +126,7 @@ class Row(NamedTuple):
 
     method: str
     what: str
-    values: Sequence[float]
+    values: Sequence[float | None]
     last: Mapping[str, float]
 
 
@@ -134,7 +140,7 @@ def task_table(names: Sequence[str], rows: Sequence[Row], width: int) -> Table:
         width - 2 - sum(2 + max(map(len, column)) for column in zip(*((r.method, r.what) for r in rows), strict=True))
     )
     spare -= sum(2 + max(5, len(name)) for name in extra)
-    pick: Callable[[Sequence[float]], Sequence[float]]
+    pick: Callable[[Sequence[float | None]], Sequence[float | None]]
     if sum(2 + max(5, len(name)) for name in names) <= spare:
         heads, pick = list(names), list
     elif 7 * len(names) <= spare:
@@ -148,19 +154,27 @@ def task_table(names: Sequence[str], rows: Sequence[Row], width: int) -> Table:
         table.add_column(head, justify="right", no_wrap=True)
     shown = None
     for row in rows:
-        cells = [*map(_percent, pick(row.values)), *(_percent(row.last.get(name)) for name in extra)]
+        cells = [
+            *map(_percent, pick(row.values)),
+            *(_percent(row.last[name]) if name in row.last else "" for name in extra),
+        ]
         table.add_row(row.method if row.method != shown else "", row.what, *cells)
         shown = row.method
     return table
 
 
-def _ends(values: Sequence[float]) -> list[float]:
-    return [values[0], min(values), values[-1]]
-
-
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:.1f}"
+def _ends(values: Sequence[float | None]) -> list[float | None]:
+    return [values[0], min((value for value in values if value is not None), default=None), values[-1]]
 
 
 def _both(scores: Mapping[str, Scores]) -> list[tuple[str, Scores]]:
     return [(key, scores[key]) for key in ("task_known", "task_unknown")]
+
+
+def _percent(share: float | None) -> str:
+    """ "–" where nothing was measured."""
+    return "–" if share is None else f"{100 * share:.1f}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
