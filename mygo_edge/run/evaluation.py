@@ -30,7 +30,7 @@ class Evaluation:
         known, unknown = accuracies(method.logits, run.tasks[: index + 1], phase.breathe)
         for key, row in (("task_known", known), ("task_unknown", unknown)):
             results[key] = scores([*results[key].get("matrix", [])[:index], row])
-        counts = confusion(method.logits, run.tasks[: index + 1])
+        counts = confusion(method.logits, run.tasks[: index + 1], phase.breathe)
         results.update(confusion=counts, per_class=per_class(counts))
         if method.dreams and run.options.measure.dreams:
             self._measure_dreams(method, index, results["dreams"])

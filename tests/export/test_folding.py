@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch import nn
 
+from mygo_edge.domains.pixels import network
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.export.checks import check_classifier, scaled
 from mygo_edge.export.errors import GraphError
 from mygo_edge.export.folding import MAX_FOLDED, DeviceNet
 from mygo_edge.export.graphs import classifier_graph
 from mygo_edge.export.stages import ClassifierSource
-from mygo_edge.model.network import NeocortexNet
 from tests.bundles import TASKS, tiny_net
 
 NAMES = [name for name, _ in TASKS]
@@ -32,7 +32,7 @@ def test_folding_changes_nothing_but_the_last_bits(shape: tuple[int, int, int]) 
 
 @pytest.mark.parametrize(("classes", "folds"), [(MAX_FOLDED, True), (MAX_FOLDED + 1, False)])
 def test_many_classes_stay_on_the_features_and_compute_the_same(classes: int, folds: bool) -> None:
-    net = NeocortexNet((1, 8, 8))
+    net = network((1, 8, 8))
     net.add_task_head(classes)
     assert DeviceNet(net, [0.5], [0.5]).folds == folds
     check_classifier(classifier_graph(net, ["many"]), net, ["many"])
