@@ -104,12 +104,9 @@ def dream(
     if isinstance(tasks, Tensor):
         if tasks.dtype != torch.int64 or tasks.ndim != 1:
             raise ValueError(f"task ids must be int64 [batch], not {tasks.dtype} {list(tasks.shape)}")
-        layout = layout_of_tasks(tasks.to(device), steps, part)
-    else:
-        counts = tuple(tasks)
-        if len(counts) > len(stack) or any(count < 0 for count in counts) or sum(counts) > MOST_SAMPLES:
-            raise ValueError(f"{len(stack)} generators cannot dream counts {list(counts)}")
-        layout = layout_of_counts(counts, steps, part, device)
+    elif len(tasks) > len(stack) or any(count < 0 for count in tasks) or sum(tasks) > MOST_SAMPLES:
+        raise ValueError(f"{len(stack)} generators cannot dream counts {list(tasks)}")
+    layout = layout_of(tasks, steps, part, device)
     images, class_ids, decisions = torch.ops.mygo_edge.dream(
         stack.base_weight,
         stack.class_bias,
@@ -126,6 +123,13 @@ def dream(
         backend or "",
     )
     return DreamBatch(images, layout.task_ids, class_ids, decisions)
+
+
+def layout_of(tasks: Sequence[int] | Tensor, steps: int, part: tuple[int, int], device: torch.device) -> Layout:
+    """The layout of what `dream` is asked for."""
+    if isinstance(tasks, Tensor):
+        return layout_of_tasks(tasks.to(device), steps, part)
+    return layout_of_counts(tuple(tasks), steps, part, device)
 
 
 def layout_of_counts(counts: tuple[int, ...], steps: int, part: tuple[int, int], device: torch.device) -> Layout:

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from mygo_edge.data.datasets import Split
 from mygo_edge.data.tasks import Task
+from mygo_edge.errors import warn
 from mygo_edge.learn.fit import Descent, fit, shared_cross_entropy, steps_for
-from mygo_edge.learn.memorise import memorise
 from mygo_edge.learn.phase import Phase, freeze
 from mygo_edge.learn.randomness import Batches, derived_seed, generator, random_shift
+from mygo_edge.learn.remember import remember
 from mygo_edge.learn.sleep import sleep
 from mygo_edge.learn.wake import add_head, fine_tune, learn_expert, learn_head
 from mygo_edge.model.gan import FrozenGenerator
@@ -85,6 +86,7 @@ class MyGO(Method):
         backend = None if options.backend == "auto" else options.backend  # the variable may decide
         self.memory = GenerativeMemory(shape, backend).to(device)
         self.expert: NeocortexNet | None = None  # from its wake until the end of the sleep
+        self.memories: list[dict[str, Any]] = []  # of each task, what its memory is worth
         self.remembered: list[FrozenGenerator] = []  # generators of an earlier run, to be used instead of new ones
 
     def phases(self, index: int, tasks: Sequence[Task]) -> list[NamedPhase]:
@@ -113,9 +115,16 @@ class MyGO(Method):
         known = sum(self.net.widths[:index])
         expert = freeze(self.expert)
         # A GAN's batch norms need the whole batch, so every process trains the same one, and the leader's counts.
-        frozen = memorise(task, lambda images: expert(images)[:, known:], self.options.memory, phase)
+        frozen, report = remember(task, lambda images: expert(images)[:, known:], self.options.memory, phase)
         phase.team.follow(list(frozen.buffers()))
         self.memory.add(frozen)
+        self.memories.append({"task": index, **asdict(report)})
+        if report.poor:
+            warn(
+                f"the dreams of {task.name} are poor: {report.recognised:.0%} of them are recognised, and "
+                f"{report.recognised_real:.0%} of the real images. Sleeps keep what they dream of: give the task more "
+                "images, or try --memory.epochs higher"
+            )
 
     def _sleep(self, index: int, phase: Phase) -> None:
         assert self.expert is not None

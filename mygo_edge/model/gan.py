@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from mygo_edge.kernels.dream_torch import upsample
+from mygo_edge.model.gaussians import Gaussians
 from mygo_edge.model.network import Shape, halvings
 from mygo_edge.options import GeneratorKind
 
@@ -111,6 +112,9 @@ class FrozenGenerator(nn.Module):
         base_weight: [64, base], base = channels x height x width of the first feature map.
         class_bias: [classes, base].
         weight_i, bias_i: transposed convolution i, [in, out, kernel, kernel] and [out].
+
+    Attributes:
+        gaussians: the task's second memory, where it has one. What a device gets is without.
     """
 
     base_weight: Tensor
@@ -129,18 +133,26 @@ class FrozenGenerator(nn.Module):
             # Channels last: faster convolutions on CPUs.
             self.register_buffer(f"weight_{index}", weight.detach().clone(memory_format=torch.channels_last))
             self.register_buffer(f"bias_{index}", bias.detach().clone())
+        self.gaussians: Gaussians | None = None
 
     @classmethod
     def from_tensors(cls, shape: Shape, tensors: dict[str, Tensor]) -> "FrozenGenerator":
         """Rebuild from `state_dict()`. Raises KeyError when a tensor is missing."""
         layers = range(sum(name.startswith("weight_") for name in tensors))
-        return cls(
+        frozen = cls(
             shape,
             tensors["base_weight"],
             tensors["class_bias"],
             [tensors[f"weight_{i}"] for i in layers],
             [tensors[f"bias_{i}"] for i in layers],
         )
+        if second := {name[10:]: value for name, value in tensors.items() if name.startswith("gaussians.")}:
+            frozen.gaussians = Gaussians(**second)
+        return frozen
+
+    def for_devices(self) -> "FrozenGenerator":
+        """The generator alone."""
+        return FrozenGenerator(self.shape, self.base_weight, self.class_bias, *zip(*self.convolutions, strict=True))
 
     @property
     def classes(self) -> int:

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mygo_edge.kernels.dream import DreamBatch, GeneratorStack, dream
-from mygo_edge.model.gan import FrozenGenerator
+from mygo_edge.kernels.dream import DreamBatch, GeneratorStack, dream, layout_of, position
+from mygo_edge.kernels.dream_torch import noise_of
+from mygo_edge.model.gan import LATENT, FrozenGenerator
 from mygo_edge.model.network import Shape
+
+GAUSSIAN_STREAMS = 2**31  # added to a stream's number, which stays below this
 
 
 class GenerativeMemory(nn.Module):
@@ -38,10 +41,15 @@ class GenerativeMemory(nn.Module):
         return len(self.generators)
 
     @property
+    def members(self) -> list[FrozenGenerator]:
+        """The generators, in task order."""
+        return list(self.generators)  # type: ignore[arg-type]
+
+    @property
     def stack(self) -> GeneratorStack:
         """All weights, stacked on the device of the first generator."""
         if self._stack is None:
-            members: list[FrozenGenerator] = list(self.generators)  # type: ignore[arg-type]
+            members = self.members
             layers = list(zip(*[member.convolutions for member in members], strict=True))
             self._stack = GeneratorStack(
                 base_weight=torch.stack([member.base_weight for member in members]),
@@ -72,8 +80,11 @@ class GenerativeMemory(nn.Module):
         dtype: torch.dtype = torch.float32,
         backend: str | None = None,
     ) -> DreamBatch:
-        """`tasks[t]` dreams of every task t, in task order. See `mygo_edge.kernels.dream.dream`."""
-        return dream(
+        """`tasks[t]` dreams of every task t, in task order. See `mygo_edge.kernels.dream.dream`.
+
+        Of a task that has Gaussians, too, some dreams are theirs: which ones is part of the dream.
+        """
+        batch = dream(
             self.stack,
             tasks,
             seed=seed,
@@ -84,3 +95,16 @@ class GenerativeMemory(nn.Module):
             dtype=dtype,
             backend=backend or self.backend,
         )
+        seconds = {task: member.gaussians for task, member in enumerate(self.members) if member.gaussians is not None}
+        if not seconds:
+            return batch
+        device = batch.task_ids.device
+        layout = layout_of(tasks, steps, part, device)
+        # In a stream of their own, so that which memory dreams does not depend on what is dreamt.
+        place = position(seed, stream + GAUSSIAN_STREAMS, step, device)
+        z, _, words = noise_of(layout.samples, torch.ones_like(layout.samples), LATENT, place)
+        for task, second in seconds.items():
+            rows = ((batch.task_ids == task) & (words[0] < second.chosen)).nonzero()[:, 0]
+            images = second(z[rows], batch.class_ids[rows], words[1, rows], self.shape)
+            batch.images[rows] = images.to(batch.images.dtype)
+        return batch

@@ -79,6 +79,8 @@ class Runner:
                 if (tensors := self.checkpoint.get(name)) is not None:
                     method.load({key: value.to(self.device) for key, value in tensors.items()})
                     method.sleeps = state["results"][name].get("sleep", [])
+                    if isinstance(method, MyGO):
+                        method.memories = state["results"][name].get("memory", [])
             [int(number) for number in state["position"]]
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
             raise MygoEdgeError(f"{file} does not fit this run ({error}); start it again in another --out") from error
@@ -124,6 +126,8 @@ class Runner:
         results["seconds"][named.account] += seconds
         results["seconds"]["total"] += seconds
         results["sleep"] = method.sleeps
+        if isinstance(method, MyGO):
+            results["memory"] = method.memories
         where = {"task": index, "method": method.name, "phase": named.name}
         self.folder.log(event="phase", **where, seconds=seconds)
         self.display.event(event="phase", **where, seconds=f"{seconds:.2f}")
