@@ -111,6 +111,9 @@ class SleepOptions:
     """Weight of the loss over all heads; 0 trains each dream's own head only."""
     other_target: float = -8.0
     """What the logits of a head of another task should be on average."""
+    calibrate: bool = True
+    """Fit anew, on dreams after the last step, what tells heads from each other when the task is unknown. It changes no
+    answer with the task known."""
     logit_limit: float = 5.0
     """Teachers' logits, centred, are clipped to plus or minus this."""
     shift: float = 0.07
