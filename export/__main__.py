@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise MygoEdgeError(f"--max-loss {options.max_loss} must be a fraction, from 0 to 1")
     if options.data_root is not None and options.precision == "fp32":
         raise MygoEdgeError("--data-root compares another precision with fp32; give --precision too, or leave it out")
-    from mygo_edge.run.publish import publish_run  # torch takes seconds to import; bad options need not wait
+    from mygo_edge.export.publication import publish_run  # torch takes seconds to import; bad options need not wait
 
     version = publish_run(
         options.run,

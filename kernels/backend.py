@@ -18,17 +18,17 @@ class BackendError(RuntimeError):
     """The backend that was asked for is unknown or cannot run here."""
 
 
-def choose_backend(asked: str | None, device_type: str) -> str:
+def choose_backend(asked: str | None, device: torch.device | str) -> str:
     """The backend that runs, "torch" or "triton": `asked`, else MYGO_EDGE_BACKEND, else what suits the device.
 
     Args:
         asked: "auto", "torch", "triton" or None.
-        device_type: "cpu" or "cuda", where the tensors are.
+        device: where the tensors are.
 
     Raises:
         BackendError: the name is unknown, or the backend cannot run here; it says why. Nothing falls back silently.
     """
-    return _decide(asked, device_type)[0]
+    return _decide(asked, torch.device(device).type)[0]
 
 
 def explain_backend(asked: str | None = None, device_type: str | None = None) -> str:

@@ -1,8 +1,8 @@
 """The end of a sleep: which head an image belongs to is fitted anew, on dreams, with everything else held fixed.
 
-A head's answer has two parts: which class (its logits, centred) and is it mine at all (their mean). A linear function of
-the features, added to all logits of a head, changes the second alone, so no answer with the task given changes. The best
-such functions are a convex problem: multinomial logistic regression of the task.
+A head's answer has two parts: which class (its logits, centred) and is it mine at all (their mean). A linear function
+of the features, added to all logits of a head, changes the second alone, so no answer with the task given changes. The
+best such functions are a convex problem: multinomial logistic regression of the task.
 """
 
 import torch

@@ -4,13 +4,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
+from mygo_edge.domains.domain import Domain
+from mygo_edge.kernels.noise import LATENT
 from mygo_edge.kernels.philox import WORD
 from mygo_edge.learn.fit import Descent, fit
 from mygo_edge.learn.phase import Phase
 from mygo_edge.learn.randomness import derived_seed, generator
-from mygo_edge.model.gan import LATENT, FrozenGenerator, Generator
+from mygo_edge.model.gan import FrozenGenerator
 from mygo_edge.model.gaussians import Gaussians, share_of_words
-from mygo_edge.model.network import Shape
 from mygo_edge.options import MemoryOptions
 
 PLANE = 128  # dimensions kept: 96 % of the variance of MNIST and Fashion-MNIST
@@ -76,14 +77,16 @@ def _clusters(points: Tensor, each: int, *names: str | int) -> tuple[Tensor, Ten
     return centres, torch.stack(factors), ends * (WORD + 1) // len(points)
 
 
-def imitate(gaussians: Gaussians, shape: Shape, classes: int, options: MemoryOptions, phase: Phase) -> FrozenGenerator:
+def imitate(
+    gaussians: Gaussians, domain: Domain, classes: int, options: MemoryOptions, phase: Phase
+) -> FrozenGenerator:
     """A generator that dreams as the Gaussians do, from z and class ids alone, by regression on their dreams.
 
     Which Gaussian of a class dreams follows from the first normal, whose direction varies least.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(phase.seed, "imitation", phase.label))
-        actor = Generator(shape, classes, options.width, options.generator).to(phase.device)
+        actor = domain.actor(classes, width=options.width, kind=options.generator).to(phase.device)
     device = phase.device
 
     def batch(step: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -91,11 +94,11 @@ def imitate(gaussians: Gaussians, shape: Shape, classes: int, options: MemoryOpt
         z = torch.randn(IMITATED, LATENT, generator=source, device=device)
         asked = torch.randint(classes, (IMITATED,), generator=source, device=device)
         words = (torch.special.ndtr(z[:, 0].double()) * WORD).long()
-        return z, asked, gaussians(z, asked, words, shape)
+        return z, asked, gaussians(z, asked, words, domain.shape)
 
     def loss_of(z: Tensor, asked: Tensor, images: Tensor) -> Tensor:
         return mse_loss(actor(z, asked), images)
 
     total = max(options.min_steps, IMITATION_STEPS)
     fit(Descent(actor.parameters(), loss_of, batch, total, options.learning_rate, phase, actor=actor), phase)
-    return actor.eval().freeze()
+    return actor.eval().freeze()  # type: ignore[operator]

@@ -53,6 +53,9 @@ class Phase:
         """Step numbers up to `total`; `state` is all that the body changes, and what a checkpoint keeps."""
         yield from range(total)
 
+    def breathe(self) -> None:
+        """Called by loops without steps: where the person in front of the run may stop it. Raises KeyboardInterrupt."""
+
     def note(self, text: str) -> None:
         """Tell the person in front of the run something that changes no result."""
 

@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 
 from mygo_edge.data.tasks import Task
+from mygo_edge.domains.domain import Domain
+from mygo_edge.kernels.noise import LATENT
 from mygo_edge.kernels.philox import WORD
 from mygo_edge.learn.gaussians import fit_gaussians, imitate
 from mygo_edge.learn.memorise import GanFailedError, memorise
 from mygo_edge.learn.phase import Phase
 from mygo_edge.learn.randomness import generator
-from mygo_edge.model.gan import LATENT, FrozenGenerator
+from mygo_edge.model.gan import FrozenGenerator
 from mygo_edge.model.gaussians import share_of_words
-from mygo_edge.model.network import image_shape
 from mygo_edge.options import MemoryOptions
 
 Dreamer = Literal["gan", "gan and gaussians", "gaussians"]
@@ -39,7 +40,7 @@ class MemoryReport:
 
 
 def remember(
-    task: Task, expert: Callable[[Tensor], Tensor], options: MemoryOptions, phase: Phase
+    task: Task, domain: Domain, expert: Callable[[Tensor], Tensor], options: MemoryOptions, phase: Phase
 ) -> tuple[FrozenGenerator, MemoryReport]:
     """The generator of `task`, with its Gaussians where the options ask for them, and what their dreams are worth.
 
@@ -47,13 +48,13 @@ def remember(
     where the GAN failed in every attempt: then the generator, which devices get, has learnt to imitate them.
 
     Args:
-        expert: maps images to the task's logits, and tells whether the classes are dreamt recognisably.
+        expert: maps inputs to the task's logits, and tells whether the classes are dreamt recognisably.
 
     Raises:
         GanFailedError: the GAN failed in every attempt, and there are no Gaussians to take its place.
     """
     classes, device = len(task.classes), phase.device
-    images, labels = task.train.images.to(device), task.train.labels.to(device)
+    images, labels = task.train.inputs.to(device), task.train.labels.to(device)
     rows = torch.cat([(labels == label).nonzero()[:JUDGED, 0] for label in range(classes)])
     real = _recognised(expert, images[rows], labels[rows])
     source = generator(device, phase.seed, "judged dreams", task.name)
@@ -66,11 +67,11 @@ def remember(
         names = (phase.seed, "gaussians", task.name)
         gaussians = fit_gaussians(images, labels, classes, options.gaussians, *names)
     try:
-        frozen = memorise(task, expert, options, phase)
+        frozen = memorise(task, domain, expert, options, phase)
     except GanFailedError as reason:
         if gaussians is None:
             raise
-        frozen, failure = imitate(gaussians, image_shape(images), classes, options, phase), reason
+        frozen, failure = imitate(gaussians, domain, classes, options, phase), reason
     recognised = 0.0 if failure else _recognised(expert, frozen(z, asked), asked)
     least = 1 / classes + ENOUGH * (real - 1 / classes)
     dreamt_by: Dreamer = "gan"

@@ -35,7 +35,7 @@ class Gaussians(nn.Module):
             if isinstance(value, Tensor):
                 self.register_buffer(name, value.detach().clone())
 
-    def forward(self, z: Tensor, class_ids: Tensor, words: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    def forward(self, z: Tensor, class_ids: Tensor, words: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Images [batch, *shape] from z [batch, 64], class ids and words, int64 [batch]."""
         places = (words[:, None] >= self.bounds[class_ids]).sum(1)  # [batch], which Gaussian of the class
         each = self.bounds.shape[1]

@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mygo_edge.data.datasets import load
-from mygo_edge.data.tasks import make_tasks
+from mygo_edge.domains.pixels import Pixels
 from mygo_edge.learn import remember as remember_module
 from mygo_edge.learn.gaussians import fit_gaussians
 from mygo_edge.learn.memorise import GanFailedError
@@ -17,27 +16,31 @@ from mygo_edge.learn.wake import fine_tune
 from mygo_edge.model.gan import FrozenGenerator, Generator
 from mygo_edge.model.memory import GenerativeMemory
 from mygo_edge.options import MemoryOptions, TrainOptions, WakeOptions
+from tests.tasks import tasks_of
 
 CPU = torch.device("cpu")
-OPTIONS = TrainOptions(memory=MemoryOptions(epochs=1, min_steps=30, batch_size=32, width=16, restarts=0))
+DIGITS = Pixels((1, 8, 8))
+OPTIONS = TrainOptions(
+    tasks="0,1/2,3,4", memory=MemoryOptions(epochs=1, min_steps=30, batch_size=32, width=16, restarts=0)
+)
 
 
 @pytest.fixture(scope="module")
 def task():
-    return make_tasks(load(OPTIONS), "0,1/2,3,4", batch_size=64, device=CPU)[1]
+    return tasks_of(OPTIONS, DIGITS)[1]
 
 
 @pytest.fixture(scope="module")
 def expert(task):
-    net = new_net((1, 8, 8), 0, CPU)
+    net = new_net(DIGITS, 0, CPU)
     add_head(net, task, 0)
-    fine_tune(net, 0, task, WakeOptions(epochs=1, min_steps=100, batch_size=64), Phase(CPU, 0))
+    fine_tune(net, 0, task, DIGITS, WakeOptions(epochs=1, min_steps=100, batch_size=64), Phase(CPU, 0))
     return net.requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
 def gaussians(task):
-    return fit_gaussians(task.train.images, task.train.labels, 3, 0.5, 0, "test")
+    return fit_gaussians(task.train.inputs, task.train.labels, 3, 0.5, 0, "test")
 
 
 def noise(count, classes=3):
@@ -53,7 +56,7 @@ def test_gaussians_have_each_class_mean_and_spread(gaussians, task):
     assert dreams.shape == (6000, 1, 8, 8)
     assert dreams.abs().max() <= 1
     for label in range(3):
-        dreamt, real = dreams[class_ids == label], task.train.images[task.train.labels == label]
+        dreamt, real = dreams[class_ids == label], task.train.inputs[task.train.labels == label]
         torch.testing.assert_close(dreamt.mean(0), real.mean(0), atol=0.15, rtol=0)
         assert dreamt.std(0).mean() == pytest.approx(real.std(0).mean().item(), rel=0.2)
 
@@ -66,7 +69,7 @@ def test_the_expert_recognises_what_gaussians_dream(gaussians, expert):
 
 def test_two_images_a_class_are_enough_to_fit(task):
     rows = torch.cat([(task.train.labels == label).nonzero()[:2, 0] for label in range(3)])
-    few = fit_gaussians(task.train.images[rows], task.train.labels[rows], 3, 1.0, 0, "few")
+    few = fit_gaussians(task.train.inputs[rows], task.train.labels[rows], 3, 1.0, 0, "few")
     assert torch.isfinite(few(*noise(50), (1, 8, 8))).all()
 
 
@@ -107,7 +110,7 @@ def test_which_memory_dreams_is_part_of_the_dream(gaussians):
 
 def test_gaussians_outlive_a_checkpoint_and_stay_at_home(gaussians):
     frozen = memory_of(gaussians, 0.25).generators[1]
-    again = FrozenGenerator.from_tensors((1, 8, 8), frozen.state_dict())
+    again = FrozenGenerator.from_tensors((1, 8, 8), "convolutional", frozen.state_dict())
     assert again.state_dict().keys() == frozen.state_dict().keys()
     z, class_ids, words = noise(20)
     assert torch.equal(again.gaussians(z, class_ids, words, (1, 8, 8)), gaussians(z, class_ids, words, (1, 8, 8)))
@@ -115,7 +118,7 @@ def test_gaussians_outlive_a_checkpoint_and_stay_at_home(gaussians):
 
 
 def test_a_poor_gan_leaves_sleeps_to_the_gaussians(task, expert):
-    frozen, report = remember(task, expert, replace(OPTIONS.memory, min_steps=5), Phase(CPU, 0))
+    frozen, report = remember(task, DIGITS, expert, replace(OPTIONS.memory, min_steps=5), Phase(CPU, 0))
     assert report.dreamt_by == "gaussians"
     assert frozen.gaussians.chosen == 2**32
     assert report.recognised > 0.9
@@ -127,16 +130,16 @@ def test_where_the_gan_fails_its_generator_imitates_the_gaussians(task, expert, 
         raise GanFailedError("deaf")
 
     monkeypatch.setattr(remember_module, "memorise", failing)
-    frozen, report = remember(task, expert, OPTIONS.memory, Phase(CPU, 0))
+    frozen, report = remember(task, DIGITS, expert, OPTIONS.memory, Phase(CPU, 0))
     assert report.dreamt_by == "gaussians"
     z, class_ids, _ = noise(300)
     assert (expert(frozen.for_devices()(z, class_ids)).argmax(1) == class_ids).float().mean() > 0.8
     with pytest.raises(GanFailedError):
-        remember(task, expert, replace(OPTIONS.memory, gaussians=0.0), Phase(CPU, 0))
+        remember(task, DIGITS, expert, replace(OPTIONS.memory, gaussians=0.0), Phase(CPU, 0))
 
 
 def test_poor_dreams_are_said_to_be_poor(task, monkeypatch, capsys):
-    method = MyGO((1, 8, 8), replace(OPTIONS, memory=replace(OPTIONS.memory, min_steps=5, gaussians=0.0)), CPU)
+    method = MyGO(DIGITS, replace(OPTIONS, memory=replace(OPTIONS.memory, min_steps=5, gaussians=0.0)), CPU)
     monkeypatch.setattr("mygo_edge.learn.memorise._check", lambda *_: None)
     for phase in method.phases(0, [task])[:3]:
         phase.work(Phase(CPU, 0))
