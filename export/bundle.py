@@ -1,6 +1,7 @@
 """Publish what was learnt as a bundle version: graphs, manifest, self-test, all checked."""
 
 import copy
+import secrets
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ from mygo_edge.export.samples import Labelled
 from mygo_edge.export.stages import ClassifierSource
 from mygo_edge.export.versions import live_bundle, write_version
 from mygo_edge.model.gan import FrozenGenerator
-from mygo_edge.model.network import NeocortexNet
+from mygo_edge.model.network import FEATURES, NeocortexNet
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -37,6 +38,7 @@ def publish(
     mean: Sequence[float],
     std: Sequence[float],
     sequence: int,
+    learner_id: str | None = None,
     precision: str = "fp32",
     max_loss: float = MAX_LOSS,
     real: Sequence[Labelled] = (),
@@ -52,6 +54,8 @@ def publish(
         tasks: (name, class names) in task order. A name is of letters, digits, "_" and "-".
         mean, std: of a channel, on pixels scaled to [0, 1]; `net` takes (pixel / 255 - mean) / std.
         sequence: number of the version. See `mygo_edge.export.versions.write_version` for a number that exists.
+        learner_id: 32 hexadecimal digits the same in everything that this learner publishes; None takes those of
+            the live version, or new ones where there is none.
         precision: one of `mygo_edge.export.recipes.PRECISIONS`. The classifier is published in fp32 too, generators
             in this alone.
         max_loss: how much a measure of `mygo_edge.export.gate` may fall against fp32, a fraction.
@@ -96,7 +100,10 @@ def publish(
     manifest = Manifest(
         sequence=sequence,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        tasks=tuple(Task(name, tuple(classes), head_name(name)) for name, classes in tasks),
+        tasks=tuple(
+            Task(name, tuple(classes), head_name(name), generator_kind(generator))
+            for (name, classes), generator in zip(tasks, generators, strict=True)
+        ),
         input=InputFormat(net.shape, tuple(mean), tuple(std)),
         tolerance=OTHER_MACHINES * EXACT,
         files=tuple(draft.files),
@@ -106,9 +113,16 @@ def publish(
             "onnx": onnx.__version__,
             "onnxruntime": onnxruntime.__version__,
         },
-        trunk=trunk_digest(net, mean, std),
+        id=learner_id or (live and live.manifest.id) or secrets.token_hex(16),
+        features=FEATURES,
+        features_digest=trunk_digest(net, mean, std),
     )
     return write_version(bundle_dir, manifest, draft.contents, keep_before=keep_before)
+
+
+def generator_kind(generator: FrozenGenerator) -> str:
+    """What the manifest calls it: a perceptron's only map before the image is one pixel."""
+    return "perceptron" if generator.base_size == (1, 1) else "convolutional"
 
 
 def _on_cpu(network: Network, name: str) -> Network:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from mygo_edge.bounds import upper_bounds
 from mygo_edge.bundle.manifest import TASK_NAME
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.kernels import Backend
@@ -307,6 +308,10 @@ def check(options: TrainOptions) -> None:
                 refuse(name, value, "a finite number")
             if item.name == "shift" and not 0 <= value < 0.5:
                 refuse(name, value, "from 0 to below 0.5")
+    for part, field_name, most, why in upper_bounds(options):
+        value = getattr(getattr(options, part), field_name)
+        if value is not None and value > most:
+            refuse(f"--{part}.{field_name.replace('_', '-')}", value, f"at most {most}, which {why}")
     if not 0 <= options.memory.ema < 1:
         refuse("--memory.ema", options.memory.ema, "from 0 to below 1")
     if not 0 <= options.memory.gaussians <= 1:

@@ -8,11 +8,11 @@ from typing import Any
 from mygo_edge.bundle.pictures import read_images
 from mygo_edge.command import OneLineParser
 from mygo_edge.device.edge_model import EdgeModel
-from mygo_edge.errors import MygoEdgeError, run_command, warn
+from mygo_edge.errors import MygoEdgeError, escaped, run_command, warn
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print a line an image, or JSON. Raises MygoEdgeError for what a user can mend, before anything is printed."""
+    """Print a line an image, or JSON. Raises MygoEdgeError, before anything is printed, with what to put right."""
     parser = OneLineParser(prog="python -m mygo_edge.predict", description="Classify images with a published bundle.")
     parser.add_argument("bundle", type=Path, help="the bundle's folder, such as runs/mnist/bundle")
     parser.add_argument(
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(json.dumps(predictions, indent=2))
         return
     for found in predictions:
-        print("{image}: {class}  (task {task}, {probability:.1%})".format_map(found))
+        print(escaped("{image}: {class}  (task {task}, {probability:.1%})".format_map(found)))
 
 
 def _predictions(model: EdgeModel, path: Path, task: str | None) -> list[dict[str, Any]]:

@@ -106,6 +106,8 @@ def _one_line(text: str) -> str:
     words = " ".join(words.split())
     words = re.sub(r"^Parsing error ", "", words)
     words = re.sub(r"For full helptext, .*$", "", words).strip()
+    # The box's title, where its text says the same.
+    words = re.sub(r"^(Value error|Missing argument|Unrecognized options) (?=Error|Missing|Unrecognized)", "", words)
     return f"{words} (see python -m mygo_edge.train --help)"
 
 

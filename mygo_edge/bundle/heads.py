@@ -1,7 +1,7 @@
 """Heads that a device learnt: one small JSON file each, whole or absent, checked whenever it is read.
 
 A head is a linear layer on the features of one trunk, and means nothing on any other, so it says which (see
-`mygo_edge.bundle.manifest.Manifest.trunk`). The same file goes back to the box, where
+`mygo_edge.bundle.manifest.Manifest.features_digest`). The same file goes back to the box, where
 `mygo_edge.export.device_head` reads it. Its SHA-256 shows damage; it says nothing about who wrote it.
 """
 
@@ -16,15 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mygo_edge.bundle.manifest import SHA256, TASK_NAME, BundleError, Manifest, Reader, Task, created_time, printable
+from mygo_edge.bundle.manifest import TASK_NAME, BundleError, Manifest, Task
+from mygo_edge.bundle.parsing import MAX_CLASSES
 from mygo_edge.bundle.reading import read_plain
+from mygo_edge.bundle.strict import SHA256, Reader, load_object
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.files import sha256, write_bytes
 
 SCHEMA_VERSION = "1.0"
 _SUFFIX = ".json"
 _MAX_FILE_BYTES = 2**24
-_MAX_CLASSES = 2**12
 _MAX_HEADS = 256
 _LARGEST = 1e6  # of a weight; beyond, logits lose their meaning
 
@@ -52,9 +53,12 @@ class Head:
 
 
 def trunk_of(manifest: Manifest) -> str:
-    """What identifies the trunk of a version: its manifest's digest, or the classifier's file where there is none."""
+    """What identifies the features of a version: the digest in its manifest, or the classifier's file where there is
+    none."""
     if manifest.trunk is not None:
-        return manifest.trunk
+        return manifest.trunk.digest
+    if manifest.features_digest is not None:
+        return manifest.features_digest
     return next(entry.sha256 for entry in manifest.files if entry.role == "classifier")
 
 
@@ -99,10 +103,7 @@ def parse_head(data: bytes, where: str) -> Head:
     Raises:
         BundleError: not JSON, an unknown schema, a value that is missing, of the wrong type or out of range, or damage.
     """
-    try:
-        reader = Reader(json.loads(data), where)
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"{where} is not JSON ({type(error).__name__})") from error
+    reader = load_object(data, where, "learn the head again")
     schema = reader.value("schema_version", str)
     reader.require(schema == SCHEMA_VERSION, f"schema_version {schema[:20]!a} is not {SCHEMA_VERSION}")
     said = reader.match("sha256", SHA256)
@@ -110,19 +111,17 @@ def parse_head(data: bytes, where: str) -> Head:
         said == digest_of({key: value for key, value in reader.values.items() if key != "sha256"}),
         "sha256 does not fit the rest: the file is damaged",
     )
-    classes = reader.value("classes", list)
-    reader.require(2 <= len(classes) <= _MAX_CLASSES, f"classes must be 2 to {_MAX_CLASSES} names")
-    reader.require(all(printable(name) for name in classes), "classes must be printable names")
-    reader.require(len(set(classes)) == len(classes), "a class occurs twice")
+    classes = reader.names("classes", MAX_CLASSES)
+    reader.require(len(classes) > 1, "classes must be two names or more")
     features = reader.integer("features", 1, 2**16)
     return Head(
         name=reader.match("name", TASK_NAME),
-        classes=tuple(classes),
+        classes=classes,
         weight=_decoded(reader, "weight", (len(classes), features)),
         bias=_decoded(reader, "bias", (len(classes),)),
         trunk=reader.match("trunk", SHA256),
         images=reader.integer("images", 1, 2**40),
-        created=created_time(reader),
+        created=reader.time("created"),
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from mygo_edge.bundle.manifest import LATENT, BundleError
+from mygo_edge.bundle.manifest import BundleError
 
 DREAMS_PER_TASK = 4
 
@@ -73,12 +73,13 @@ def _array(archive: zipfile.ZipFile, member: str) -> NDArray:
     return np.load(io.BytesIO(data), allow_pickle=False)
 
 
-def fits(test: SelfTest, widths: Sequence[int], shape: tuple[int, ...]) -> bool:
-    """Whether the arrays are what tasks of `widths` classes and images of `shape` can be tested with."""
+def fits(test: SelfTest, widths: Sequence[int], shape: tuple[int, ...], latent: int) -> bool:
+    """Whether the arrays are what tasks of `widths` classes, images of `shape` and noise of `latent` normals can be
+    tested with."""
     tasks, n = len(widths), test.z.shape[0] if test.z.ndim else 0
     return (
         n > 0
-        and test.z.shape == (n, LATENT)
+        and test.z.shape == (n, latent)
         and test.class_id.shape == (tasks, n)
         and test.class_id.dtype == np.int64
         and bool((test.class_id >= 0).all() and (test.class_id < np.array(widths)[:, None]).all())

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mygo_edge.bundle.images import to_pixels
-from mygo_edge.bundle.manifest import LATENT
 from mygo_edge.device.graphs import BATCH, VersionGraphs, generate
 from mygo_edge.device.noise import dream_noise
 from mygo_edge.errors import MygoEdgeError
@@ -30,12 +29,12 @@ def dream(
         raise MygoEdgeError(f"n must be at least 1 and below 2^32, not {n}")
     classes = graphs.tasks[task].classes
     chosen = None if class_id is None else _class_index(class_id, classes, task)
-    images = np.empty((n, *graphs.manifest.input.shape), np.uint8)
+    images = np.empty((n, *graphs.manifest.pixels.shape), np.uint8)
     class_ids = np.empty(n, np.int64)
     for start in range(0, n, BATCH):
         part = slice(start, min(start + BATCH, n))
         samples = np.arange(part.start, part.stop)
-        z, drawn = dream_noise(samples, len(classes), LATENT, seed=seed, stream=stream, step=step)
+        z, drawn = dream_noise(samples, len(classes), graphs.manifest.latent, seed=seed, stream=stream, step=step)
         class_ids[part] = drawn if chosen is None else chosen
         images[part] = to_pixels(generate(graphs.generator(task), z, class_ids[part]))
     return Dreams(images, class_ids)

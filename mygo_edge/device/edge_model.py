@@ -106,7 +106,7 @@ class EdgeModel:
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of an image."""
-        return self._graphs.manifest.input.shape
+        return self._graphs.manifest.pixels.shape
 
     def labels(self, task: str | None = None) -> list[tuple[str, str]]:
         """(task, class) of every column of `logits` and `predict_proba`."""
@@ -208,7 +208,7 @@ class EdgeModel:
             images,
             labels,
             manifest=self._graphs.manifest,
-            see=lambda seen: self._features(seen, name),
+            extract=lambda shown: self._features(shown, name),
             dream=lambda task, index: self.dream(task, n=dreams, stream=_HEAD_STREAM, step=index),
             regularisation=regularisation,
         )

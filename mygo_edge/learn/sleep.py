@@ -59,6 +59,8 @@ def sleep(
     loss_last = consolidation.loss_at(consolidation.total)
     consolidation.calibrate()
     after = flat_features(net)
+    loss_last = consolidation.loss_at(consolidation.total)
+    phase.require_finite(consolidation.total, loss_last=loss_last)  # the last step may be the one that diverges
     return SleepReport(
         loss_first,
         loss_last,
