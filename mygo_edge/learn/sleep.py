@@ -56,11 +56,10 @@ def sleep(
     net.requires_grad_(True)
     fit(consolidation.descent(), phase)
     freeze(net)
-    loss_last = consolidation.loss_at(consolidation.total)
-    consolidation.calibrate()
     after = flat_features(net)
     loss_last = consolidation.loss_at(consolidation.total)
     phase.require_finite(consolidation.total, loss_last=loss_last)  # the last step may be the one that diverges
+    consolidation.calibrate()
     return SleepReport(
         loss_first,
         loss_last,
