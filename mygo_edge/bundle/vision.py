@@ -10,12 +10,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mygo_edge.bundle.decoding import open_picture, pillow, plain
+from mygo_edge.bundle.decoding import open_picture, pillow, upright
 from mygo_edge.errors import MygoEdgeError
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box"]
 Layout = Literal["NCHW", "NHWC"]
 CHANNELS = 3
+_DRAFT = 2  # a JPEG is decoded at the smallest of its own scales that leaves this many times the wanted side
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ def prepare(picture: Any, form: ImageInput) -> NDArray[np.uint8]:
         ValueError: pixels that are not finite.
     """
     height, width = form.size
-    image = plain(_turned(picture)).convert("RGB")
+    image = upright(picture)
     box = None
     target = (width, height)
     if form.resize is not None:
@@ -63,16 +64,9 @@ def read_photo(path: Path, form: ImageInput) -> NDArray[np.uint8]:
     """
     if not path.is_file():
         raise MygoEdgeError(f"{path} is no file")
-    side = max(form.resize or 0, *form.size)
-    with open_picture(path, (side, side)) as picture:
+    # Decodes large photographs several times faster, on box and device alike.
+    with open_picture(path, _DRAFT * max(form.resize or 0, *form.size), reduce=True) as picture:
         return prepare(picture, form)
-
-
-def _turned(picture: Any) -> Any:
-    """The image as its EXIF says that it is to be seen."""
-    from PIL import ImageOps
-
-    return ImageOps.exif_transpose(picture)
 
 
 def from_pixels(images: NDArray[np.uint8], form: ImageInput) -> NDArray[np.uint8]:
