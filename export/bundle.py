@@ -43,6 +43,7 @@ def publish(
     max_loss: float = MAX_LOSS,
     real: Sequence[Labelled] = (),
     say: Callable[[str], None] = lambda line: None,
+    keep_before: bool = True,
 ) -> Path:
     """Write, check and make live a version of the bundle. One process at a time publishes to a bundle.
 
@@ -60,6 +61,7 @@ def publish(
         max_loss: how much a measure of `mygo_edge.export.gate` may fall against fp32, a fraction.
         real: labelled images by task, to compare the classifier on, next to dreams.
         say: gets a line for every number that is measured.
+        keep_before: whether the version before stays on disk.
 
     Returns:
         The folder of the live version.
@@ -114,7 +116,7 @@ def publish(
         features=FEATURES,
         features_digest=trunk_digest(net, mean, std),
     )
-    return write_version(bundle_dir, manifest, draft.contents)
+    return write_version(bundle_dir, manifest, draft.contents, keep_before=keep_before)
 
 
 def generator_kind(generator: FrozenGenerator) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import mygo_edge
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.model.gan import LATENT, FrozenGenerator
-from mygo_edge.model.network import FEATURES, NeocortexNet
+from mygo_edge.model.network import NeocortexNet
 
 OPSET = 18
 IR_VERSION = 8  # the oldest that opset 18 needs, for the oldest runtimes
@@ -39,7 +39,7 @@ def classifier_graph(
     """Serialise scaling, features, all heads, and the answer among all classes.
 
     Input `image` [batch, channels, height, width] uint8: raw pixels, which become (pixel / 255 - mean) / std, by
-    channel. Outputs, in this order: `logits_<task>` [batch, classes] float32 for every task, `features` [batch, 256]
+    channel. Outputs, in this order: `logits_<task>` [batch, classes] float32 for every task, `features` [batch, width]
     float32, and `task_id` and `class_id` [batch] int64: where the largest of all heads' logits is, as the index of the
     task and the index of the class within it; the first of equal ones.
 
@@ -72,7 +72,7 @@ def classifier_graph(
         {"image": (TensorProto.UINT8, net.shape)},
         {
             **{head: (TensorProto.FLOAT, (width,)) for head, width in heads.items()},
-            "features": (TensorProto.FLOAT, (FEATURES,)),
+            "features": (TensorProto.FLOAT, (net.width,)),
             "task_id": (TensorProto.INT64, ()),
             "class_id": (TensorProto.INT64, ()),
         },

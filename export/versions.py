@@ -24,14 +24,17 @@ def live_bundle(bundle_dir: Path) -> Bundle | None:
         return None
 
 
-def write_version(bundle_dir: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> Path:
+def write_version(
+    bundle_dir: Path, manifest: Manifest, contents: Mapping[str, bytes], *, keep_before: bool = True
+) -> Path:
     """Write a version, run its self-test from disk, make it live, and remove all but it and the one before.
 
     Args:
         bundle_dir: the bundle's folder; created when it is not there.
-        manifest: what the version is; its sequence gives the name. When the live version has the same sequence, it
-            stays if it holds the same, and is otherwise followed by a revision: v0003, v0003.1.
+        manifest: what the version is; its sequence gives the name. The live version stays where it holds the same; one
+            of the same sequence that does not is followed by a revision: v0003, v0003.1.
         contents: the bytes of every file in the manifest, by path.
+        keep_before: whether the version before stays on disk.
 
     Returns:
         The folder of the live version.
@@ -50,7 +53,7 @@ def write_version(bundle_dir: Path, manifest: Manifest, contents: Mapping[str, b
         name = _free_name(bundle_dir, manifest.sequence)
         _write_folder(bundle_dir, name, manifest, contents)
         set_live(bundle_dir, name)
-    _remove_old(bundle_dir, name)
+    _remove_old(bundle_dir, name, keep_before)
     return bundle_dir / name
 
 
@@ -66,8 +69,8 @@ def _write_folder(bundle_dir: Path, name: str, manifest: Manifest, contents: Map
 
 
 def _same(live: Manifest, new: Manifest) -> bool:
-    """Whether two versions differ in no more than when and with what they were made."""
-    return live == replace(new, created=live.created, producer=live.producer)
+    """Whether two versions differ in no more than their number, and when and with what they were made."""
+    return live == replace(new, sequence=live.sequence, created=live.created, producer=live.producer)
 
 
 def _free_name(bundle_dir: Path, sequence: int) -> str:
@@ -79,9 +82,9 @@ def _free_name(bundle_dir: Path, sequence: int) -> str:
     return f"v{sequence:04d}.{revision + 1}" if live == sequence else f"v{sequence:04d}"
 
 
-def _remove_old(bundle_dir: Path, live: str) -> None:
-    """Remove all versions but the live one and the one before it."""
+def _remove_old(bundle_dir: Path, live: str, keep_before: bool) -> None:
+    """Remove all versions but the live one and, where it is to stay, the one before it."""
     others = [name for name in version_names(bundle_dir) if name != live]
     before = [name for name in others if version_order(name) < version_order(live)]
     # A bundle that starts again at a lower number keeps the version that it replaced.
-    keep_only(bundle_dir, {live, *(before or others)[-1:]})
+    keep_only(bundle_dir, {live, *((before or others)[-1:] if keep_before else [])})

@@ -9,6 +9,13 @@ from typing import NoReturn
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 EXIT_PIPE_CLOSED = 141  # what a shell reports of a process that SIGPIPE ended
+# Packages that not every installation has, by what installs them.
+_EXTRA_OF = {
+    **dict.fromkeys(("torch", "torchvision", "tyro", "rich", "onnx", "safetensors", "matplotlib", "sklearn"), "train"),
+    "PIL": "images",
+    "cryptography": "sign",
+    "tokenizers": "text",
+}
 
 
 class MygoEdgeError(Exception):
@@ -49,6 +56,11 @@ def run_command(main: Callable[[], None]) -> None:
         sys.stdout.flush()
     except MygoEdgeError as error:
         fail(str(error))
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRA_OF:
+            raise
+        fail(f"{package} is not installed, which this command needs: pip install 'mygo_edge[{_EXTRA_OF[package]}]'")
     except BrokenPipeError:
         # The interpreter flushes once more when it ends, and must find something that is open.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -11,14 +11,14 @@ from typing import Any
 from mygo_edge.command import OneLineParser
 from mygo_edge.device.assessing import Assessment
 from mygo_edge.device.edge_model import EdgeModel
-from mygo_edge.errors import MygoEdgeError, run_command, warn
+from mygo_edge.errors import MygoEdgeError, escaped, run_command, warn
 
 NONE_OF_THESE = "none of these"
 _LINES = 64  # of standard input at a time
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print a line an input, or JSON. Raises MygoEdgeError for what a user can mend, before any image's is printed."""
+    """Print a line an input, or JSON. Raises MygoEdgeError, before any image's is printed, with what to put right."""
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.top < 1:
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(json.dumps(list(found), indent=2))
         return
     for each in found:
-        print(_line(each), flush=model.takes_text)
+        print(escaped(_line(each)), flush=model.takes_text)
 
 
 def _parser() -> OneLineParser:

@@ -10,7 +10,7 @@ from pathlib import Path
 from mygo_edge.bundle.manifest import MANIFEST
 from mygo_edge.bundle.reading import Bundle, current_version, read_version, version_folder
 from mygo_edge.command import OneLineParser
-from mygo_edge.errors import run_command
+from mygo_edge.errors import escaped, run_command
 
 _ADDRESSES = 2**33  # bytes; what is really used is bounded by `mygo_edge.device.session.memory_limit`
 _STEADY = 200  # predictions that the median is taken of
@@ -67,7 +67,7 @@ def check(folder: Path, public_key: Path | None, threads: int) -> None:
             if name not in said:  # generators are the same for every precision of the classifier
                 print(f"{name}: computes what was published (off by {deviation:.1e})")
             said.add(name)
-    print(f"{folder}: passed")
+    print(escaped(f"{folder}: passed"))
 
 
 def _print_files(bundle: Bundle) -> None:

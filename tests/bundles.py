@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from mygo_edge.domains.pixels import network
 from mygo_edge.export.bundle import publish
 from mygo_edge.model.gan import FrozenGenerator, Generator
 from mygo_edge.model.network import NeocortexNet, Shape
@@ -20,7 +21,7 @@ def tiny_net(tasks: int, shape: Shape = SHAPE, seed: int = 0) -> NeocortexNet:
     """A network of random weights with heads for the first `tasks` of TASKS."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        net = NeocortexNet(shape)
+        net = network(shape)
         for _, classes in TASKS[:tasks]:
             net.add_task_head(len(classes))
     return net

@@ -2,17 +2,15 @@
 
 import io
 import math
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mygo_edge.bundle.decoding import REDUCED_MARGIN, open_picture, pillow, shrunk
 from mygo_edge.errors import MygoEdgeError
 
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "TIFF")  # Pillow's EPS decoder, for one, starts a program
 _GAP = 2  # pixels between the dreams of a grid
 _VISIBLE = 64  # smallest side of a dream in a grid, in pixels
 _MAX_GRID_PIXELS = 2**26
@@ -59,59 +57,11 @@ def read_paths(images: Any, shape: tuple[int, int, int]) -> Any:
 
 def read_picture(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     """A picture as uint8 [channels, height, width], on the device just as in training. Raises as `read_images`."""
+    pillow()
     if shape[0] not in (1, 3):
         raise MygoEdgeError(f"{path}: the model takes {shape[0]} channels; give it an .npy array")
-    return decode(path, lambda picture: picture_pixels(picture, shape))
-
-
-def decode(path: Path, convert: Callable[[Any], NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """What `convert` makes of the opened Pillow image of a file. Raises as `read_images`."""
-    image_module = pillow()
-    if not path.is_file():
-        raise MygoEdgeError(f"{path} is no file")
-    data = path.read_bytes()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd metadata
-            # Pillow warns of a picture of 89 million pixels, and refuses one of twice as many.
-            warnings.simplefilter("error", image_module.DecompressionBombWarning)
-            with image_module.open(io.BytesIO(data), formats=FORMATS) as opened:
-                return convert(opened)
-    except (image_module.DecompressionBombWarning, image_module.DecompressionBombError) as error:
-        raise MygoEdgeError(f"{path} has too many pixels to open safely; make it smaller first") from error
-    except Exception as error:  # Pillow's decoders raise a dozen types on damaged files
-        raise MygoEdgeError(f"{path} cannot be read as an image ({type(error).__name__}); is it damaged?") from error
-
-
-def picture_pixels(picture: Any, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """uint8 [channels, height, width] of an opened Pillow image: turned as its EXIF says, grey or RGB, stretched.
-
-    Raises:
-        ValueError: pixels that are not finite.
-    """
-    channels, height, width = shape
-    converted = upright(picture).convert("L" if channels == 1 else "RGB")
-    pixels = np.asarray(converted.resize((width, height), pillow().Resampling.BOX))
-    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
-
-
-def upright(picture: Any) -> Any:
-    """An opened Pillow image turned as its EXIF says, with 8 bits a channel.
-
-    Raises:
-        ValueError: pixels that are not finite.
-    """
-    from PIL import Image, ImageOps
-
-    turned = ImageOps.exif_transpose(picture)
-    if not turned.mode.startswith(("I", "F")):
-        return turned
-    # 16 bits or floats, which convert() would clip instead of scaling
-    values = np.asarray(turned, dtype=np.float64)
-    if not np.isfinite(values).all():
-        raise ValueError("it holds NaN or infinite pixels")
-    top = 65535.0 if turned.mode.startswith("I") else max(1.0, values.max())
-    return Image.fromarray(np.clip(values / top * 255, 0, 255).astype(np.uint8))
+    with open_picture(path, REDUCED_MARGIN * max(shape[1:])) as picture:
+        return shrunk(picture, shape)
 
 
 def images_as_file(images: NDArray[np.uint8], path: Path) -> bytes:
@@ -160,12 +110,3 @@ def _grid(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         enlarged = image.transpose(1, 2, 0).repeat(scale, 0).repeat(scale, 1)
         canvas[top : top + height * scale, left : left + width * scale] = enlarged
     return canvas[..., 0] if channels == 1 else canvas
-
-
-def pillow() -> Any:
-    """The module PIL.Image. Raises MygoEdgeError, with what to install, where it is not there."""
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise MygoEdgeError("pictures need Pillow: pip install 'mygo_edge[images]', or use .npy files") from error
-    return Image

@@ -21,13 +21,13 @@ class BundleError(MygoEdgeError):
     """A bundle that a device must not use. The message names the file at fault."""
 
 
-def load_object(data: bytes, where: str, mend: str = "publish or fetch the version again") -> "Reader":
+def load_object(data: bytes, where: str, remedy: str = "publish or fetch the version again") -> "Reader":
     """The JSON object that `data` holds.
 
     Args:
         data: UTF-8, -16 or -32.
         where: what to call it in errors.
-        mend: what a user can do about one that is not JSON.
+        remedy: what a user can do about one that is not JSON.
 
     Raises:
         BundleError: not JSON, no object, or an object with a key twice, of which two parsers may take different ones.
@@ -36,7 +36,7 @@ def load_object(data: bytes, where: str, mend: str = "publish or fetch the versi
         return Reader(json.loads(data, object_pairs_hook=_once), where)
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, _DoubledKeyError) else type(error).__name__
-        raise BundleError(f"{where} is not JSON ({reason}); {mend}") from error
+        raise BundleError(f"{where} is not JSON ({reason}); {remedy}") from error
 
 
 class _DoubledKeyError(ValueError):

@@ -10,7 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mygo_edge.bundle.pictures import decode, pillow, upright
+from mygo_edge.bundle.decoding import open_picture, pillow, upright
+from mygo_edge.errors import MygoEdgeError
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box"]
 Layout = Literal["NCHW", "NHWC"]
@@ -42,10 +43,7 @@ def prepare(picture: Any, form: ImageInput) -> NDArray[np.uint8]:
         ValueError: pixels that are not finite.
     """
     height, width = form.size
-    if picture.format == "JPEG":  # decodes large photographs several times faster, on box and device alike
-        side = _DRAFT * max(form.resize or 0, height, width)
-        picture.draft("RGB", (side, side))
-    image = upright(picture).convert("RGB")
+    image = upright(picture)
     box = None
     target = (width, height)
     if form.resize is not None:
@@ -64,7 +62,11 @@ def read_photo(path: Path, form: ImageInput) -> NDArray[np.uint8]:
     Raises:
         MygoEdgeError: naming the file; it is none, or cannot be read in full, or is too large to open safely.
     """
-    return decode(path, lambda picture: prepare(picture, form))
+    if not path.is_file():
+        raise MygoEdgeError(f"{path} is no file")
+    # Decodes large photographs several times faster, on box and device alike.
+    with open_picture(path, _DRAFT * max(form.resize or 0, *form.size), reduce=True) as picture:
+        return prepare(picture, form)
 
 
 def from_pixels(images: NDArray[np.uint8], form: ImageInput) -> NDArray[np.uint8]:

@@ -1,24 +1,31 @@
 """EdgeModel: what a device runs. It needs a bundle, numpy and onnxruntime."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mygo_edge.bundle.heads import Head
-from mygo_edge.bundle.reading import HEADS, Bundle, read_bundle
-from mygo_edge.device.assessing import Assessment, Calibration, assessments, softmax
-from mygo_edge.device.engine import Dreams, Engine, Key, Learnt, Scores, class_index
-from mygo_edge.device.features import FeatureEngine
+from mygo_edge.bundle.reading import HEADS, Bundle, current_version, read_bundle
+from mygo_edge.device.assessing import Assessment, assessments, softmax
+from mygo_edge.device.engine import Dreams, Engine, Key, Learnt, class_index
+from mygo_edge.device.loaded import Loaded
 from mygo_edge.device.pixels import PixelEngine
 from mygo_edge.device.session import SessionOptions
 from mygo_edge.errors import MygoEdgeError
 
 __all__ = ["Assessment", "Dreams", "EdgeModel"]
+
+
+class _Live(NamedTuple):
+    """Where `reload` looks: the name of the live version, and that version opened anew."""
+
+    version: Callable[[], str]
+    open: Callable[[], Loaded]
 
 
 class EdgeModel:
@@ -30,13 +37,11 @@ class EdgeModel:
 
     def __init__(self, bundle: Bundle, session: SessionOptions | None = None, *, precision: str | None = None) -> None:
         """Take a bundle that was read and verified. Most callers want `EdgeModel.load`."""
-        self._engine = _opened(bundle, session or SessionOptions(), precision)
-        self._published = {task.name: task.classes for task in bundle.manifest.tasks}
-        self._calibration = Calibration(self._engine)
+        self._loaded = Loaded.open(bundle, session or SessionOptions(), precision)  # replaced, never changed
         self._heads_dir: Path | None = None
-        self._lock = Lock()  # of the heads' folder, and of the attributes below
-        self._learnt: Mapping[str, Learnt] = {}  # replaced, never changed, so that threads see the old or the new one
-        self._refused: Mapping[str, str] = {}
+        self._lock = Lock()  # of the heads' folder, and of replacing the above
+        self._reloading = Lock()  # one thread at a time
+        self._live: _Live | None = None
 
     @classmethod
     def load(
@@ -73,53 +78,86 @@ class EdgeModel:
             BundleError: the version is not what was published, or does not compute what it did; the message names
                 the file. A device then stays on the model that it has.
         """
-        session = SessionOptions(threads, spinning, arena)
+        folder, session = Path(bundle_dir), SessionOptions(threads, spinning, arena)
         key = None if public_key is None else Path(public_key)
-        model = cls(read_bundle(Path(bundle_dir), version, key), session, precision=precision)
+        model = cls(read_bundle(folder, version, key), session, precision=precision)
         if selftest:
             model.run_selftest()
         if heads is not None or public_key is None:
-            model._take_heads(Path(bundle_dir) / HEADS if heads is None else Path(heads))
+            model._heads_dir = folder / HEADS if heads is None else Path(heads)
+            model._loaded = model._loaded.with_heads(model._heads_dir)
+
+        def open_live() -> Loaded:
+            loaded = Loaded.open(read_bundle(folder, None, key), session, precision)
+            if selftest:
+                loaded.engine.run_selftest()
+            return loaded
+
+        if version is None:
+            model._live = _Live(lambda: current_version(folder), open_live)
         return model
+
+    def reload(self) -> bool:
+        """Take up the version that is live by now, as an update leaves it, while other threads go on predicting.
+
+        The new version is read, verified, opened and self-tested beside the old one, with the options of `load`, and
+        what this device learnt is read for it anew; then it takes over between two calls. A call that has begun ends on
+        the version that it began with. While both are open, they need the memory of both.
+
+        Returns:
+            Whether another version has taken over; False where the live one is in use already.
+
+        Raises:
+            MygoEdgeError: the model was not made by `load`, or of a version that was named.
+            BundleError: the live version is not what was published; the model goes on with the one that it has.
+        """
+        if self._live is None:
+            raise MygoEdgeError("only a model of a bundle's live version can be reloaded: EdgeModel.load(FOLDER)")
+        with self._reloading:
+            if self._live.version() == self.version:
+                return False
+            loaded = self._live.open()
+            with self._lock:  # a task that is learnt meanwhile is in the folder by now, or comes after
+                self._loaded = loaded.with_heads(self._heads_dir)
+        return True
 
     @property
     def version(self) -> str:
         """The version's name, such as "v0003"."""
-        return self._engine.version
+        return self._loaded.engine.version
 
     @property
     def precision(self) -> str:
         """Of the classifier, or of the trunk."""
-        return self._engine.precision
+        return self._loaded.engine.precision
 
     @property
     def tasks(self) -> Mapping[str, tuple[str, ...]]:
         """Task name -> class names, in the order in which they were learnt; those learnt on this device come last."""
-        return MappingProxyType(self._published | {name: task.classes for name, task in self._learnt.items()})
+        return MappingProxyType(self._loaded.tasks)
 
     @property
     def refused_heads(self) -> Mapping[str, str]:
         """Task name -> why what this device learnt is not used: most often, other features since."""
-        return MappingProxyType(self._refused)
+        return MappingProxyType(self._loaded.refused)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of an image, of a bundle whose dreams are images."""
-        return self._engine.manifest.pixels.shape
+        return self._loaded.engine.manifest.pixels.shape
 
     @property
     def takes_text(self) -> bool:
         """Whether the inputs are texts, not images."""
-        return self._engine.takes_text
+        return self._loaded.engine.takes_text
 
     def example(self, n: int) -> Any:
         """`n` inputs, always the same, to measure with."""
-        return self._engine.example(n)
+        return self._loaded.engine.example(n)
 
     def labels(self, task: str | None = None) -> list[tuple[str, str]]:
         """(task, class) of every column of `logits` and `predict_proba`."""
-        tasks = self.tasks
-        return [(name, label) for name in self._selected(task, tasks) for label in tasks[name]]
+        return self._loaded.labels(task)
 
     def logits(self, images: Any, task: str | None = None) -> NDArray[np.float32]:
         """[n, classes of the task, or of all tasks].
@@ -131,7 +169,7 @@ class EdgeModel:
         Raises:
             MygoEdgeError: images or a task that it cannot take.
         """
-        return self._scores(images, task)[0].logits
+        return self._loaded.scores(images, task).logits
 
     def predict_proba(self, images: Any, task: str | None = None) -> NDArray[np.float32]:
         """Softmax of `logits`, over the task's head or over all heads."""
@@ -143,10 +181,11 @@ class EdgeModel:
 
     def answers(self, images: Any, task: str | None = None) -> list[tuple[str, str]]:
         """(task, class) of the most likely class of every image, of the task or of all tasks."""
-        if task is None and not self._learnt:
-            return self._engine.answers(images)
-        scores, labels = self._scores(images, task)
-        return [labels[column] for column in scores.logits.argmax(1)]
+        loaded = self._loaded
+        if task is None and not loaded.learnt:
+            return loaded.engine.answers(images)
+        labels = loaded.labels(task)
+        return [labels[column] for column in loaded.scores(images, task).logits.argmax(1)]
 
     def novelty(self, images: Any, task: str | None = None) -> NDArray[np.float32]:
         """How little each image looks like any class of the task, or of all tasks: [n], to be compared with each other.
@@ -154,7 +193,7 @@ class EdgeModel:
         For images it is the negative of the largest logit; for vectors of a trunk, the squared Mahalanobis distance
         to the nearest class (see docs/device.md for what tells known from unknown classes how well).
         """
-        return self._scores(images, task)[0].novelty
+        return self._loaded.scores(images, task).novelty
 
     def rejects(self, images: Any, task: str | None = None, false_alarms: float = 0.05) -> NDArray[np.bool_]:
         """Whether each image looks like none of the classes: [n].
@@ -166,11 +205,12 @@ class EdgeModel:
         Raises:
             MygoEdgeError: a share out of range, or a task without dreams to calibrate on.
         """
-        return self.novelty(images, task) > self.threshold(task, false_alarms)
+        loaded = self._loaded
+        return loaded.scores(images, task).novelty > loaded.threshold(task, false_alarms)
 
     def threshold(self, task: str | None = None, false_alarms: float = 0.05) -> float:
         """The novelty that this share of the model's own dreams exceeds; it is taken at the first call and kept."""
-        return self._calibration.threshold(self._selected(task, self.tasks), self._learnt, false_alarms)
+        return self._loaded.threshold(task, false_alarms)
 
     def assess(
         self, images: Any, task: str | None = None, *, top: int = 1, false_alarms: float | None = None
@@ -184,9 +224,9 @@ class EdgeModel:
         """
         if top < 1:
             raise MygoEdgeError(f"top must be at least 1, not {top}")
-        limit = None if false_alarms is None else self.threshold(task, false_alarms)
-        scores, labels = self._scores(images, task)
-        return assessments(scores, labels, top, limit)
+        loaded = self._loaded
+        limit = None if false_alarms is None else loaded.threshold(task, false_alarms)
+        return assessments(loaded.scores(images, task), loaded.labels(task), top, limit)
 
     def dream(
         self,
@@ -210,14 +250,14 @@ class EdgeModel:
         Raises:
             MygoEdgeError: an unknown task or class, or a number out of range.
         """
-        learnt, tasks = self._learnt, self.tasks
-        self._selected(task, tasks)
+        loaded = self._loaded
+        loaded.selected(task)
         key = Key(seed, stream, step)
         key.require_in_range()
         if not 1 <= n < 2**32:
             raise MygoEdgeError(f"n must be at least 1 and below 2^32, not {n}")
-        chosen = None if class_id is None else class_index(class_id, tasks[task], task)
-        return self._engine.dream(task, chosen, n, key, learnt)
+        chosen = None if class_id is None else class_index(class_id, loaded.tasks[task], task)
+        return loaded.engine.dream(task, chosen, n, key, loaded.learnt)
 
     def learn(self, name: str, inputs: Any, labels: Sequence[str], *, store: bool = True) -> Learnt:
         """Learn a task on this device, usable at once: from five inputs a class, or, with a trunk, from one.
@@ -259,24 +299,24 @@ class EdgeModel:
             regularisation: see `mygo_edge.device.fitting.fit_head`.
             dreams: of every task of the bundle.
         """
-        if not isinstance(self._engine, PixelEngine):
+        if not isinstance(self._loaded.engine, PixelEngine):
             raise MygoEdgeError(f"{self.version} has a trunk, on which no head is fitted; use learn() instead")
         return self._keep(name, images, labels, store, regularisation=regularisation, dreams=dreams)
 
     def _keep(self, name: str, inputs: Any, labels: Sequence[str], store: bool, **how: Any) -> Any:
         if store and self._heads_dir is None:
             raise MygoEdgeError("with a public key heads need a folder of their own: load(..., heads=FOLDER)")
-        task = self._engine.learn(name, inputs, labels, self._learnt, **how)
+        loaded = self._loaded
+        task = loaded.engine.learn(name, inputs, labels, loaded.learnt, **how)
         with self._lock:
+            now = self._loaded
+            if now.engine is not loaded.engine and not store:
+                raise MygoEdgeError(f"{now.engine.version} took over while {name} was learnt; learn it again")
             if store and self._heads_dir is not None:
-                self._engine.store(self._heads_dir, task)
-            self._learnt = {**self._learnt, name: task}
-            self._refused = {other: why for other, why in self._refused.items() if other != name}
+                loaded.engine.store(self._heads_dir, task)
+            # On a version that took over meanwhile it may stand, or not: reading it again tells.
+            self._loaded = now.with_task(task) if now.engine is loaded.engine else now.with_heads(self._heads_dir)
         return task
-
-    def _take_heads(self, folder: Path) -> None:
-        self._heads_dir = folder
-        self._learnt, self._refused = self._engine.read_learnt(folder)
 
     def run_selftest(self) -> dict[str, float]:
         """Check that the files of the version compute what they did when published.
@@ -287,28 +327,8 @@ class EdgeModel:
         Raises:
             BundleError: farther than the manifest allows; the message names the file.
         """
-        return self._engine.run_selftest()
+        return self._loaded.engine.run_selftest()
 
-    def _selected(self, task: str | None, tasks: Mapping[str, tuple[str, ...]]) -> list[str]:
-        if task is None:
-            return list(tasks)
-        if task in self._refused:
-            raise MygoEdgeError(self._refused[task])
-        if task not in tasks:
-            raise MygoEdgeError(f"unknown task {task!r}; the tasks of {self.version} are {', '.join(tasks)}")
-        return [task]
-
-    def _scores(self, inputs: Any, task: str | None) -> tuple[Scores, list[tuple[str, str]]]:
-        """Scores of the inputs, and the (task, class) of each column."""
-        learnt = self._learnt
-        tasks = self._published | {name: each.classes for name, each in learnt.items()}
-        names = self._selected(task, tasks)
-        labels = [(name, label) for name in names for label in tasks[name]]
-        return self._engine.scores(inputs, names, learnt), labels
-
-
-def _opened(bundle: Bundle, session: SessionOptions, precision: str | None) -> Engine:
-    trunk = bundle.manifest.trunk
-    if trunk is None:
-        return PixelEngine(bundle, session, precision)
-    return FeatureEngine(bundle, trunk, session, precision)
+    @property
+    def _engine(self) -> Engine:
+        return self._loaded.engine

@@ -95,7 +95,7 @@ class PixelEngine:
             inputs,
             labels,
             manifest=self.manifest,
-            see=lambda seen: self._features(seen, others),
+            extract=lambda shown: self._features(shown, others),
             dream=lambda task, index: self.dream(task, None, dreams, Key(0, _HEAD_STREAM, index), {}),
             regularisation=regularisation,
         )

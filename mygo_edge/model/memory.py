@@ -9,18 +9,17 @@ from torch import Tensor, nn
 from mygo_edge.kernels.dream import DreamBatch, dream
 from mygo_edge.kernels.stack import GeneratorStack
 from mygo_edge.model.gan import FrozenGenerator
-from mygo_edge.model.network import Shape
 
 
 class GenerativeMemory(nn.Module):
     """Grows by one frozen generator a task; `dream` samples a batch from several tasks at once.
 
     Args:
-        shape: channels, height and width of the images.
+        shape: of a dream, without the batch.
         backend: "auto", "torch" or "triton", for calls that name none; see `mygo_edge.kernels.backend`.
     """
 
-    def __init__(self, shape: Shape, backend: str | None = None) -> None:
+    def __init__(self, shape: tuple[int, ...], backend: str | None = None) -> None:
         super().__init__()
         self.shape, self.backend = shape, backend
         self.generators = nn.ModuleList()

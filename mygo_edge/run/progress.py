@@ -66,12 +66,17 @@ class Display:
         if self.live:
             self.console.print(text, soft_wrap=True, markup=False)
 
+    def tell(self, text: str) -> None:
+        """A line for a person, on a terminal or, as an event, elsewhere."""
+        self.event(event="note", text=repr(text))
+        self.say(text)
+
     def results(self, names: Sequence[str], results: Results) -> None:
         """Accuracy of every method on every task so far, task known and unknown."""
         count = max(len(scores["task_known"]["matrix"]) for scores in results.values())
         if not self.live:
             for method, scores in results.items():
-                rows = {key: ",".join(f"{value:.4f}" for value in part["matrix"][-1]) for key, part in _both(scores)}
+                rows = {key: ",".join(_number(value) for value in part["matrix"][-1]) for key, part in _both(scores)}
                 self.event(event="accuracy", tasks=count, method=method, **rows)
             return
         table = Table(title=f"Test accuracy after {count} task(s), %: task known / unknown")
@@ -79,8 +84,9 @@ class Display:
             table.add_column(column, justify="left" if column == "method" else "right")
         for method, scores in results.items():
             known, unknown = (scores[key]["matrix"][-1] for key in ("task_known", "task_unknown"))
-            cells = [*zip(known, unknown, strict=True), (sum(known) / len(known), sum(unknown) / len(unknown))]
-            table.add_row(method, *(f"{100 * a:.1f} / {100 * b:.1f}" for a, b in cells))
+            means = [scores[key]["average"] for key in ("task_known", "task_unknown")]
+            cells = [*zip(known, unknown, strict=True), means]
+            table.add_row(method, *(f"{_percent(a)} / {_percent(b)}" for a, b in cells))
         self.console.print(table)
 
     def contrast(self, names: Sequence[str], results: Results) -> None:
@@ -96,7 +102,7 @@ class Display:
             table.add_column(column, justify="left" if column == "method" else "right")
         for method, scores in results.items():
             matrix = scores["task_known"]["matrix"]
-            cells = [f"{100 * matrix[j][j]:.1f} -> {100 * matrix[-1][j]:.1f}" for j in range(len(matrix))]
+            cells = [f"{_percent(matrix[j][j])} -> {_percent(matrix[-1][j])}" for j in range(len(matrix))]
             last = f"{100 * scores['task_unknown']['average']:.1f}"
             table.add_row(method, *cells, f"{100 * scores['task_known']['forgetting']:.1f}", last)
         self.console.print(table)
@@ -104,3 +110,12 @@ class Display:
 
 def _both(scores: Mapping[str, Scores]) -> list[tuple[str, Scores]]:
     return [(key, scores[key]) for key in ("task_known", "task_unknown")]
+
+
+def _percent(share: float | None) -> str:
+    """ "–" where nothing was measured."""
+    return "–" if share is None else f"{100 * share:.1f}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

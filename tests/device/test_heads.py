@@ -339,3 +339,25 @@ def test_a_damaged_file_of_a_head_is_left_out_and_the_rest_works(
     model = EdgeModel.load(own_bundle)
     assert list(model.tasks) == ["parity", "size"]
     assert path.name in model.refused_heads[path.stem]
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "words"),
+    [
+        (5, ["a", "b"], "'5' cannot name a new task"),
+        (None, ["a", "b"], "'None' cannot name a new task"),
+        ("stripes", None, "labels must be the name of every input's class, in order, not NoneType"),
+        ("stripes", "ab", "in order, not str"),
+        ("stripes", 7, "in order, not int"),
+    ],
+)
+def test_arguments_of_another_type_are_one_line(own_bundle: Path, name: object, labels: object, words: str) -> None:
+    model = EdgeModel.load(own_bundle)
+    with pytest.raises(MygoEdgeError, match=words):
+        model.learn_head(name, np.zeros((2, *SHAPE), np.uint8), labels)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("threads", ["2", 2.0, True, None, 0])
+def test_threads_are_a_number(own_bundle: Path, threads: object) -> None:
+    with pytest.raises(MygoEdgeError, match="threads must be at least 1"):
+        EdgeModel.load(own_bundle, threads=threads)  # type: ignore[arg-type]

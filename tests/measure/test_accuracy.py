@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mygo_edge.data.datasets import Split
+from mygo_edge.data.split import Split
 from mygo_edge.data.tasks import Task
 from mygo_edge.measure.accuracy import accuracies, scores
 
@@ -20,8 +20,18 @@ def test_a_single_task_forgets_nothing():
 def test_task_known_looks_at_its_own_head_and_task_unknown_at_all():
     answers = torch.tensor([[2.0, 1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 9.0, 0.0, 0.0]])  # both right within head 0
     images, labels = torch.zeros(2, 1, 8, 8), torch.tensor([0, 1])
-    task = Task("task0", ["a", "b"], Split(images, labels), Split(images, labels))
-    other = Task("task1", ["c", "d", "e"], Split(images, labels), Split(images, torch.tensor([2, 0])))
+    task = Task("task0", ["a", "b"], None, Split(images, labels), lambda inputs: inputs)
+    other = Task("task1", ["c", "d", "e"], None, Split(images, torch.tensor([2, 0])), lambda inputs: inputs)
     known, unknown = accuracies(lambda images: answers[: len(images)], [task, other])
     assert known == [1.0, 0.5]  # of the other task, head 1 says (0 by a tie, 0): one of two
     assert unknown == [0.5, 0.5]
+
+
+def test_a_task_without_test_data_is_not_measured_and_does_not_count():
+    images, labels = torch.zeros(2, 1, 8, 8), torch.tensor([0, 1])
+    gone = Task("task0", ["a", "b"], None, None, lambda inputs: inputs)
+    here = Task("task1", ["c", "d"], None, Split(images, labels), lambda inputs: inputs)
+    known, unknown = accuracies(lambda inputs: torch.tensor([[0.0, 0, 2, 1], [9, 0, 1, 2]]), [gone, here])
+    assert (known, unknown) == ([None, 1.0], [None, 0.5])
+    assert scores([[0.9], [None, 0.5]])["average"] == 0.5
+    assert scores([[0.9], [None, 0.5]])["forgetting"] == 0.0
