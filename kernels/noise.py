@@ -26,15 +26,15 @@ def dream_noise(samples: Any, classes: Any, latent: int, *, seed: Any, stream: A
     Args:
         samples: int64 [batch]; the low 32 bits are the sample's index, the high bits are added to `step`.
         classes: int64 [batch], or an int: number of classes of each sample's task.
-        latent: number of normals a sample, a multiple of 4.
+        latent: number of normals a sample.
         seed, stream, step: ints, or int64 scalars of `xp`.
 
     Returns:
         z [batch, latent] float32, class ids [batch] int64, and two further words a sample, int64 [2, batch].
     """
-    words = _words(samples, 0, latent // 4 + 1, seed, stream, step, xp)
+    words = _words(samples, 0, _blocks(latent) + 1, seed, stream, step, xp)
     decisions = [word[:, 0] for word in words]
-    z = _normals([word[:, 1:] for word in words], xp)
+    z = _normals([word[:, 1:] for word in words], xp)[:, :latent]
     return z, below(decisions[0], classes), xp.stack(decisions[1:3])
 
 
@@ -44,8 +44,13 @@ def feature_noise(samples: Any, width: int, *, seed: Any, stream: Any, step: Any
     They come from the blocks after those of the `latent` normals, four a block, so they are independent of z, and
     the first ones are the same for every width. The other arguments are those of `dream_noise`.
     """
-    words = _words(samples, 1 + latent // 4, -(-width // 4), seed, stream, step, xp)
+    words = _words(samples, 1 + _blocks(latent), _blocks(width), seed, stream, step, xp)
     return _normals(words, xp)[:, :width]
+
+
+def _blocks(normals: int) -> int:
+    """Philox blocks of four words that so many normals take."""
+    return -(-normals // 4)
 
 
 def _words(samples: Any, first: int, count: int, seed: Any, stream: Any, step: Any, xp: Any) -> Any:
