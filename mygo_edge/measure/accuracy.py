@@ -54,6 +54,30 @@ def accuracies(
     return known, unknown
 
 
+@torch.inference_mode()
+def confusion(logits: Callable[[Tensor], Tensor], tasks: Sequence[Task]) -> list[list[int]]:
+    """Counts of test images with the task unknown: a row a true class, a column an answer, classes of all `tasks`.
+
+    Args:
+        logits: as for `accuracies`.
+    """
+    total = sum(len(task.classes) for task in tasks)
+    counts = torch.zeros(total, total, dtype=torch.int64)
+    offset = 0
+    for task in tasks:
+        if task.tested:
+            answers = torch.cat([logits(part).argmax(1).cpu() for part in task.test.inputs.split(BATCH)])
+            pairs = (task.test.labels.cpu() + offset) * total + answers
+            counts += torch.bincount(pairs, minlength=total * total).reshape(total, total)
+        offset += len(task.classes)
+    return counts.tolist()
+
+
+def per_class(counts: Sequence[Sequence[int]]) -> list[float | None]:
+    """Accuracy of each class from `confusion`'s counts; None for a class without test images."""
+    return [row[label] / sum(row) if sum(row) else None for label, row in enumerate(counts)]
+
+
 def scores(matrix: Matrix) -> Scores:
     """The measures of a matrix whose row i has i + 1 entries.
 

@@ -3,7 +3,7 @@ import torch
 
 from mygo_edge.data.split import Split
 from mygo_edge.data.tasks import Task
-from mygo_edge.measure.accuracy import accuracies, scores
+from mygo_edge.measure.accuracy import accuracies, confusion, per_class, scores
 
 
 def test_scores_follow_their_definitions():
@@ -35,3 +35,20 @@ def test_a_task_without_test_data_is_not_measured_and_does_not_count():
     assert (known, unknown) == ([None, 1.0], [None, 0.5])
     assert scores([[0.9], [None, 0.5]])["average"] == 0.5
     assert scores([[0.9], [None, 0.5]])["forgetting"] == 0.0
+
+
+def test_confusion_counts_every_test_image_by_its_class_and_its_answer():
+    answers = torch.tensor([[2.0, 1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 9.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 3.0]])
+    images = torch.zeros(3, 1, 8, 8)
+    same = lambda inputs: inputs  # noqa: E731
+    first = Task("task0", ["a", "b"], None, Split(images, torch.tensor([0, 1, 1])), same)
+    other = Task("task1", ["c", "d", "e"], None, Split(images[:2], torch.tensor([2, 0])), same)
+    counts = confusion(lambda images: answers[: len(images)], [first, other])
+    assert counts == [
+        [1, 0, 0, 0, 0],
+        [0, 0, 1, 0, 1],
+        [0, 0, 1, 0, 0],
+        [0, 0, 0, 0, 0],
+        [1, 0, 0, 0, 0],
+    ]
+    assert per_class(counts) == [1.0, 0.0, 1.0, None, 0.0]
