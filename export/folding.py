@@ -32,7 +32,7 @@ class DeviceNet(nn.Module):
 
     def __init__(self, net: NeocortexNet, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        self.shape, self.width, self.widths = net.shape, net.width, net.widths
+        self.shape, self.widths, self.width = net.shape, net.widths, net.width
         self.features = copy.deepcopy(net.features).cpu().float().eval().requires_grad_(False)
         first, last = self.features[0], self.features[-1]
         if not isinstance(first, nn.Conv2d) or first.groups != 1:

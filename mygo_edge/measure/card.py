@@ -56,6 +56,8 @@ def _weak_classes(names: Sequence[str], counts: Sequence[Sequence[int]] | None) 
     if not counts:
         return []
     found = [(value, names[index]) for index, value in enumerate(per_class(counts)) if value is not None]
+    if not found:
+        return []
     worst, name = min(found)
     sentences = [f"Its weakest class is {name}: {_percent(worst)} of its test images are recognised among all classes."]
     pairs = sorted(
@@ -70,7 +72,11 @@ def _weak_classes(names: Sequence[str], counts: Sequence[Sequence[int]] | None) 
 
 def _weak_tasks(tasks: Sequence[Mapping[str, Any]], unknown: Mapping[str, Any]) -> list[str]:
     matrix = unknown["matrix"]
-    lost = [(matrix[index][index] - matrix[-1][index], index) for index in range(len(matrix) - 1)]
+    lost = [
+        (then - now, index)
+        for index in range(len(matrix) - 1)
+        if (then := matrix[index][index]) is not None and (now := matrix[-1][index]) is not None
+    ]
     if not lost or max(lost)[0] <= 0:
         return []
     most, index = max(lost)
@@ -84,7 +90,7 @@ def _weak_dreams(tasks: Sequence[Mapping[str, Any]], dreams: Mapping[str, Any]) 
     weak = [
         f"{task['name']} ({_percent(value)})"
         for task, value in zip(tasks, dreams["label_fidelity_by_task"], strict=False)
-        if value < _WEAK_FIDELITY
+        if value is not None and value < _WEAK_FIDELITY
     ]
     if not weak:
         return []

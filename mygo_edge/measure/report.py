@@ -94,21 +94,21 @@ def dream_rows(method: Any, tasks: Sequence[Task]) -> list[DreamRow]:
     """Dreams of every class that a method knows, always the same ones.
 
     Args:
-        method: has `dream(task, n, stream=, step=)` -> images in [-1, 1] [n, channels, height, width], class ids.
+        method: has `dream(task, n, stream=, step=)` -> dreams and class ids, a `domain` that makes pictures of them.
         tasks: those learnt.
     """
     rows = []
     for index, task in enumerate(tasks):
-        images, class_ids = method.dream(index, _DRAWN, stream=PICTURE_STREAM, step=index)
+        dreams, class_ids = method.dream(index, _DRAWN, stream=PICTURE_STREAM, step=index)
         for place, label in enumerate(task.classes):
-            chosen = images[class_ids == place][:DREAMS_PER_CLASS]
-            rows.append(DreamRow(task.name, label, _strip(chosen)))
+            chosen = dreams[class_ids == place][:DREAMS_PER_CLASS]
+            rows.append(DreamRow(task.name, label, _strip(method.domain.pictures(chosen))))
     return rows
 
 
 def _strip(images: Tensor) -> bytes:
-    """Images in [-1, 1] [n, channels, height, width] side by side, as PNG."""
-    pixels = images.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).cpu()
+    """Images in [0, 1] [n, channels, height, width] side by side, as PNG."""
+    pixels = images.float().mul(255).round().clamp(0, 255).to(torch.uint8).cpu()
     framed = torch.nn.functional.pad(pixels, (1, 1, 1, 1), value=255)
     row = framed.permute(2, 0, 3, 1).flatten(1, 2).numpy()  # [height, n * width, channels]
     file = io.BytesIO()

@@ -30,7 +30,7 @@ class Evaluation:
         known, unknown = accuracies(method.logits, run.tasks[: index + 1], phase.breathe)
         for key, row in (("task_known", known), ("task_unknown", unknown)):
             results[key] = scores([*results[key].get("matrix", [])[:index], row])
-        counts = confusion(method.logits, run.tasks[: index + 1])
+        counts = confusion(method.logits, run.tasks[: index + 1], phase.breathe)
         results.update(confusion=counts, per_class=per_class(counts))
         if method.dreams and run.options.measure.dreams:
             self._measure_dreams(method, index, results["dreams"])
@@ -79,6 +79,7 @@ def new_results() -> dict[str, Any]:
         "task_known": {},
         "task_unknown": {},
         "dreams": {"label_fidelity": None, "label_fidelity_by_task": [], "classification_accuracy_score": None},
+        "memory": [],
         "sleep": [],
         "bytes": {"classifier": None, "generators": [], "equivalent_images": None},
         "seconds": {"wake": 0.0, "memory": 0.0, "sleep": 0.0, "export": 0.0, "total": 0.0},

@@ -112,8 +112,9 @@ class Display:
         for method, scores in results.items():
             known = scores["task_known"]
             first = [known["matrix"][task][task] for task in range(len(known["matrix"]))]
+            average = mean([value for value in first if value is not None])
             rows += [
-                Row(method, "learnt", first, {"mean": mean([value for value in first if value is not None])}),
+                Row(method, "learnt", first, {"mean": average}),
                 Row(method, "now", known["matrix"][-1], {"mean": known["average"], "lost": known["forgetting"]}),
             ]
         self.console.print("\nWhat was kept, %, task known: right after learning, and now:")
@@ -153,7 +154,10 @@ def task_table(names: Sequence[str], rows: Sequence[Row], width: int) -> Table:
         table.add_column(head, justify="right", no_wrap=True)
     shown = None
     for row in rows:
-        cells = [*map(_percent, pick(row.values)), *(_percent(row.last.get(name)) for name in extra)]
+        cells = [
+            *map(_percent, pick(row.values)),
+            *(_percent(row.last[name]) if name in row.last else "" for name in extra),
+        ]
         table.add_row(row.method if row.method != shown else "", row.what, *cells)
         shown = row.method
     return table
@@ -163,13 +167,14 @@ def _ends(values: Sequence[float | None]) -> list[float | None]:
     return [values[0], min((value for value in values if value is not None), default=None), values[-1]]
 
 
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.1f}"
-
-
 def _both(scores: Mapping[str, Scores]) -> list[tuple[str, Scores]]:
     return [(key, scores[key]) for key in ("task_known", "task_unknown")]
 
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
+
+
+def _percent(share: float | None) -> str:
+    """A dash where nothing was measured."""
+    return "–" if share is None else f"{100 * share:.1f}"

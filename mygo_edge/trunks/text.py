@@ -31,7 +31,9 @@ class TextTrunk:
     """A frozen trunk for text.
 
     graph: serialised ONNX; tokenizer: the content of a tokenizer.json; max_tokens: what is longer is cut; precision:
-    of the weights, fp32 or int8-weights; source: whose weights these are, and under which licence, for users to read.
+    of the weights, fp32 or int8-weights; source: whose weights these are, and under which licence, for users to read;
+    rank and directions: of the shared factor and of classes' own covariances, as many as pay beside a trunk of this
+    size (docs/text.md).
     """
 
     name: str
@@ -40,6 +42,8 @@ class TextTrunk:
     max_tokens: int
     precision: str
     source: str
+    rank: int = 64
+    directions: int = 48
 
 
 def text_trunk(

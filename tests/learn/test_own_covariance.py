@@ -9,7 +9,7 @@ from mygo_edge.bundle.manifest import BundleError
 from mygo_edge.bundle.npz import write_arrays
 from mygo_edge.bundle.own_covariance import OwnCovariances, own_dreams, quadratic, read_own, write_own
 from mygo_edge.learn.moments import PooledMoments, TaskMoments
-from mygo_edge.learn.own_covariance import answering_factor, own_covariances
+from mygo_edge.learn.own_covariance import TaskScatters, answering_factor, own_covariances
 from mygo_edge.learn.shared_covariance import SharedCovariance, shrink
 
 FEATURES, CLASSES, EACH = 24, 4, 400
@@ -66,6 +66,15 @@ def test_logits_differ_as_the_log_likelihoods_of_the_classes_gaussians_do(world:
         away = world.vectors[:50] - world.means.means[label]
         expected[:, label] = -0.5 * ((away @ np.linalg.inv(matrix)) * away).sum(1) - 0.5 * np.linalg.slogdet(matrix)[1]
     np.testing.assert_allclose(logits - logits[:, :1], expected - expected[:, :1], atol=2e-3)
+
+
+def test_scatters_come_batch_after_batch_as_they_would_at_once(world: World) -> None:
+    found = TaskScatters(CLASSES, FEATURES)
+    order = np.random.default_rng(4).permutation(len(world.labels))
+    for rows in np.array_split(order, 7):
+        found.add(world.vectors[rows], world.labels[rows])
+    np.testing.assert_allclose(found.scatters(), world.scatters, atol=1e-4)
+    assert found.counts.tolist() == [EACH] * CLASSES
 
 
 def test_own_covariances_answer_better_where_classes_differ_in_spread(world: World) -> None:

@@ -27,23 +27,17 @@ def test_task_known_looks_at_its_own_head_and_task_unknown_at_all():
     assert unknown == [0.5, 0.5]
 
 
-def test_a_task_without_test_data_is_not_measured_and_does_not_count():
-    images, labels = torch.zeros(2, 1, 8, 8), torch.tensor([0, 1])
-    gone = Task("task0", ["a", "b"], None, None, lambda inputs: inputs)
-    here = Task("task1", ["c", "d"], None, Split(images, labels), lambda inputs: inputs)
-    known, unknown = accuracies(lambda inputs: torch.tensor([[0.0, 0, 2, 1], [9, 0, 1, 2]]), [gone, here])
-    assert (known, unknown) == ([None, 1.0], [None, 0.5])
-    assert scores([[0.9], [None, 0.5]])["average"] == 0.5
-    assert scores([[0.9], [None, 0.5]])["forgetting"] == 0.0
-
-
 def test_confusion_counts_every_test_image_by_its_class_and_its_answer():
     answers = torch.tensor([[2.0, 1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 9.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 3.0]])
     images = torch.zeros(3, 1, 8, 8)
-    same = lambda inputs: inputs  # noqa: E731
-    first = Task("task0", ["a", "b"], None, Split(images, torch.tensor([0, 1, 1])), same)
-    other = Task("task1", ["c", "d", "e"], None, Split(images[:2], torch.tensor([2, 0])), same)
-    counts = confusion(lambda images: answers[: len(images)], [first, other])
+    first = Task("task0", ["a", "b"], None, Split(images, torch.tensor([0, 1, 1])), lambda inputs: inputs)
+    other = Task("task1", ["c", "d", "e"], None, Split(images[:2], torch.tensor([2, 0])), lambda inputs: inputs)
+    gone = Task("task2", ["f", "g"], None, None, lambda inputs: inputs)
+    wide = torch.nn.functional.pad(answers, (0, 2))
+    counts = confusion(lambda images: wide[: len(images)], [first, other, gone])
+    assert [row[5:] for row in counts] == [[0, 0]] * 7
+    assert counts[5:] == [[0] * 7] * 2
+    counts = [row[:5] for row in counts[:5]]
     assert counts == [
         [1, 0, 0, 0, 0],
         [0, 0, 1, 0, 1],
@@ -52,3 +46,13 @@ def test_confusion_counts_every_test_image_by_its_class_and_its_answer():
         [1, 0, 0, 0, 0],
     ]
     assert per_class(counts) == [1.0, 0.0, 1.0, None, 0.0]
+
+
+def test_a_task_without_test_data_is_not_measured_and_does_not_count():
+    images, labels = torch.zeros(2, 1, 8, 8), torch.tensor([0, 1])
+    gone = Task("task0", ["a", "b"], None, None, lambda inputs: inputs)
+    here = Task("task1", ["c", "d"], None, Split(images, labels), lambda inputs: inputs)
+    known, unknown = accuracies(lambda inputs: torch.tensor([[0.0, 0, 2, 1], [9, 0, 1, 2]]), [gone, here])
+    assert (known, unknown) == ([None, 1.0], [None, 0.5])
+    assert scores([[0.9], [None, 0.5]])["average"] == 0.5
+    assert scores([[0.9], [None, 0.5]])["forgetting"] == 0.0

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from PIL import Image
 
-from mygo_edge.data.datasets import Split
 from mygo_edge.data.tasks import Task
+from mygo_edge.domains.pixels import Pixels
 from mygo_edge.measure.card import card
 from mygo_edge.measure.report import DreamRow, dream_rows, report
 
@@ -131,14 +131,28 @@ def test_classes_of_one_name_are_told_apart_by_their_tasks() -> None:
 
 def test_dreams_stand_beside_their_class() -> None:
     class Dreamer:
+        domain = Pixels((3, 9, 8))
+
         def dream(self, task: int, n: int, *, stream: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
             class_ids = torch.arange(n) % 2
-            return (class_ids * 2.0 - 1)[:, None, None, None].expand(n, 3, 5, 4), class_ids
+            return (class_ids * 2.0 - 1)[:, None, None, None].expand(n, 3, 9, 8), class_ids
 
-    nothing = Split(torch.zeros(0), torch.zeros(0))
-    rows = dream_rows(Dreamer(), [Task("task0", ["dark", "light"], nothing, nothing)])
+    rows = dream_rows(Dreamer(), [Task("task0", ["dark", "light"], None, None, lambda inputs: inputs)])
     assert [(row.task, row.label) for row in rows] == [("task0", "dark"), ("task0", "light")]
     for row, value in zip(rows, (0, 255), strict=True):
         with Image.open(io.BytesIO(base64.b64decode(row.address.partition(",")[2]))) as picture:
-            assert (picture.mode, picture.size) == ("RGB", (12 * 6, 7))
+            assert (picture.mode, picture.size) == ("RGB", (12 * 10, 11))
             assert picture.getpixel((2, 3)) == (value, value, value)
+
+
+def test_a_task_whose_test_data_is_gone_leaves_a_gap_in_the_tables() -> None:
+    gone = results(
+        task_known=scored([1.0], [None, 0.85]),  # type: ignore[list-item]
+        task_unknown=scored([1.0], [None, 0.8]),  # type: ignore[list-item]
+        confusion=[[0] * 4, [0] * 4, [0, 0, 9, 1], [0, 0, 3, 7]],
+        per_class=[None, None, 0.9, 0.7],
+        dreams={"label_fidelity": 0.8, "label_fidelity_by_task": [None, 0.8], "classification_accuracy_score": None},
+    )
+    words = Words(report(summary(mygo=gone), CONFIG)).text
+    assert "–" in words
+    assert f"weakest class is {HOSTILE}: 70.0 %" in words

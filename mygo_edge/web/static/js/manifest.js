@@ -2,6 +2,7 @@
 
 import { Refusal, require } from "./errors.js";
 
+export const LATENT = 64; // normals a dream starts from
 const READER = 2; // what this page can read; a manifest may ask for more
 const TASK_NAME = /^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$/;
 const FILE_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
@@ -28,6 +29,8 @@ export function parseManifest(bytes, where) {
   check((top.reader ?? 1) <= READER, "it needs a newer reader; publish the page again");
   check(Number.isInteger(top.sequence) && top.sequence >= 0, "sequence must be a number");
   check(isText(top.created), "created must be text");
+  check(top.expires === undefined || !Number.isNaN(Date.parse(top.expires)), "expires must be a time");
+  check((top.latent ?? LATENT) === LATENT, `dreams must start from ${LATENT} normals`);
   check(isObject(top.input), "it has no images of pixels as input; this page runs bundles of pixels");
   const tasks = list(top.tasks, "tasks").map(task);
   unique(tasks.map(({ name }) => name.toLowerCase()), "task");

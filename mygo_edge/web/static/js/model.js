@@ -1,15 +1,18 @@
 // A version that runs: mygo_edge.device.edge_model in a browser, on onnxruntime-web.
 
 import { Refusal, require } from "./errors.js";
+import { LATENT } from "./manifest.js";
 import { dreamNoise } from "./noise.js";
 
-const LATENT = 64, BATCH = 64;
+const BATCH = 64;
+const CALIBRATION = { stream: 2 ** 32 - 2, dreams: 2048 }; // as mygo_edge.device: the dreams that a threshold is taken from
+const FALSE_ALARMS = 0.05; // share of those dreams that the threshold would reject
 
 export class Model {
   /** @param ort onnxruntime-web; bundle as `readBundle` gives it; precision of the classifier. Throws Refusal. */
   static async open(ort, bundle, precision = "fp32") {
     const model = new Model();
-    Object.assign(model, { ort, bundle, precision, manifest: bundle.manifest, generators: new Map() });
+    Object.assign(model, { ort, bundle, precision, manifest: bundle.manifest, generators: new Map(), thresholds: new Map() });
     model.labels = model.manifest.tasks.flatMap(({ name, classes }) => classes.map((label) => ({ task: name, label })));
     model.entry = model.find("classifier", undefined, precision);
     model.classifier = await model.session(model.entry);
@@ -60,7 +63,7 @@ export class Model {
     return { logits, answers };
   }
 
-  /** Probabilities of one image, of a task's classes or of all: {task, label, probability}, in the heads' order. */
+  /** Of one image, of a task's classes or of all: {task, label, logit, probability}, in the heads' order. */
   async probabilities(pixels, task) {
     const { logits } = await this.classify(pixels, 1);
     const chosen = this.labels
@@ -69,7 +72,36 @@ export class Model {
     const largest = Math.max(...chosen.map(({ logit }) => logit));
     const exponentials = chosen.map(({ logit }) => Math.exp(logit - largest));
     const sum = exponentials.reduce((total, value) => total + value, 0);
-    return chosen.map(({ task: of, label }, index) => ({ task: of, label, probability: exponentials[index] / sum }));
+    return chosen.map((label, index) => ({ ...label, probability: exponentials[index] / sum }));
+  }
+
+  /** Probabilities of one image as above, and whether it looks like none of the classes. */
+  async assess(pixels, task) {
+    const found = await this.probabilities(pixels, task);
+    return { found, rejected: -Math.max(...found.map(({ logit }) => logit)) > (await this.threshold(task)) };
+  }
+
+  /** The negative of the largest logit that few of the model's own dreams exceed, of a task or of all; kept. */
+  async threshold(task) {
+    if (!this.thresholds.has(task)) this.thresholds.set(task, this.calibrate(task));
+    return this.thresholds.get(task);
+  }
+
+  async calibrate(task) {
+    const tasks = this.manifest.tasks.map(({ name }) => name).filter((name) => task === undefined || name === task);
+    const each = Math.ceil(CALIBRATION.dreams / tasks.length), columns = this.labels.length, novelties = [];
+    const own = this.labels.flatMap((label, column) => (task === undefined || label.task === task ? [column] : []));
+    for (const [step, name] of tasks.entries()) {
+      const { images } = await this.dream(name, { n: each, seed: 0n, stream: CALIBRATION.stream, step });
+      for (let start = 0; start < each; start += BATCH) {
+        const part = images.slice(start, start + BATCH);
+        const { logits } = await this.classify(Uint8Array.from(part.flatMap((image) => [...image])), part.length);
+        for (let row = 0; row < part.length; row += 1) {
+          novelties.push(-Math.max(...own.map((column) => logits[row * columns + column])));
+        }
+      }
+    }
+    return quantile(novelties, 1 - FALSE_ALARMS);
   }
 
   /** Images in [-1, 1] float32 from noise and class ids of a task. */
@@ -103,6 +135,12 @@ export class Model {
     }
     return { images, classIds: ids };
   }
+}
+
+/** A quantile of numbers, linear between the two nearest, as numpy's is. */
+export function quantile(values, share) {
+  const sorted = Float64Array.from(values).sort(), place = share * (sorted.length - 1), low = Math.floor(place);
+  return sorted[low] + (place - low) * ((sorted[low + 1] ?? sorted[low]) - sorted[low]);
 }
 
 /** Images in [-1, 1] as bytes, -1 as 0 and 1 as 255; a clamped array rounds halves to even, as numpy's rint does. */

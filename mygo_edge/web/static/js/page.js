@@ -40,6 +40,7 @@ async function start() {
   await load(ort, bundle, precisions.includes("fp32") ? "fp32" : precisions[0]);
   byId("status").textContent = `Ready: every check passed, in ${((performance.now() - began) / 1000).toFixed(1)} s.`;
   show(bundle.manifest);
+  attempt(() => model.threshold()); // so that the first answer need not wait for it
 }
 
 /** Open the graphs and run the self-test, before anything is used. */
@@ -54,6 +55,7 @@ async function load(ort, bundle, precision) {
   byId("checks").replaceChildren(
     element("li", `Files: ${contents.size}, ${bytes} bytes, all of the size and SHA-256 in the manifest`),
     element("li", `Signature: ${signature}`),
+    ...(Date.parse(manifest.expires) < Date.now() ? [element("li", `Expired: ${manifest.expires}; ask for a newer one`)] : []),
     ...[...deviations].map(([path, off]) => element("li", `Self-test: ${path} computes what was published, off by ${off.toExponential(1)}`)),
   );
 }
@@ -78,10 +80,11 @@ async function classify(given = pixels) {
   pixels = given;
   const mine = (turn += 1), task = byId("task").value || undefined;
   paint(byId("seen"), given, model.manifest.input);
-  const found = await model.probabilities(new Uint8Array(given), task);
+  const { found, rejected } = await model.assess(new Uint8Array(given), task);
   if (mine !== turn) return;
   const best = showBars(byId("bars").tBodies[0], found);
-  byId("answer").textContent = `${best.label} (task ${best.task}, ${percent(best.probability)})`;
+  const likely = `${best.label} (task ${best.task}, ${percent(best.probability)})`;
+  byId("answer").textContent = rejected ? `none of these; the nearest is ${likely}` : likely;
 }
 
 const classifyPicture = (picture) =>

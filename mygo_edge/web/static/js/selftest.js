@@ -1,6 +1,7 @@
 // Whether the graphs compute here what was published: mygo_edge.device.selftest in a browser.
 
 import { require } from "./errors.js";
+import { LATENT } from "./manifest.js";
 import { toPixels } from "./model.js";
 import { readNpz } from "./npz.js";
 
@@ -18,7 +19,7 @@ export async function runSelftest(model) {
   const n = z.shape[0], tasks = manifest.tasks.length, columns = model.labels.length, size = channels * height * width;
   const fits = (array, ...shape) => String(array.shape) === String(shape);
   require(
-    fits(z, n, 64) && fits(classId, tasks, n) && fits(dreams, tasks, n, channels, height, width) && fits(logits, tasks, n, columns),
+    fits(z, n, LATENT) && fits(classId, tasks, n) && fits(dreams, tasks, n, channels, height, width) && fits(logits, tasks, n, columns),
     `${entry.path} does not fit the manifest.`,
   );
   const worst = new Map();
