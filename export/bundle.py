@@ -24,7 +24,7 @@ from mygo_edge.export.samples import Labelled
 from mygo_edge.export.stages import ClassifierSource
 from mygo_edge.export.versions import live_bundle, write_version
 from mygo_edge.model.gan import FrozenGenerator
-from mygo_edge.model.network import FEATURES, NeocortexNet
+from mygo_edge.model.network import NeocortexNet
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -83,7 +83,8 @@ def publish(
     # Checked where a device runs them: on the CPU, in fp32.
     net = _on_cpu(net, "the classifier")
     generators = [
-        _on_cpu(generator, f"the generator of {name}") for generator, name in zip(generators, names, strict=True)
+        _on_cpu(generator.for_devices(), f"the generator of {name}")
+        for generator, name in zip(generators, names, strict=True)
     ]
     draft = Draft(ClassifierSource("classifier.onnx", net, names, mean, std), generators, say)
     draft.add_classifier()
@@ -113,7 +114,7 @@ def publish(
             "onnxruntime": onnxruntime.__version__,
         },
         id=learner_id or (live and live.manifest.id) or secrets.token_hex(16),
-        features=FEATURES,
+        features=net.width,
         features_digest=trunk_digest(net, mean, std),
     )
     return write_version(bundle_dir, manifest, draft.contents, keep_before=keep_before)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve, eigh
+from scipy.linalg import cho_factor, cho_solve
 from torch import nn
 
 Floats = NDArray[np.float32]
@@ -135,7 +135,7 @@ class RanPAC:
     chosen on a fifth of each task.
     """
 
-    penalties = 10.0 ** np.arange(-2, 10)
+    penalties = 10.0 ** np.arange(0, 9)
 
     def __init__(self, width: int, projections: int = 2000, seed: int = 0) -> None:
         """projections: the paper has 10,000; a matrix of their square is kept."""
@@ -155,22 +155,24 @@ class RanPAC:
         rest = np.setdiff1d(order, held)
         onehot = np.eye(classes, dtype=np.float32)[labels]
         gram, targets = self.gram + hidden[rest].T @ hidden[rest], self.targets + hidden[rest].T @ onehot[rest]
-        values, vectors = eigh(gram, overwrite_a=True)  # one decomposition for all penalties
-        seen, wanted = hidden[held] @ vectors, vectors.T @ targets
         errors = [
-            ((seen @ (wanted / (np.maximum(values, 0) + penalty)[:, None]) - onehot[held]) ** 2).mean()
+            ((hidden[held] @ self._ridge(gram, targets, penalty) - onehot[held]) ** 2).mean()
             for penalty in self.penalties
         ]
         self.gram += hidden.T @ hidden
         self.targets += hidden.T @ onehot
-        penalty = self.penalties[int(np.argmin(errors))]
-        self.weight = cho_solve(cho_factor(self.gram + penalty * np.eye(len(self.gram))), self.targets)
+        self.weight = self._ridge(self.gram, self.targets, self.penalties[int(np.argmin(errors))])
+
+    def _ridge(self, gram: NDArray[np.float64], targets: NDArray[np.float64], penalty: float) -> NDArray[np.float64]:
+        matrix = gram + penalty * np.eye(len(gram))
+        return cho_solve(cho_factor(matrix, overwrite_a=True), targets)
 
     def logits(self, features: Floats) -> NDArray[np.float64]:
         return self._hidden(features) @ self.weight
 
-    def _hidden(self, features: Floats) -> Floats:
-        return np.maximum(features @ self.projection, 0)
+    def _hidden(self, features: Floats) -> NDArray[np.float64]:
+        # In float64: rounding in products of float32 can outweigh a small penalty.
+        return np.maximum(features @ self.projection, 0).astype(np.float64)
 
     @property
     def bytes(self) -> int:
