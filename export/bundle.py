@@ -24,7 +24,7 @@ from mygo_edge.export.samples import Labelled
 from mygo_edge.export.stages import ClassifierSource
 from mygo_edge.export.versions import live_bundle, write_version
 from mygo_edge.model.gan import FrozenGenerator
-from mygo_edge.model.network import FEATURES, NeocortexNet
+from mygo_edge.model.network import NeocortexNet
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -113,7 +113,7 @@ def publish(
             "onnxruntime": onnxruntime.__version__,
         },
         id=learner_id or (live and live.manifest.id) or secrets.token_hex(16),
-        features=FEATURES,
+        features=net.width,
         features_digest=trunk_digest(net, mean, std),
     )
     return write_version(bundle_dir, manifest, draft.contents, keep_before=keep_before)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from mygo_edge.domains.pixels import Pixels
 from mygo_edge.learn.phase import READ_EVERY, NotFiniteError, Phase
 from mygo_edge.learn.sleep import sleep
 from mygo_edge.model.memory import GenerativeMemory
@@ -32,4 +33,4 @@ def test_a_sleep_that_diverges_in_its_last_step_is_one_line() -> None:
     net, expert = tiny_net(2), tiny_net(2, seed=1)
     steps = SleepOptions(steps=2, dreams_per_task=4, learning_rate=1e30, ahead_megabytes=0.0)
     with pytest.raises(NotFiniteError, match="the loss is"):
-        sleep(net, expert, memory, steps, Phase(CPU, 0))
+        sleep(net, expert, memory, Pixels(SHAPE), steps, Phase(CPU, 0))
