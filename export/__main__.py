@@ -12,7 +12,7 @@ from mygo_edge.export.recipes import MAX_LOSS, PRECISIONS
 def main(arguments: Sequence[str] | None = None) -> None:
     """Export, and print the version's folder; what was measured goes to standard error.
 
-    Raises MygoEdgeError for what the user can mend.
+    Raises MygoEdgeError for what the user can put right.
     """
     parser = OneLineParser(
         prog="python -m mygo_edge.export",

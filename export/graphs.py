@@ -55,7 +55,7 @@ def classifier_graph(
     """
     heads = {head_name(name): width for name, width in zip(task_names, net.widths, strict=True)}
     net = net if isinstance(net, DeviceNet) else DeviceNet(net, mean, std)
-    builder = _Builder()
+    builder = Builder()
     pixels = builder.node("Cast", ["image"], "pixels", to=TensorProto.FLOAT)
     maps = hidden = builder.node("Sub", [pixels, builder.weight("centre", net.centre)], "centred")
     layers = list(net.features)
@@ -89,7 +89,7 @@ def generator_graph(generator: FrozenGenerator) -> bytes:
     Inputs `z` [batch, 64] float32 and `class_id` [batch] int64, counted within the task. Output `image`
     [batch, channels, height, width] float32 in [-1, 1].
     """
-    builder = _Builder()
+    builder = Builder()
     channels = generator.convolutions[0][0].shape[0]
     builder.node("MatMul", ["z", builder.weight("base_weight", generator.base_weight)], "noise")
     builder.node("Gather", [builder.weight("class_bias", generator.class_bias), "class_id"], "bias")
@@ -109,25 +109,25 @@ def generator_graph(generator: FrozenGenerator) -> bytes:
     return builder.serialise("generator", inputs_, {"image": (TensorProto.FLOAT, generator.shape)})
 
 
-_Value = tuple[int, tuple[int, ...]]  # of an input or output: element type, and shape without the batch
+_Value = tuple[int, tuple[int | str, ...]]  # of an input or output: element type, and shape without the batch
 
 
-class _Builder:
+class Builder:
     """Collects nodes and weights; a node is named after its first output."""
 
     def __init__(self) -> None:
-        self._nodes: list[NodeProto] = []
-        self._weights: list[TensorProto] = []
+        self.nodes: list[NodeProto] = []
+        self.weights: list[TensorProto] = []
 
     def node(self, kind: str, inputs: Sequence[str], *outputs: str, **attributes: Any) -> str:
-        self._nodes.append(helper.make_node(kind, list(inputs), list(outputs), name=outputs[0], **attributes))
+        self.nodes.append(helper.make_node(kind, list(inputs), list(outputs), name=outputs[0], **attributes))
         return outputs[0]
 
     def weight(self, name: str, value: Tensor) -> str:
         return self.constant(name, value.detach().cpu().float().contiguous().numpy())
 
     def constant(self, name: str, value: np.ndarray) -> str:
-        self._weights.append(numpy_helper.from_array(value, name))
+        self.weights.append(numpy_helper.from_array(value, name))
         return name
 
     def layer(self, layer: nn.Module, hidden: str, output: str, name: str) -> str:
@@ -167,7 +167,7 @@ class _Builder:
             [helper.make_tensor_value_info(key, kind, [BATCH, *shape]) for key, (kind, shape) in part.items()]
             for part in (inputs, outputs)
         )
-        return serialised(helper.make_graph(self._nodes, name, takes, gives, self._weights))
+        return serialised(helper.make_graph(self.nodes, name, takes, gives, self.weights))
 
 
 def serialised(graph: GraphProto) -> bytes:

@@ -114,7 +114,15 @@ def _publish_saved(
     # Above all that the run published, and all that this bundle had.
     sequence = max(saved.publications, live.manifest.sequence if live else 0) + 1
     return publish_learner(
-        bundle, method, tasks, sequence=sequence, precision=precision, max_loss=max_loss, real=real, say=say
+        bundle,
+        method,
+        tasks,
+        learner_id=saved.run_id,
+        sequence=sequence,
+        precision=precision,
+        max_loss=max_loss,
+        real=real,
+        say=say,
     )
 
 

@@ -3,3 +3,4 @@
 from typing import Literal
 
 Backend = Literal["auto", "torch", "triton"]
+GeneratorKind = Literal["convolutional", "perceptron", "gaussian"]

@@ -11,6 +11,7 @@ from typing import Any
 
 from mygo_edge.kernels.philox import WORD, below, open_unit, philox4x32, split_seed
 
+LATENT = 64  # normals z that a dream starts from; part of the bundle's contract
 LN2 = math.log(2.0)
 SQRT_HALF = math.sqrt(0.5)
 # Taylor coefficients; the first one left out is below 1e-8 of the result on the reduced ranges.
@@ -31,15 +32,35 @@ def dream_noise(samples: Any, classes: Any, latent: int, *, seed: Any, stream: A
     Returns:
         z [batch, latent] float32, class ids [batch] int64, and two further words a sample, int64 [2, batch].
     """
-    key = split_seed(seed)
+    words = _words(samples, 0, latent // 4 + 1, seed, stream, step, xp)
+    decisions = [word[:, 0] for word in words]
+    z = _normals([word[:, 1:] for word in words], xp)
+    return z, below(decisions[0], classes), xp.stack(decisions[1:3])
+
+
+def feature_noise(samples: Any, width: int, *, seed: Any, stream: Any, step: Any, xp: Any, latent: int = LATENT) -> Any:
+    """Further standard normals of the same samples, float32 [batch, width]: what a Gaussian dream's features get each.
+
+    They come from the blocks after those of the `latent` normals, four a block, so they are independent of z, and
+    the first ones are the same for every width. The other arguments are those of `dream_noise`.
+    """
+    words = _words(samples, 1 + latent // 4, -(-width // 4), seed, stream, step, xp)
+    return _normals(words, xp)[:, :width]
+
+
+def _words(samples: Any, first: int, count: int, seed: Any, stream: Any, step: Any, xp: Any) -> Any:
+    """The four words of blocks first, first + 1, ... of every sample, each int64 [batch, count]."""
     index, step = samples & WORD, (step + (samples >> 32)) & WORD
     where = {"device": samples.device} if hasattr(samples, "device") else {}  # numpy before 2.0 has no devices
-    blocks = xp.arange(latent // 4 + 1, **where)
-    words = philox4x32((index[:, None], blocks, step[:, None], stream), key)  # each [batch, 1 + latent / 4]
-    decisions = [word[:, 0] for word in words]
-    w0, w1, w2, w3 = (word[:, 1:] for word in words)
-    z = xp.stack([*normal_pair(w0, w1, xp), *normal_pair(w2, w3, xp)], -1).reshape(len(samples), latent)
-    return z, below(decisions[0], classes), xp.stack(decisions[1:3])
+    blocks = xp.arange(first, first + count, **where)
+    return philox4x32((index[:, None], blocks, step[:, None], stream), split_seed(seed))
+
+
+def _normals(words: Any, xp: Any) -> Any:
+    """Four normals a block, [batch, 4 x blocks]: the pairs of words 0 and 1, and of words 2 and 3."""
+    w0, w1, w2, w3 = words
+    four = xp.stack([*normal_pair(w0, w1, xp), *normal_pair(w2, w3, xp)], -1)
+    return four.reshape(w0.shape[0], 4 * w0.shape[1])
 
 
 def normal_pair(radius_words: Any, angle_words: Any, xp: Any) -> tuple[Any, Any]:

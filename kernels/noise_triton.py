@@ -73,10 +73,12 @@ def sample_words(position_ptr, samples):
 
 
 @triton.jit
-def latent_normals(seed, stream, index, step, BLOCKS: tl.constexpr):
-    """Normals 4 b, 4 b + 1, 4 b + 2 and 4 b + 3 of every sample and block b: four float32 [samples, BLOCKS]."""
+def normals_of_blocks(seed, stream, index, step, first, BLOCKS: tl.constexpr):
+    """Normals 4 b, 4 b + 1, 4 b + 2 and 4 b + 3 of every sample, b counted from the block `first` of the sample on:
+    four float32 [samples, BLOCKS].
+    """
     zeros = tl.zeros([index.shape[0], BLOCKS], tl.uint32)
-    block = (tl.arange(0, BLOCKS) + 1).to(tl.uint32)[None, :] + zeros
+    block = (tl.arange(0, BLOCKS) + first).to(tl.uint32)[None, :] + zeros
     w0, w1, w2, w3 = tl.philox(seed, index[:, None] + zeros, block, step[:, None] + zeros, zeros + stream)
     n0, n1 = normal_pair(w0, w1)
     n2, n3 = normal_pair(w2, w3)

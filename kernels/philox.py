@@ -5,7 +5,8 @@ number of processes do not change a dream. The integer functions take numpy arra
 this file imports neither, because the device runtime uses it with numpy only.
 
 Layout of one call: key = (seed low, seed high), counter = (sample, block, step, stream), each an unsigned 32-bit word.
-Block 0 of a sample holds its decisions (word 0: class, words 1 and 2: shifts); blocks 1, 2, ... hold its normals.
+Block 0 of a sample holds its decisions (word 0: class, words 1 and 2: shifts; word 3 is free). Blocks 1 to latent / 4
+hold its latent normals z, four a block, and the blocks after them, as many as its features need, one normal a feature.
 """
 
 from typing import Any

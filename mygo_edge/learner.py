@@ -220,7 +220,7 @@ class Learner:
         tasks = runner.named_tasks[: runner.learnt]
         return runner.publish_apart(
             lambda number: publish_learner(
-                Path(bundle), self._mygo(runner), tasks, sequence=number, precision=precision, **how
+                Path(bundle), self._mygo(runner), tasks, learner_id=self.id, sequence=number, precision=precision, **how
             )
         )
 
@@ -246,7 +246,7 @@ class Learner:
 
     def _publish(self, method: MyGO, tasks: Sequence[NamedTask], number: int, keep: bool) -> dict[str, Any]:
         bundle = self.folder.path / "bundle"
-        version = publish_learner(bundle, method, tasks, sequence=number, keep_before=keep)
+        version = publish_learner(bundle, method, tasks, learner_id=self.id, sequence=number, keep_before=keep)
         return weigh(version, tasks, method.domain.shape)
 
     def _fitting(self, arrival: Arrival) -> Arrival:

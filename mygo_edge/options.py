@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from mygo_edge.bounds import upper_bounds
 from mygo_edge.bundle.manifest import TASK_NAME
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.kernels import Backend
@@ -79,6 +80,9 @@ class MemoryOptions:
     """Channels of the generator where it is widest, or units of the perceptron (twice as many for colour)."""
     restarts: int = 2
     """How often a GAN that diverges or collapses starts again, with another seed and half the learning rate."""
+    gaussians: float = 0.5
+    """Share of a sleep's dreams that come from a few Gaussians a class, fitted beside the GAN: they cover what a GAN
+    leaves out, and take its place where it fails. They stay on this machine. 0 does without them."""
     reuse: Path | None = None
     """Take the generators of this run's folder instead of training them again, to study the sleep. It must have the
     same dataset, tasks, seed and memory options."""
@@ -107,8 +111,11 @@ class SleepOptions:
     in the published code, which makes every loss zero."""
     other_heads: float = 1.0
     """Weight of the loss over all heads; 0 trains each dream's own head only."""
-    other_target: float = -4.0
-    """Logit that a head of another task should give."""
+    other_target: float = -8.0
+    """What the logits of a head of another task should be on average."""
+    calibrate: bool = True
+    """Fit anew, on dreams after the last step, what tells heads from each other when the task is unknown. It changes no
+    answer with the task known."""
     logit_limit: float = 5.0
     """Teachers' logits, centred, are clipped to plus or minus this."""
     shift: float = 0.07
@@ -301,8 +308,14 @@ def check(options: TrainOptions) -> None:
                 refuse(name, value, "a finite number")
             if item.name == "shift" and not 0 <= value < 0.5:
                 refuse(name, value, "from 0 to below 0.5")
+    for part, field_name, most, why in upper_bounds(options):
+        value = getattr(getattr(options, part), field_name)
+        if value is not None and value > most:
+            refuse(f"--{part}.{field_name.replace('_', '-')}", value, f"at most {most}, which {why}")
     if not 0 <= options.memory.ema < 1:
         refuse("--memory.ema", options.memory.ema, "from 0 to below 1")
+    if not 0 <= options.memory.gaussians <= 1:
+        refuse("--memory.gaussians", options.memory.gaussians, "from 0 to 1")
     if options.memory.max_steps < options.memory.min_steps:
         refuse("--memory.max-steps", options.memory.max_steps, "at least --memory.min-steps")
     if not 0 < options.folder.test_fraction < 1:

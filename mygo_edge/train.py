@@ -46,6 +46,10 @@ def parse(arguments: list[str]) -> TrainOptions:
         if getattr(options, mode) is not None and changed:
             option = "--" + changed[0].replace("_", "-")
             raise MygoEdgeError(f"{option} cannot be changed by --{mode}: the run began with its own; leave it out")
+        if getattr(options, mode) is not None:
+            for name in ("generator", "width"):
+                if getattr(options.memory, name) != getattr(defaults.memory, name):
+                    raise MygoEdgeError(f"--memory.{name}: all generators of a run are alike; leave it out")
     if options.forget is not None and replace(options, forget=None) != defaults:
         raise MygoEdgeError("--forget takes every other option from the run; give it alone: --forget TASK RUN")
     check(options)
@@ -102,6 +106,8 @@ def _one_line(text: str) -> str:
     words = " ".join(words.split())
     words = re.sub(r"^Parsing error ", "", words)
     words = re.sub(r"For full helptext, .*$", "", words).strip()
+    # The box's title, where its text says the same.
+    words = re.sub(r"^(Value error|Missing argument|Unrecognized options) (?=Error|Missing|Unrecognized)", "", words)
     return f"{words} (see python -m mygo_edge.train --help)"
 
 

@@ -13,6 +13,7 @@ from tests.damage import edit_manifest as edit_manifest
 from tests.damage import replace_file as replace_file
 
 SHAPE: Shape = (1, 8, 8)
+LEARNER = "5ec0de" + "0" * 26  # of all that is published here
 TASKS = [("parity", ["even", "odd"]), ("size", ["small", "medium", "large"]), ("sign", ["minus", "plus"])]
 
 
@@ -51,5 +52,5 @@ def publish_tiny(bundle_dir: Path, tasks: int, *, sequence: int | None = None, s
         mean=[0.5],
         std=[0.5],
         sequence=tasks if sequence is None else sequence,
-        **how,
+        **{"learner_id": LEARNER} | how,
     )

@@ -14,7 +14,6 @@ from bench.contenders import CannotRunError, Way
 from bench.contenders.packed import open_graph, routed
 from mygo_edge.export.graphs import generator_graph
 from mygo_edge.kernels.backend import BackendError, choose_backend
-from mygo_edge.kernels.dream_torch import is_perceptron
 from mygo_edge.kernels.noise import dream_noise
 from mygo_edge.model.gan import LATENT, FrozenGenerator, Generator
 from mygo_edge.model.memory import GenerativeMemory
@@ -43,7 +42,7 @@ def memory_of(kind: str, tasks: int, device: torch.device) -> GenerativeMemory:
 def images_of(generator: FrozenGenerator, z: Tensor, class_ids: Tensor) -> Tensor:
     """A generator in PyTorch's own layers."""
     hidden = F.linear(z, generator.base_weight.T) + generator.class_bias[class_ids]
-    if is_perceptron(generator.base_size):
+    if generator.kind == "perceptron":
         ((weight, bias),) = generator.convolutions
         pixels = bias.repeat_interleave(weight.shape[2] * weight.shape[3])
         return F.linear(F.relu(hidden), weight.flatten(1).T, pixels).tanh().unflatten(1, generator.shape)
@@ -107,7 +106,7 @@ class DreamCase:
         """One generator after another, as the published code does."""
         members: list[FrozenGenerator] = list(self.memory.generators)[: self.dreamt]  # type: ignore[arg-type]
         if dtype != torch.float32:
-            members = [FrozenGenerator.from_tensors(one.shape, one.state_dict()).to(dtype) for one in members]
+            members = [FrozenGenerator.from_tensors(one.shape, one.kind, one.state_dict()).to(dtype) for one in members]
         return lambda z, ids: torch.cat([images_of(one, z[task], ids[task]) for task, one in enumerate(members)])
 
     def _vmap(self) -> Images:
@@ -121,11 +120,11 @@ class DreamCase:
         def images(z: Tensor, ids: Tensor) -> Tensor:
             rows = by_class.gather(1, ids[..., None].expand(-1, -1, by_class.shape[2]))
             hidden = torch.baddbmm(rows, z, base)
-            if is_perceptron(stack.base_size):
+            if stack.kind == "perceptron":
                 dense = weights[0].flatten(2)  # [tasks, hidden, pixels]
                 bias = biases[0].repeat_interleave(dense.shape[2] // biases[0].shape[1], 1)
                 return torch.baddbmm(bias[:, None], F.relu(hidden), dense).tanh().unflatten(2, SHAPE).flatten(0, 1)
-            hidden = hidden.unflatten(2, (-1, *stack.base_size))
+            hidden = hidden.unflatten(2, (*stack.base_size, -1)).movedim(-1, 2)
             for weight, bias in zip(weights, biases, strict=True):
                 hidden = convolve(F.relu(hidden), weight, bias)
             return hidden.tanh().flatten(0, 1)

@@ -184,18 +184,18 @@ class PlainLoop:
         )
 
     def step(self, number: int) -> Tensor:
-        own, every, own_logits, all_logits = 0.0, 0.0, 0.0, 0.0
+        own, every, samples = 0.0, 0.0, 0.0
         first = 0
         for task, (count, weight) in enumerate(zip(self._counts, self._weights, strict=True)):
             images, target = self._lesson(task, number, first, count)
             first += count
-            error = (self.net(images) - target).square() * weight
-            columns = slice(task * CLASSES, (task + 1) * CLASSES)
-            own = own + error[:, columns].sum()
-            every = every + error.sum()
-            own_logits += weight * count * CLASSES
-            all_logits += weight * count * error.shape[1]
-        loss = own / own_logits + self._options.other_heads * every / all_logits
+            heads = self.net(images).unflatten(1, (-1, CLASSES))  # [batch, heads, classes]
+            errors = (heads.mean(2) - self._options.other_target).square()
+            errors[:, task] = (heads[:, task] - target).square().mean(1)
+            own = own + weight * errors[:, task].sum()
+            every = every + weight * errors.mean(1).sum()
+            samples += weight * count
+        loss = (own + self._options.other_heads * every) / samples
         self._optimiser.zero_grad()
         loss.backward()  # type: ignore[union-attr]
         self._optimiser.step()
@@ -204,7 +204,7 @@ class PlainLoop:
 
     @torch.no_grad()
     def _lesson(self, task: int, step: int, first: int, count: int) -> tuple[Tensor, Tensor]:
-        """Shifted dreams of a task, and what all heads should say to them."""
+        """Shifted dreams of a task, and what its own head should say to them."""
         stream = DREAM_STREAM + len(self._generators) - 1
         if self._exact:
             samples = torch.arange(first, first + count, device=self._device)
@@ -217,11 +217,9 @@ class PlainLoop:
         most = shift_pixels(self._options.shift, images)
         images = shift(images, below(words, 2 * most + 1) - most)
         logits = self._teachers[task == len(self._generators) - 1](images)
-        target = torch.full_like(logits, self._options.other_target)
         own = logits[:, task * CLASSES : (task + 1) * CLASSES]
         limit = self._options.logit_limit
-        target[:, task * CLASSES : (task + 1) * CLASSES] = (own - own.mean(1, keepdim=True)).clamp(-limit, limit)
-        return images, target
+        return images, (own - own.mean(1, keepdim=True)).clamp(-limit, limit)
 
 
 def launches(way: Way) -> float:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mygo_edge.bundle.heads import Head
 from mygo_edge.bundle.images import as_pixels
-from mygo_edge.bundle.manifest import LATENT, BundleError, FileEntry
+from mygo_edge.bundle.manifest import BundleError, FileEntry
 from mygo_edge.bundle.pictures import read_paths
 from mygo_edge.bundle.reading import Bundle
 from mygo_edge.device.session import Graph, SessionOptions
@@ -46,7 +46,7 @@ class VersionGraphs:
         self._session = session
         self.classifier = self._open(
             self.entry("classifier", precision=precision),
-            {"image": (None, *manifest.input.shape)},
+            {"image": (None, *manifest.pixels.shape)},
             {task.head: (None, len(task.classes)) for task in manifest.tasks}
             | {"task_id": (None,), "class_id": (None,)},
             # Answers need no features, and most of the network's weights are in those.
@@ -68,7 +68,7 @@ class VersionGraphs:
 
     def classify(self, images: Any, outputs: Sequence[str]) -> Iterator[list[NDArray]]:
         """The classifier's named outputs, batch by batch; images as `EdgeModel.logits` takes them."""
-        batch = as_pixels(read_paths(images, self.manifest.input.shape), self.manifest.input)
+        batch = as_pixels(read_paths(images, self.manifest.pixels.shape), self.manifest.pixels)
         for start in range(0, len(batch), BATCH):
             yield self.classifier.run(outputs, {"image": batch[start : start + BATCH]})
 
@@ -109,8 +109,8 @@ class VersionGraphs:
         """As `generator`, but opened anew and not kept."""
         return self._open(
             self.entry("generator", task, precision=None),
-            {"z": (None, LATENT), "class_id": (None,)},
-            {"image": (None, *self.manifest.input.shape)},
+            {"z": (None, self.manifest.latent), "class_id": (None,)},
+            {"image": (None, *self.manifest.pixels.shape)},
         )
 
     def _open(

@@ -14,7 +14,8 @@ def run_selftest(graphs: VersionGraphs) -> dict[str, float]:
     entry, tasks = graphs.entry("selftest"), graphs.tasks
     where = f"{graphs.bundle.version}/{entry.path}"
     test = read_selftest(graphs.bundle.contents[entry.path], where, graphs.precision)
-    if not fits(test, [len(task.classes) for task in tasks.values()], graphs.manifest.input.shape):
+    widths = [len(task.classes) for task in tasks.values()]
+    if not fits(test, widths, graphs.manifest.pixels.shape, graphs.manifest.latent):
         raise BundleError(f"{where} does not fit the manifest; publish or fetch it again")
     classifier = graphs.entry("classifier", precision=graphs.precision)
     labels = [(name, label) for name, task in tasks.items() for label in task.classes]

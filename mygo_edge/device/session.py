@@ -35,8 +35,8 @@ class SessionOptions:
     arena: bool = True
 
     def __post_init__(self) -> None:
-        if not 1 <= self.threads <= _MAX_THREADS:
-            raise MygoEdgeError(f"threads must be at least 1 and at most {_MAX_THREADS}, not {self.threads}")
+        if type(self.threads) is not int or not 1 <= self.threads <= _MAX_THREADS:
+            raise MygoEdgeError(f"threads must be at least 1 and at most {_MAX_THREADS}, not {self.threads!r}")
 
     def options(self) -> onnxruntime.SessionOptions:
         """The same as onnxruntime's object."""

@@ -26,6 +26,10 @@ class DivergedError(Exception):
     """A GAN whose generator is not usable: not finite, no variety, or deaf to the class."""
 
 
+class GanFailedError(MygoEdgeError):
+    """The GAN of a task diverged or collapsed in every attempt."""
+
+
 def memorise(
     task: Task, domain: Domain, expert: Callable[[Tensor], Tensor], options: MemoryOptions, phase: Phase
 ) -> FrozenGenerator:
@@ -35,7 +39,7 @@ def memorise(
         expert: maps inputs to the task's logits, and tells whether the classes are dreamt recognisably.
 
     Raises:
-        MygoEdgeError: the GAN diverged or collapsed in every attempt.
+        GanFailedError: the GAN diverged or collapsed in every attempt; the phase's `attempt` is beyond the last.
     """
     reasons = []
     for attempt in range(phase.attempt, options.restarts + 1):
@@ -47,9 +51,11 @@ def memorise(
             reasons.append(f"attempt {attempt + 1}: {reason}")
             continue
         return frozen
-    raise MygoEdgeError(
-        f"the GAN of {task.name} failed {len(reasons)} times ({'; '.join(reasons)}); nothing of it is published. "
-        "Give the task more images, or try --memory.epochs higher, --memory.learning-rate lower or another --seed"
+    phase.attempt = options.restarts + 1  # a run that goes on later need not try again
+    raise GanFailedError(
+        f"the GAN of {task.name} failed {phase.attempt} times ({'; '.join(reasons)}); nothing of it is published. "
+        "Give the task more images, or try --memory.gaussians 0.5, --memory.epochs higher, --memory.learning-rate "
+        "lower or another --seed"
     )
 
 

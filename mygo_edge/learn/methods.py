@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from mygo_edge.data.split import Split
 from mygo_edge.data.tasks import Task
 from mygo_edge.domains.domain import Domain
+from mygo_edge.errors import warn
 from mygo_edge.learn.fit import Descent, fit, shared_cross_entropy, steps_for
-from mygo_edge.learn.memorise import memorise
 from mygo_edge.learn.phase import Phase, freeze
 from mygo_edge.learn.randomness import Batches, derived_seed, generator
+from mygo_edge.learn.remember import remember
 from mygo_edge.learn.sleep import relearn, sleep
 from mygo_edge.learn.wake import add_head, fine_tune, learn_expert, learn_head
 from mygo_edge.model.gan import FrozenGenerator
@@ -46,6 +47,7 @@ class Method:
         self.domain, self.options, self.device = domain, options, device
         self.net = new_net(domain, options.seed, device)
         self.sleeps: list[dict[str, Any]] = []
+        self.memories: list[dict[str, Any]] = []  # of each task, what its memory is worth
 
     def phases(self, index: int, tasks: Sequence[Task]) -> list[NamedPhase]:
         """What to do with task `index`, in order. `tasks` is that task alone, or all up to it to look back."""
@@ -122,9 +124,17 @@ class MyGO(Method):
         known = sum(self.net.widths[:index])
         expert = freeze(self.expert)
         # A GAN's batch norms need the whole batch, so every process trains the same one, and the leader's counts.
-        frozen = memorise(task, self.domain, lambda inputs: expert(inputs)[:, known:], self.options.memory, phase)
+        judge = lambda inputs: expert(inputs)[:, known:]  # noqa: E731
+        frozen, report = remember(task, self.domain, judge, self.options.memory, phase)
         phase.team.follow(list(frozen.buffers()))
         self.memory.add(frozen)
+        self.memories.append({"task": index, **asdict(report)})
+        if report.poor:
+            warn(
+                f"the dreams of {task.name} are poor: {report.recognised:.0%} of them are recognised, and "
+                f"{report.recognised_real:.0%} of the real images. Sleeps keep what they dream of: give the task more "
+                "images, or try --memory.epochs higher"
+            )
 
     def _sleep(self, index: int, phase: Phase) -> None:
         assert self.expert is not None
@@ -164,7 +174,8 @@ class MyGO(Method):
         if any(key.startswith("expert.") for key in state):
             self.expert = _copy(self.net, self.domain)
         while tensors := under(state, f"generator{len(self.memory)}"):
-            self.memory.add(FrozenGenerator.from_tensors(self.domain.shape, tensors).to(self.device))
+            frozen = FrozenGenerator.from_tensors(self.domain.shape, self.options.memory.generator, tensors)
+            self.memory.add(frozen.to(self.device))
 
 
 class Finetune(Method):

@@ -142,6 +142,7 @@ class Reference(Method):
         for step in phase.steps(SLEEP_STEPS, **sleep.state):
             phase.log(step, loss=sleep.step(step))
         loss_last = float(sleep.loss_at(SLEEP_STEPS).detach())
+        phase.require_finite(SLEEP_STEPS, loss_last=loss_last)
         change = float((flat_features(self.net) - before).norm() / before.norm())
         report = SleepReport(loss_first, loss_last, change, change, SLEEP_STEPS * BATCH)
         self.sleeps.append({"task": index, **asdict(report)})

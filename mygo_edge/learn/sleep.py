@@ -4,13 +4,13 @@ import math
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from mygo_edge.domains.domain import Domain
-from mygo_edge.kernels.distill import Teacher, centred_heads, head_distillation_loss, heads_for
+from mygo_edge.learn.calibration import calibrate
+from mygo_edge.learn.distillation import DistillationTarget, centred_heads, distillation_loss, head_errors
 from mygo_edge.learn.fit import Descent, fit
 from mygo_edge.learn.lessons import Lessons, plan_dreams
 from mygo_edge.learn.phase import Phase, freeze
@@ -18,6 +18,7 @@ from mygo_edge.model.memory import GenerativeMemory
 from mygo_edge.model.network import NeocortexNet
 from mygo_edge.options import SleepOptions
 
+CALIBRATION_DREAMS = 400  # of each task
 DREAM_STREAM = 1000  # sleeps dream in streams 1000, 1001, ...; evaluation keeps to those below
 RELEARNING = 4  # times the steps of a sleep, for a network that starts from nothing
 
@@ -29,7 +30,7 @@ class SleepReport:
     loss_first, loss_last: of the student before its first step and after its last, each on fresh dreams.
     feature_change: how far the shared features' weights came from the network before the sleep, relative to their norm.
     moved_by_dreams: the same, from where the student started, which is the expert's features.
-    dreams: how many were used.
+    dreams: how many were learnt from.
     """
 
     loss_first: float
@@ -56,9 +57,12 @@ def sleep(
     fit(consolidation.descent(), phase)
     freeze(net)
     after = flat_features(net)
+    loss_last = consolidation.loss_at(consolidation.total)
+    phase.require_finite(consolidation.total, loss_last=loss_last)  # the last step may be the one that diverges
+    consolidation.calibrate()
     return SleepReport(
         loss_first,
-        consolidation.loss_at(consolidation.total),
+        loss_last,
         feature_change=float((after - before).norm() / before.norm()),
         moved_by_dreams=float((after - started_from).norm() / started_from.norm()),
         dreams=consolidation.total * consolidation.plan.batch_size,
@@ -83,7 +87,9 @@ def relearn(
     consolidation = Consolidation(student, fresh, memory, domain, options, phase, anew=True)
     student.requires_grad_(True)
     fit(consolidation.descent(), phase)
-    return freeze(student)
+    freeze(student)
+    consolidation.calibrate()
+    return student
 
 
 class Consolidation:
@@ -108,17 +114,18 @@ class Consolidation:
         *,
         anew: bool = False,
     ) -> None:
-        self._net, self._options, self._phase, self._backend = net, options, phase, memory.backend
+        self._net, self._options, self._phase = net, options, phase
         new = len(net.classifiers) - (0 if anew else 1)
         old_teacher = freeze(deepcopy(net))
         self._published = options.teacher == "published"
         new_teacher = old_teacher if self._published or anew else freeze(expert)
-        self._taught = what_is_taught(old_teacher, new_teacher, options)
+        self._target = distillation_target(old_teacher, new_teacher, options)
         self.plan = plan_dreams(len(memory), options.dreams_per_task, options.batch_size)
         counts = [count / self.plan.steps for count in self.plan.counts]
         weights = self.plan.task_weights
-        self._heads = heads_for(
-            net.widths, counts, other_heads=options.other_heads, task_weights=weights, device=phase.device
+        other_heads = 0.0 if self._published else options.other_heads  # as published: each dream's own head only
+        self._errors = head_errors(
+            net.widths, counts, other_heads=other_heads, task_weights=weights, device=phase.device
         )
         self.total = options.steps
         if not self._published:
@@ -142,22 +149,24 @@ class Consolidation:
 
     def loss_of(self, dreams: Tensor, teacher_features: Tensor, task_ids: Tensor) -> Tensor:
         """The student's loss on a lesson."""
-        taught = self._taught
-        return head_distillation_loss(
-            self._net.features(dreams),
-            *self._net.stacked_heads(),
-            Teacher(teacher_features, taught.weight, taught.bias),
-            task_ids,
-            self._heads,
-            limit=taught.limit,
-            other_target=taught.other_target,
-            backend=self._backend,
-        )
+        logits = self._net.logits(self._net.features(dreams))
+        return distillation_loss(logits, teacher_features, self._target, task_ids, self._errors)
 
     @torch.no_grad()
     def loss_at(self, step: int) -> float:
         """The student's loss, as it is now, on a step's dreams of all processes."""
         return float(self.loss_of(*self._lessons()(step)))
+
+    @torch.no_grad()
+    def calibrate(self) -> None:
+        """Make the student's heads comparable, on dreams that no step sees; as published, nothing is changed."""
+        if not self._options.calibrate or self._published or len(self._net.widths) == 1:
+            return
+        rounds = -(-CALIBRATION_DREAMS // min(self.plan.counts))
+        first, lessons = self.total + 1, self._lessons()  # `loss_at` takes the step before
+        taken = [lessons(step) for step in range(first, first + rounds * self.plan.steps)]
+        features = torch.cat([self._net.features(lesson.dreams) for lesson in taken])
+        calibrate(self._net, features, torch.cat([lesson.task_ids for lesson in taken]))
 
     def descent(self) -> Descent:
         """The steps that the student, whose weights must be trainable by now, takes."""
@@ -168,33 +177,24 @@ class Consolidation:
         return Descent(self._net.parameters(), self.loss_of, share, self.total, rate, self._phase, student=self._net)
 
 
-class Taught(NamedTuple):
-    """What is taught of a dream whose teacher's features are known: weight and bias of the heads that teach, how far
-    from 0 their logits may be on the head of the dream's own task, and the target of the other heads, None where the
-    teacher's logits are that too.
-    """
-
-    weight: Tensor
-    bias: Tensor
-    limit: float
-    other_target: float | None
-
-
 @torch.no_grad()
-def what_is_taught(old_teacher: NeocortexNet, new_teacher: NeocortexNet, options: SleepOptions) -> Taught:
+def distillation_target(
+    old_teacher: NeocortexNet, new_teacher: NeocortexNet, options: SleepOptions
+) -> DistillationTarget:
     """On the head of a dream's own task the student should say what the teacher says: the old teacher for old tasks,
     the new one for the last head; centred, because softmax ignores a head's mean but arg max over all heads does not,
-    and limited, because the squared error would else be spent on how sure a sure answer is. On all other heads: a low
-    constant. Whose dream it is, is known, so a teacher's confusion of tasks is not handed on.
+    and limited, because the squared error would else be spent on how sure a sure answer is. All other heads should
+    be low on average. Whose dream it is, is known, so a teacher's confusion of tasks is not handed on.
     """
     weight, bias = old_teacher.stacked_heads()
     if options.teacher == "published":
-        return Taught(weight, bias, math.inf, None)  # on all heads, what the student says already
+        return DistillationTarget(weight, bias, math.inf, options.other_target)  # what the student says already
     newest = old_teacher.widths[-1]
     new_weight, new_bias = new_teacher.stacked_heads()
     weight = torch.cat([weight[:-newest], new_weight[-newest:]])
     bias = torch.cat([bias[:-newest], new_bias[-newest:]])
-    return Taught(*centred_heads(weight, bias, old_teacher.widths), options.logit_limit, options.other_target)
+    weight, bias = centred_heads(weight, bias, old_teacher.widths)
+    return DistillationTarget(weight, bias, options.logit_limit, options.other_target)
 
 
 @torch.no_grad()

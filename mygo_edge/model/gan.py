@@ -9,11 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from mygo_edge.kernels.dream_torch import upsample
+from mygo_edge.kernels import GeneratorKind
+from mygo_edge.kernels.noise import LATENT
+from mygo_edge.model.gaussians import Gaussians
 from mygo_edge.model.network import Shape, halvings
-from mygo_edge.options import GeneratorKind
+from mygo_edge.model.upsampling import upsample
 
-LATENT = 64  # normals a dream starts from; part of the bundle's contract
 EMBEDDING = 8
 
 
@@ -50,7 +51,7 @@ class Generator(nn.Module):
 
     def __init__(self, shape: Shape, classes: int, width: int = 64, kind: GeneratorKind = "convolutional") -> None:
         super().__init__()
-        self.shape = shape
+        self.shape, self.kind = shape, kind
         width *= 1 if shape[0] == 1 else 2
         if kind == "perceptron":
             self.sizes, channels = [(1, 1), shape[1:]], [width, shape[0]]
@@ -70,7 +71,8 @@ class Generator(nn.Module):
         hidden = self.base(torch.cat([z, self.embedding(class_ids)], 1))
         hidden = hidden.unflatten(1, (-1, *self.sizes[0]))  # [batch, channels, height, width]
         for norm, layer in zip(self.norms, self.upsamplings, strict=True):
-            hidden = upsample(F.relu(norm(hidden)), layer.get_parameter("weight"), layer.get_parameter("bias"))
+            weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
+            hidden = upsample(self.kind, F.relu(norm(hidden)), weight, bias)
         return torch.tanh(hidden)
 
     @torch.no_grad()
@@ -90,6 +92,7 @@ class Generator(nn.Module):
             biases.append(bias)
         return FrozenGenerator(
             self.shape,
+            self.kind,
             (self.base.weight[:, :LATENT] * scale[:, None]).T.contiguous(),
             by_class * scale + shift,
             weights,
@@ -107,40 +110,62 @@ def _affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
 class FrozenGenerator(nn.Module):
     """A task's memory for good: buffers only, no norms, no embedding.
 
+    Args:
+        shape: channels, height and width of the images.
+        kind: of a `Generator`.
+
     Buffers:
         base_weight: [64, base], base = channels x height x width of the first feature map.
         class_bias: [classes, base].
         weight_i, bias_i: transposed convolution i, [in, out, kernel, kernel] and [out].
+
+    Attributes:
+        gaussians: the task's second memory, where it has one. What a device gets is without.
     """
 
     base_weight: Tensor
     class_bias: Tensor
 
     def __init__(
-        self, shape: Shape, base_weight: Tensor, class_bias: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]
+        self,
+        shape: Shape,
+        kind: GeneratorKind,
+        base_weight: Tensor,
+        class_bias: Tensor,
+        weights: Sequence[Tensor],
+        biases: Sequence[Tensor],
     ) -> None:
         super().__init__()
-        self.shape = shape
-        # A base of one pixel is a perceptron's hidden layer.
-        self.base_size = (1, 1) if base_weight.shape[1] == len(weights[0]) else upsampling_sizes(shape)[0]
+        self.shape, self.kind = shape, kind
+        self.base_size = (1, 1) if kind == "perceptron" else upsampling_sizes(shape)[0]
         self.register_buffer("base_weight", base_weight.detach().clone())
         self.register_buffer("class_bias", class_bias.detach().clone())
         for index, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
             # Channels last: faster convolutions on CPUs.
             self.register_buffer(f"weight_{index}", weight.detach().clone(memory_format=torch.channels_last))
             self.register_buffer(f"bias_{index}", bias.detach().clone())
+        self.gaussians: Gaussians | None = None
 
     @classmethod
-    def from_tensors(cls, shape: Shape, tensors: dict[str, Tensor]) -> "FrozenGenerator":
+    def from_tensors(cls, shape: Shape, kind: GeneratorKind, tensors: dict[str, Tensor]) -> "FrozenGenerator":
         """Rebuild from `state_dict()`. Raises KeyError when a tensor is missing."""
         layers = range(sum(name.startswith("weight_") for name in tensors))
-        return cls(
+        frozen = cls(
             shape,
+            kind,
             tensors["base_weight"],
             tensors["class_bias"],
             [tensors[f"weight_{i}"] for i in layers],
             [tensors[f"bias_{i}"] for i in layers],
         )
+        if second := {name[10:]: value for name, value in tensors.items() if name.startswith("gaussians.")}:
+            frozen.gaussians = Gaussians(**second)
+        return frozen
+
+    def for_devices(self) -> "FrozenGenerator":
+        """The generator alone."""
+        weights, biases = zip(*self.convolutions, strict=True)
+        return FrozenGenerator(self.shape, self.kind, self.base_weight, self.class_bias, weights, biases)
 
     @property
     def classes(self) -> int:
@@ -155,13 +180,13 @@ class FrozenGenerator(nn.Module):
     @property
     def stride_and_padding(self) -> tuple[int, int]:
         """Of every transposed convolution."""
-        return (1, 0) if self.base_size == (1, 1) else (2, 1)
+        return (1, 0) if self.kind == "perceptron" else (2, 1)
 
     def forward(self, z: Tensor, class_ids: Tensor) -> Tensor:
         hidden = z @ self.base_weight + self.class_bias[class_ids]
         hidden = hidden.unflatten(1, (-1, *self.base_size))
         for weight, bias in self.convolutions:
-            hidden = upsample(F.relu(hidden), weight, bias)
+            hidden = upsample(self.kind, F.relu(hidden), weight, bias)
         return torch.tanh(hidden)
 
 

@@ -79,6 +79,7 @@ def new_results() -> dict[str, Any]:
         "task_known": {},
         "task_unknown": {},
         "dreams": {"label_fidelity": None, "label_fidelity_by_task": [], "classification_accuracy_score": None},
+        "memory": [],
         "sleep": [],
         "bytes": {"classifier": None, "generators": [], "equivalent_images": None},
         "seconds": {"wake": 0.0, "memory": 0.0, "sleep": 0.0, "export": 0.0, "total": 0.0},

@@ -104,7 +104,8 @@ class RunFolder:
         self._write_config()
 
     def _write_config(self) -> None:
-        write_json(self.path / "config.json", self._config)
+        if self._lock is not None:
+            write_json(self.path / "config.json", self._config)
 
     def _take_lock(self) -> TextIO:
         lock = (self.path / ".lock").open("w")

@@ -80,6 +80,7 @@ class RunPhase(Phase):
         self._noted: set[str] = set()
 
     def steps(self, total: int, **state: Stateful) -> Iterator[int]:
+        self.total = total
         begin = self._restore(state) if self._restore else 0
         self._display.begin(self.label, total)
         started = saved = shown = time.monotonic()

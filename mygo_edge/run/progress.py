@@ -171,10 +171,10 @@ def _both(scores: Mapping[str, Scores]) -> list[tuple[str, Scores]]:
     return [(key, scores[key]) for key in ("task_known", "task_unknown")]
 
 
-def _percent(share: float | None) -> str:
-    """ "–" where nothing was measured."""
-    return "–" if share is None else f"{100 * share:.1f}"
-
-
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
+
+
+def _percent(share: float | None) -> str:
+    """A dash where nothing was measured."""
+    return "–" if share is None else f"{100 * share:.1f}"

@@ -1,6 +1,5 @@
 """The loop over tasks and methods: phases in order, each timed, logged and kept; results written as they come."""
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,18 +10,16 @@ import torch
 from mygo_edge.data.tasks import Arrival, Task
 from mygo_edge.domains.domain import Domain
 from mygo_edge.errors import MygoEdgeError
-from mygo_edge.files import write_json
 from mygo_edge.learn.methods import Finetune, Frozen, Joint, Method, MyGO, NamedPhase
 from mygo_edge.learn.phase import Stateful
 from mygo_edge.learn.reference import Reference
 from mygo_edge.learn.team import ALONE, LostError, Team
-from mygo_edge.measure.plots import plot_accuracies, plot_dreams
-from mygo_edge.measure.report import dream_rows, write_report
 from mygo_edge.options import TrainOptions
 from mygo_edge.run.checkpoint import Checkpoint
 from mygo_edge.run.evaluation import Evaluation, new_results
 from mygo_edge.run.folder import RunFolder
 from mygo_edge.run.forgetting import forget_results
+from mygo_edge.run.outputs import write_outputs, write_summary
 from mygo_edge.run.phases import Interruption, RunPhase
 from mygo_edge.run.progress import Display
 from mygo_edge.run.states import flatten, restore
@@ -99,6 +96,7 @@ class Runner:
                 if (tensors := self.checkpoint.get(name)) is not None:
                     method.load({key: value.to(self.device) for key, value in tensors.items()})
                     method.sleeps = state["results"][name].get("sleep", [])
+                    method.memories = state["results"][name].get("memory", [])
             [int(number) for number in state["position"]]
             self.tasks = [Task(task["name"], task["classes"], None, None, self._prepare) for task in state["tasks"]]
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
@@ -142,7 +140,7 @@ class Runner:
         for index in range(self.learnt, len(self.tasks)):
             self._learn(index)
         if self.team.leads:
-            self.write_summary()
+            write_summary(self)
             self.display.contrast([task.name for task in self.tasks], self.state["results"])
 
     def _learn(self, index: int) -> None:
@@ -196,6 +194,7 @@ class Runner:
         for method in self.methods.values():
             forget_results(self.state["results"][method.name], index)
             method.sleeps = self.state["results"][method.name]["sleep"]
+            method.memories = self.state["results"][method.name]["memory"]
             if self.team.leads:
                 self.evaluation.evaluate(method, len(self.tasks) - 1)
             if isinstance(method, MyGO):
@@ -221,6 +220,7 @@ class Runner:
         results["seconds"][named.account] += seconds
         results["seconds"]["total"] += seconds
         results["sleep"] = method.sleeps
+        results["memory"] = method.memories
         where = {"task": index, "method": method.name, "phase": named.name}
         self.folder.log(event="phase", **where, seconds=seconds)
         self.display.event(event="phase", **where, seconds=f"{seconds:.2f}")
@@ -295,44 +295,14 @@ class Runner:
         return version
 
     def _finish_task(self, tasks: int) -> None:
-        names = [task.name for task in self.tasks[:tasks]]
         if self.team.leads:
-            self.write_summary()
-            plots = self.folder.path / "plots"
-            plot_accuracies(plots, [task.name for task in self.tasks], self.state["results"])
-            for method in self.methods.values():
-                if method.dreams and (method.name == "mygo" or "mygo" not in self.methods):
-                    plot_dreams(plots, names, method)
-            self._report(tasks)
+            write_outputs(self, tasks)
         self._commit()
         if self.team.leads:
             self.display.results([task.name for task in self.tasks], self.state["results"])
-
-    def _report(self, tasks: int) -> None:
-        """report.html, anew."""
-        dreaming = [method for method in self.methods.values() if method.dreams]
-        rows = dream_rows(dreaming[0], self.tasks[:tasks]) if dreaming else []
-        config = json.loads((self.folder.path / "config.json").read_bytes())
-        write_report(self.folder.path, self.summary(), config, rows)
 
     def _commit(self) -> None:
         self.checkpoint.commit({**self.state, "log_size": self.folder.log_size()})
 
     def _prepare(self, inputs: Any) -> torch.Tensor:
         return self.domain.prepare(inputs, self.device)
-
-    def write_summary(self) -> None:
-        """summary.json, anew."""
-        write_json(self.folder.path / "summary.json", self.summary())
-
-    def summary(self) -> dict[str, Any]:
-        """What summary.json holds."""
-        document: dict[str, Any] = {
-            "dataset": self.options.dataset,
-            "seed": self.options.seed,
-            "preset": self.options.preset,
-            "learner": self.folder.run_id,
-        }
-        tasks = [{"name": task.name, "classes": task.classes} for task in self.tasks]
-        document |= {"tasks": tasks, "methods": self.state["results"]}
-        return document

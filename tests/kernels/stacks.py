@@ -1,11 +1,15 @@
 """Generators whose weights are the same on every machine, and dreams of them in float64."""
 
+from dataclasses import replace
+from itertools import accumulate
+
 import numpy as np
 import torch
 
-from mygo_edge.kernels.dream import DreamBatch, GeneratorStack
-from mygo_edge.kernels.dream_torch import generate
-from mygo_edge.kernels.noise import dream_noise
+from mygo_edge.kernels.dream import DreamBatch
+from mygo_edge.kernels.dream_torch import generate, generate_features
+from mygo_edge.kernels.noise import dream_noise, feature_noise
+from mygo_edge.kernels.stack import GeneratorStack
 from mygo_edge.model.gan import FrozenGenerator, Generator
 from mygo_edge.model.memory import GenerativeMemory
 
@@ -15,7 +19,7 @@ def memory_of(shape, classes, width=8, kind="convolutional", device="cpu") -> Ge
     memory = GenerativeMemory(shape)
     for task, count in enumerate(classes):
         template = Generator(shape, count, width, kind).eval().freeze()
-        memory.add(FrozenGenerator.from_tensors(shape, _filled(template.state_dict(), task)))
+        memory.add(FrozenGenerator.from_tensors(shape, kind, _filled(template.state_dict(), task)))
     return memory.to(device)
 
 
@@ -28,6 +32,23 @@ def _filled(tensors, task):
     return filled
 
 
+def gaussian_stack(features, classes, *, latent=64, power=0.5, non_negative=False, device="cpu") -> GeneratorStack:
+    """Class means, factors and deviations that are normals of Philox, for tasks of so many classes each."""
+    shapes = {"means": (sum(classes), features), "factor": (len(classes), latent, features)}
+    filled = _filled(
+        {name: torch.empty(shape) for name, shape in {**shapes, "deviation": shapes["factor"][::2]}.items()}, 0
+    )
+    return GeneratorStack(
+        "gaussian",
+        base_weight=(filled["factor"] * latent**-0.5).to(device),
+        class_bias=filled["means"].to(device),
+        class_offsets=torch.tensor(list(accumulate(classes, initial=0)), device=device),
+        deviation=filled["deviation"].abs().to(device),
+        power=power,
+        non_negative=non_negative,
+    )
+
+
 def dreams_in_double(stack: GeneratorStack, batch: DreamBatch, samples, *, seed, stream, step) -> torch.Tensor:
     """The images that `batch` should hold, in float64 on the CPU: z exact, sums in double precision."""
     tasks = batch.task_ids.cpu()
@@ -38,21 +59,38 @@ def dreams_in_double(stack: GeneratorStack, batch: DreamBatch, samples, *, seed,
     )
     assert torch.equal(class_ids, batch.class_ids.cpu())
     assert torch.equal(decisions, batch.decisions.cpu())
-    weights = [[part.cpu().double() for part in parts] for parts in (stack.weights, stack.biases)]
-    images = [
-        generate(
-            stack.base_weight[task : task + 1].cpu().double(),
-            stack.class_bias.cpu().double(),
-            [weight[task : task + 1] for weight in weights[0]],
-            [bias[task : task + 1] for bias in weights[1]],
-            stack.base_size,
-            [1],
-            z[row : row + 1].double(),
-            offsets[task] + class_ids[row : row + 1],
-        )
-        for row, task in enumerate(tasks.tolist())
-    ]
+    images = []
+    for row, task in enumerate(tasks.tolist()):
+        one = alone(stack, task)
+        drawn = [1], z[row : row + 1].double(), class_ids[row : row + 1]
+        if stack.kind == "gaussian":
+            noise = feature_noise(
+                samples[row : row + 1],
+                stack.dream_shape[0],
+                seed=seed,
+                stream=stream,
+                step=step,
+                xp=torch,
+                latent=latent,
+            )
+            images.append(generate_features(one, *drawn, noise.double()))
+        else:
+            images.append(generate(one, *drawn))
     return torch.cat(images)
+
+
+def alone(stack: GeneratorStack, task: int) -> GeneratorStack:
+    """One task's generator as a stack of its own, in float64 on the CPU."""
+    part, start, end = slice(task, task + 1), *stack.class_offsets[task : task + 2].tolist()
+    return replace(
+        stack,
+        base_weight=stack.base_weight[part].cpu().double(),
+        class_bias=stack.class_bias[start:end].cpu().double(),
+        class_offsets=torch.tensor([0, end - start]),
+        weights=[weight[part].cpu().double() for weight in stack.weights],
+        biases=[bias[part].cpu().double() for bias in stack.biases],
+        deviation=None if stack.deviation is None else stack.deviation[part].cpu().double(),
+    )
 
 
 def relative_rms(actual: torch.Tensor, expected: torch.Tensor) -> float:

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from mygo_edge.kernels.backend import BackendError
-from mygo_edge.kernels.dream import layout_of_counts, position
+from mygo_edge.kernels.dream import flat
+from mygo_edge.kernels.layout import layout_of_counts, position_of
 from tests.kernels.stacks import memory_of
 
 KEY = {"seed": 3, "stream": 2, "step": 5}
@@ -18,11 +19,7 @@ def memory(device):
 def arguments(memory, backend):
     stack, device = memory.stack, memory.stack.base_weight.device
     layout = layout_of_counts((2, 1), 2, (0, 1), device)
-    return (
-        stack.base_weight, stack.class_bias, stack.weights, stack.biases, stack.class_offsets, list(stack.base_size),
-        layout.task_ids, layout.samples, layout.order, list(layout.counts), position(1, 2, 3, device),
-        torch.float32, backend,
-    )  # fmt: skip
+    return (*flat(stack, layout), position_of(1, 2, 3, device), torch.float32, backend)
 
 
 @pytest.mark.parametrize("backend", ["torch", "triton"])

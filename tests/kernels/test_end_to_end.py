@@ -23,12 +23,7 @@ OPTIONS = TrainOptions(
 )
 
 
-def test_a_run_with_the_kernels_equals_a_run_with_pytorch(device, monkeypatch):
-    import mygo_edge.kernels.dream_triton as kernels
-
-    if device.type == "cpu":  # the interpreter likes few programs without idle rows
-        monkeypatch.setattr(kernels, "TILE", 16)
-        monkeypatch.setattr(kernels, "ROWS", 256)
+def test_a_run_with_the_kernels_equals_a_run_with_pytorch(device):
     tasks = tasks_of(OPTIONS, DIGITS, device)
     method = MyGO(DIGITS, OPTIONS, device)
     for index in range(2):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from mygo_edge.kernels.noise import _log_unit, _turn, dream_noise, normal_pair
+from mygo_edge.kernels.noise import LATENT, _log_unit, _turn, dream_noise, feature_noise, normal_pair
 from mygo_edge.kernels.philox import philox4x32
 
 GOLDEN = Path(__file__).parent / "golden" / "dreams.json"
@@ -51,6 +51,27 @@ def test_triton_gives_the_bits_of_numpy(device):
     np.testing.assert_array_equal(words, np.stack(expected))
     exact, _, _ = dream_noise(samples, 2, 64, seed=seed, stream=stream, step=step, xp=np)
     np.testing.assert_array_equal(z.view(np.int32), exact.view(np.int32))
+
+
+def test_feature_noise_is_the_same_in_numpy_torch_and_triton_and_goes_on_after_z(device):
+    from tests.kernels.noise_out_triton import noise_in_triton
+
+    key = {"seed": 2**63 + 11, "stream": 7, "step": 2**32 - 2}
+    samples = np.concatenate([np.arange(50), [2**32 - 1, 5 + (3 << 32)]])
+    noise = feature_noise(samples, 64, **key, xp=np)
+    by_torch = feature_noise(torch.from_numpy(samples).to(device), 64, **key, xp=torch).cpu().numpy()
+    _, by_triton = noise_in_triton(samples, 64, **key, device=device, first=1 + LATENT // 4)
+    np.testing.assert_array_equal(noise.view(np.int32), by_torch.view(np.int32))
+    np.testing.assert_array_equal(noise.view(np.int32), by_triton.view(np.int32))
+    longer, _, _ = dream_noise(samples, 2, LATENT + 64, **key, xp=np)
+    np.testing.assert_array_equal(longer[:, LATENT:], noise)
+
+
+def test_the_first_features_noise_does_not_depend_on_how_many_there_are():
+    key = {"seed": 1, "stream": 2, "step": 3}
+    wide = feature_noise(np.arange(9), 1280, **key, xp=np)
+    np.testing.assert_array_equal(feature_noise(np.arange(9), 7, **key, xp=np), wide[:, :7])
+    assert abs(np.corrcoef(wide.ravel(), np.roll(wide, 1, 1).ravel())[0, 1]) < 5 / wide.size**0.5
 
 
 def test_the_first_noise_of_a_seed_never_changes():

@@ -3,8 +3,8 @@ import torch
 import torch.nn.functional as F
 
 from mygo_edge.domains.pixels import network
-from mygo_edge.kernels.dream_torch import upsample
 from mygo_edge.model.gan import Discriminator, Generator, ImageConvolution
+from mygo_edge.model.upsampling import upsample
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 48), (1, 13, 21)]
 
@@ -64,7 +64,7 @@ def test_upsampling_is_a_transposed_convolution_and_so_is_its_gradient(
     maps = torch.randn(6, 8, 5, 4).requires_grad_(learning)
     weight, bias = torch.randn(8, channels, *kernel).requires_grad_(learning), torch.randn(channels)
     expected = F.conv_transpose2d(maps, weight, bias, stride=2, padding=1)
-    found = upsample(maps, weight, bias)
+    found = upsample("convolutional", maps, weight, bias)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     if learning:
         direction = torch.randn_like(expected)

@@ -44,6 +44,10 @@ from tests.run.commands import TINY, run
         ),
         ("--sleep.batch-size 1", "--sleep.batch-size 1 cannot work"),
         ("--sleep.ahead-megabytes -1", "--sleep.ahead-megabytes -1.0 cannot work"),
+        ("--memory.width 100000000", "--memory.width 100000000 cannot work: it must be at most"),
+        ("--sleep.ahead-megabytes 1e300", "--sleep.ahead-megabytes 1e+300 cannot work: it must be at most"),
+        ("--measure.dreams-per-class 1000000000000", "cannot work: it must be at most 2147483647"),
+        ("--wake.batch-size 100000000000", "cannot work: it must be at most"),
         ("--dataset mnist", "needs --data-root"),
         ("--dataset mnist --data-root /nowhere", "--download"),
         ("--dataset folder --data-root /nowhere", "is not a folder"),
@@ -89,6 +93,15 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     done = run(*TINY, "--out", "/proc/run")  # read-only for everyone
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "/proc/run" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", ["--colour blue", "--seed x", "--sleep.steps", "--nonsense"])
+def test_the_parsers_words_come_once(arguments, tmp_path):
+    with pytest.raises(MygoEdgeError) as refusal:
+        main(arguments.split())
+    first, second = str(refusal.value).split()[:2]
+    assert not str(refusal.value).startswith(f"{first} {second} {first} {second}")
+    assert not str(refusal.value).startswith(("Value error Error", "Missing argument Missing"))
 
 
 def test_help_explains_every_option():
