@@ -36,6 +36,7 @@ from mygo_edge.bundle.selftest import deviation
 from mygo_edge.data.datasets import load
 from mygo_edge.data.tasks import make_tasks
 from mygo_edge.device.edge_model import EdgeModel
+from mygo_edge.device.pruning import pruned
 from mygo_edge.export.recipes import PRECISIONS
 from mygo_edge.export.samples import Purpose, labelled_dreams
 from mygo_edge.export.stages import ClassifierSource, make
@@ -175,8 +176,9 @@ class Candidates:
         options.log_severity_level = 4
         if name == "int8-weights":
             options.add_session_config_entry("session.disable_quant_qdq", "1")
-        session = onnxruntime.InferenceSession(self.bytes[name], options, providers=["CPUExecutionProvider"])
         wanted = self.outputs if name in (*PRECISIONS, EVERYWHERE) else None
+        data = self.bytes[name] if wanted is None else pruned(self.bytes[name], wanted)
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         return lambda feed: session.run(wanted, feed)
 
     def time_all(self, feeds: dict[int, dict[str, np.ndarray]]) -> dict[str, Any]:

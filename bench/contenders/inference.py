@@ -155,8 +155,11 @@ class InferenceCase:
             return model.logits
         file = "classifier.onnx" if name == "fp32" else f"classifier.{name}.onnx"
         (path,) = learnt.bundle(name).glob(f"v*/{file}")
-        graph = Graph(path.read_bytes(), file, SessionOptions(self.threads), dequantise_once=name == "int8-weights")
         outputs: Sequence[str] = learnt.outputs
+        settings = SessionOptions(self.threads)
+        graph = Graph(
+            path.read_bytes(), file, settings, dequantise_once=name == "int8-weights", views=[outputs]
+        )  # as `EdgeModel` opens it
         return lambda pixels: np.concatenate(graph.run(outputs, {"image": pixels}), 1)
 
     def _check(self, name: str, logits_of: Any) -> None:
