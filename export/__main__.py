@@ -12,7 +12,7 @@ from mygo_edge.export.recipes import MAX_LOSS, PRECISIONS
 def main(arguments: Sequence[str] | None = None) -> None:
     """Export, and print the version's folder; what was measured goes to standard error.
 
-    Raises MygoEdgeError for what the user can mend.
+    Raises MygoEdgeError for what the user can put right.
     """
     parser = OneLineParser(
         prog="python -m mygo_edge.export",
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise MygoEdgeError(f"--max-loss {options.max_loss} must be a fraction, from 0 to 1")
     if options.data_root is not None and options.precision == "fp32":
         raise MygoEdgeError("--data-root compares another precision with fp32; give --precision too, or leave it out")
-    from mygo_edge.run.publish import publish_run  # torch takes seconds to import; bad options need not wait
+    from mygo_edge.export.publication import publish_run  # torch takes seconds to import; bad options need not wait
 
     version = publish_run(
         options.run,

@@ -1,6 +1,7 @@
 """Publish what was learnt as a bundle version: graphs, manifest, self-test, all checked."""
 
 import copy
+import secrets
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,10 +38,12 @@ def publish(
     mean: Sequence[float],
     std: Sequence[float],
     sequence: int,
+    learner_id: str | None = None,
     precision: str = "fp32",
     max_loss: float = MAX_LOSS,
     real: Sequence[Labelled] = (),
     say: Callable[[str], None] = lambda line: None,
+    keep_before: bool = True,
 ) -> Path:
     """Write, check and make live a version of the bundle. One process at a time publishes to a bundle.
 
@@ -51,11 +54,14 @@ def publish(
         tasks: (name, class names) in task order. A name is of letters, digits, "_" and "-".
         mean, std: of a channel, on pixels scaled to [0, 1]; `net` takes (pixel / 255 - mean) / std.
         sequence: number of the version. See `mygo_edge.export.versions.write_version` for a number that exists.
+        learner_id: 32 hexadecimal digits the same in everything that this learner publishes; None takes those of
+            the live version, or new ones where there is none.
         precision: one of `mygo_edge.export.recipes.PRECISIONS`. The classifier is published in fp32 too, generators
             in this alone.
         max_loss: how much a measure of `mygo_edge.export.gate` may fall against fp32, a fraction.
         real: labelled images by task, to compare the classifier on, next to dreams.
         say: gets a line for every number that is measured.
+        keep_before: whether the version before stays on disk.
 
     Returns:
         The folder of the live version.
@@ -77,7 +83,8 @@ def publish(
     # Checked where a device runs them: on the CPU, in fp32.
     net = _on_cpu(net, "the classifier")
     generators = [
-        _on_cpu(generator, f"the generator of {name}") for generator, name in zip(generators, names, strict=True)
+        _on_cpu(generator.for_devices(), f"the generator of {name}")
+        for generator, name in zip(generators, names, strict=True)
     ]
     draft = Draft(ClassifierSource("classifier.onnx", net, names, mean, std), generators, say)
     draft.add_classifier()
@@ -93,7 +100,10 @@ def publish(
     manifest = Manifest(
         sequence=sequence,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        tasks=tuple(Task(name, tuple(classes), head_name(name)) for name, classes in tasks),
+        tasks=tuple(
+            Task(name, tuple(classes), head_name(name), generator_kind(generator))
+            for (name, classes), generator in zip(tasks, generators, strict=True)
+        ),
         input=InputFormat(net.shape, tuple(mean), tuple(std)),
         tolerance=OTHER_MACHINES * EXACT,
         files=tuple(draft.files),
@@ -103,9 +113,16 @@ def publish(
             "onnx": onnx.__version__,
             "onnxruntime": onnxruntime.__version__,
         },
-        trunk=trunk_digest(net, mean, std),
+        id=learner_id or (live and live.manifest.id) or secrets.token_hex(16),
+        features=net.width,
+        features_digest=trunk_digest(net, mean, std),
     )
-    return write_version(bundle_dir, manifest, draft.contents)
+    return write_version(bundle_dir, manifest, draft.contents, keep_before=keep_before)
+
+
+def generator_kind(generator: FrozenGenerator) -> str:
+    """What the manifest calls it: a perceptron's only map before the image is one pixel."""
+    return "perceptron" if generator.base_size == (1, 1) else "convolutional"
 
 
 def _on_cpu(network: Network, name: str) -> Network:

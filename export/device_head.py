@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mygo_edge.bundle.heads import Head, HeadError, read_head
-from mygo_edge.model.network import FEATURES, NeocortexNet
+from mygo_edge.model.network import NeocortexNet
 
 
 def trunk_digest(net: NeocortexNet, mean: Sequence[float], std: Sequence[float]) -> str:
@@ -40,9 +40,9 @@ def read_device_head(
     head = read_head(path)
     if head.trunk != trunk_digest(net, mean, std):
         raise HeadError(f"{path} was learnt on another trunk than this network's; take the network that was published")
-    if head.weight.shape[1] != FEATURES:
-        raise HeadError(f"{path} takes {head.weight.shape[1]} features, this network has {FEATURES}")
-    layer = nn.Linear(FEATURES, len(head.classes))
+    if head.weight.shape[1] != net.width:
+        raise HeadError(f"{path} takes {head.weight.shape[1]} features, this network has {net.width}")
+    layer = nn.Linear(net.width, len(head.classes))
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(head.weight))
         layer.bias.copy_(torch.from_numpy(head.bias))

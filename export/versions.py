@@ -4,25 +4,16 @@ Nothing that is live is ever changed or removed, so a kill at any moment leaves 
 """
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from mygo_edge.bundle.manifest import MANIFEST, BundleError, Manifest, manifest_json, parse_manifest
-from mygo_edge.bundle.reading import (
-    CURRENT,
-    VERSION_NAME,
-    Bundle,
-    current_version,
-    read_bundle,
-    read_version,
-    version_order,
-)
+from mygo_edge.bundle.manifest import MANIFEST, BundleError, Manifest, manifest_json
+from mygo_edge.bundle.parsing import parse_manifest
+from mygo_edge.bundle.reading import Bundle, current_version, read_bundle, read_version, version_order
+from mygo_edge.bundle.versions import keep_only, new_version, set_live, version_names
 from mygo_edge.device.edge_model import EdgeModel
-from mygo_edge.files import sync_folder, write_bytes, write_json, write_text
-
-_PARTIAL = ".partial"  # ends the names of folders that a kill may leave behind
+from mygo_edge.files import write_bytes, write_json
 
 
 def live_bundle(bundle_dir: Path) -> Bundle | None:
@@ -33,14 +24,17 @@ def live_bundle(bundle_dir: Path) -> Bundle | None:
         return None
 
 
-def write_version(bundle_dir: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> Path:
+def write_version(
+    bundle_dir: Path, manifest: Manifest, contents: Mapping[str, bytes], *, keep_before: bool = True
+) -> Path:
     """Write a version, run its self-test from disk, make it live, and remove all but it and the one before.
 
     Args:
         bundle_dir: the bundle's folder; created when it is not there.
-        manifest: what the version is; its sequence gives the name. When the live version has the same sequence, it
-            stays if it holds the same, and is otherwise followed by a revision: v0003, v0003.1.
+        manifest: what the version is; its sequence gives the name. The live version stays where it holds the same; one
+            of the same sequence that does not is followed by a revision: v0003, v0003.1.
         contents: the bytes of every file in the manifest, by path.
+        keep_before: whether the version before stays on disk.
 
     Returns:
         The folder of the live version.
@@ -50,44 +44,33 @@ def write_version(bundle_dir: Path, manifest: Manifest, contents: Mapping[str, b
         OSError: the disk refuses. The live version stays.
     """
     # Before any of its names becomes a path.
-    parse_manifest(json.dumps(manifest_json(manifest)).encode(), MANIFEST)
+    manifest = parse_manifest(json.dumps(manifest_json(manifest)).encode(), MANIFEST)
     bundle_dir.mkdir(parents=True, exist_ok=True)
-    for leftover in bundle_dir.glob(f".*{_PARTIAL}"):
-        shutil.rmtree(leftover)
     live = live_bundle(bundle_dir)
     if live and _same(live.manifest, manifest):
         name = live.version
     else:
         name = _free_name(bundle_dir, manifest.sequence)
         _write_folder(bundle_dir, name, manifest, contents)
-        write_text(bundle_dir / CURRENT, name + "\n")
-    _remove_old(bundle_dir, name)
+        set_live(bundle_dir, name)
+    _remove_old(bundle_dir, name, keep_before)
     return bundle_dir / name
 
 
 def _write_folder(bundle_dir: Path, name: str, manifest: Manifest, contents: Mapping[str, bytes]) -> None:
     """Write, verify and durably name the folder of a version that is not live yet."""
-    folder, partial = bundle_dir / name, bundle_dir / f".{name}{_PARTIAL}"
-    try:
-        partial.mkdir()
+    with new_version(bundle_dir, name) as partial:
         for path, data in contents.items():
             write_bytes(partial / path, data)
         write_json(partial / MANIFEST, manifest_json(manifest))
         written = read_version(partial)
-        for precision in manifest.precisions:
+        for precision in manifest.precisions or (None,):  # of a classifier; with a trunk there is none
             EdgeModel(written, precision=precision).run_selftest()
-        if folder.exists():  # a kill came after the rename below, before the version became live
-            shutil.rmtree(folder)
-        partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    sync_folder(bundle_dir)
 
 
 def _same(live: Manifest, new: Manifest) -> bool:
-    """Whether two versions differ in no more than when and with what they were made."""
-    return live == replace(new, created=live.created, producer=live.producer)
+    """Whether two versions differ in no more than their number, and when and with what they were made."""
+    return live == replace(new, sequence=live.sequence, created=live.created, producer=live.producer)
 
 
 def _free_name(bundle_dir: Path, sequence: int) -> str:
@@ -99,14 +82,9 @@ def _free_name(bundle_dir: Path, sequence: int) -> str:
     return f"v{sequence:04d}.{revision + 1}" if live == sequence else f"v{sequence:04d}"
 
 
-def _remove_old(bundle_dir: Path, live: str) -> None:
-    """Remove all versions but the live one and the one before it."""
-    others = sorted(
-        (path.name for path in bundle_dir.iterdir() if VERSION_NAME.fullmatch(path.name) and path.name != live),
-        key=version_order,
-    )
+def _remove_old(bundle_dir: Path, live: str, keep_before: bool) -> None:
+    """Remove all versions but the live one and, where it is to stay, the one before it."""
+    others = [name for name in version_names(bundle_dir) if name != live]
     before = [name for name in others if version_order(name) < version_order(live)]
-    kept = (before or others)[-1:]  # a bundle that starts again at a lower number keeps the version that it replaced
-    for name in others:
-        if name not in kept:
-            shutil.rmtree(bundle_dir / name, ignore_errors=True)  # what stays now, goes with the next version
+    # A bundle that starts again at a lower number keeps the version that it replaced.
+    keep_only(bundle_dir, {live, *((before or others)[-1:] if keep_before else [])})

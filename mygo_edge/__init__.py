@@ -17,6 +17,7 @@ if (_checkout / "pyproject.toml").is_file() and (_checkout / "kernels").is_dir()
 _PUBLIC = {
     "Discriminator": "mygo_edge.model.gan",
     "EdgeModel": "mygo_edge.device.edge_model",
+    "Learner": "mygo_edge.learner",
     "GenerativeMemory": "mygo_edge.model.memory",
     "Generator": "mygo_edge.model.gan",
     "MygoEdgeError": "mygo_edge.errors",

@@ -3,15 +3,20 @@
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Replace `path` by `data` atomically and durably (POSIX rename; the folder is synced too)."""
+    """Replace `path` by `data` atomically and durably (POSIX rename; the folder is synced too).
+
+    A link in the place of `path`, or of the temporary file, is replaced, and what it points to is not touched.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with temporary.open("wb") as file:
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:  # exclusive: follows no link
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -39,6 +44,14 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def remove(path: Path) -> None:
+    """Remove whatever has this name: a folder with all that is in it, a file, or a link but not its target."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def sha256(data: bytes) -> str:

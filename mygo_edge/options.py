@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from mygo_edge.bounds import upper_bounds
+from mygo_edge.bundle.manifest import TASK_NAME
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.kernels import Backend
 
@@ -15,8 +17,8 @@ StepMode = Literal["auto", "eager", "compile", "graph"]
 Method = Literal["mygo", "finetune", "frozen", "joint", "reference"]
 Preset = Literal["fast", "default", "best"]
 Dataset = Literal[
-    "digits", "mnist", "fashion-mnist", "kmnist", "emnist", "cifar10", "cifar100", "svhn", "folder"
-]  # "folder" is the user's own images
+    "digits", "mnist", "fashion-mnist", "kmnist", "emnist", "cifar10", "cifar100", "svhn", "folder", "arrays"
+]  # "folder" is the user's own images, "arrays" what a program gives to `Learner.learn`
 GeneratorKind = Literal["convolutional", "perceptron"]
 METHODS: tuple[str, ...] = get_args(Method)
 PRESETS: tuple[str, ...] = get_args(Preset)
@@ -78,6 +80,9 @@ class MemoryOptions:
     """Channels of the generator where it is widest, or units of the perceptron (twice as many for colour)."""
     restarts: int = 2
     """How often a GAN that diverges or collapses starts again, with another seed and half the learning rate."""
+    gaussians: float = 0.5
+    """Share of a sleep's dreams that come from a few Gaussians a class, fitted beside the GAN: they cover what a GAN
+    leaves out, and take its place where it fails. They stay on this machine. 0 does without them."""
     reuse: Path | None = None
     """Take the generators of this run's folder instead of training them again, to study the sleep. It must have the
     same dataset, tasks, seed and memory options."""
@@ -108,6 +113,9 @@ class SleepOptions:
     """Weight of the loss over all heads; 0 trains each dream's own head only."""
     other_target: float = -8.0
     """What the logits of a head of another task should be on average."""
+    calibrate: bool = True
+    """Fit anew, on dreams after the last step, what tells heads from each other when the task is unknown. It changes no
+    answer with the task known."""
     logit_limit: float = 5.0
     """Teachers' logits, centred, are clipped to plus or minus this."""
     shift: float = 0.07
@@ -131,13 +139,16 @@ class TrainOptions:
     """Learn tasks one after another in wake-sleep cycles, beside baselines; publish a bundle for devices."""
 
     dataset: Dataset = "digits"
-    """digits is embedded; folder is your own images; the others are torchvision's, read from --data-root."""
+    """digits is embedded; folder is your own images; arrays is what a program gave to Learner.learn; the others are
+    torchvision's, read from --data-root."""
     data_root: Path | None = None
     """Folder that holds the dataset."""
     download: bool = False
     """Fetch a torchvision dataset into --data-root when it is not there."""
     tasks: str = "5"
     """Number of tasks of equally many classes, in label order, or explicit groups of class indices: 0,1/2,3/4,5,6."""
+    task_names: str | None = None
+    """Names of the tasks, in order: hands,feet. Without them task0, task1, ..., counted on."""
     methods: tuple[Method, ...] = ("mygo", "finetune")
     """Methods to run side by side. frozen: random features (the floor). joint: all data at once (the upper bound).
     reference: the published algorithm."""
@@ -146,7 +157,13 @@ class TrainOptions:
     out: Path | None = None
     """The run's folder; when not given, the first of runs/DATASET, runs/DATASET-2, ... that does not exist."""
     resume: Path | None = None
-    """Go on with the run in this folder, to the same result; every other option comes from it."""
+    """Go on with the run in this folder, to the same result. Options of wake, memory, sleep and so on may be given
+    anew, for what is not learnt yet; every other option comes from the run."""
+    extend: Path | None = None
+    """Learn further tasks into the finished run in this folder: --dataset, --data-root and --tasks say which; options
+    that are not given are the run's."""
+    forget: tuple[str, Path] | None = None
+    """Let the learner of a finished run forget a task, and consolidate what stays: --forget TASK RUN."""
     seed: int = 0
     """The same seed on the same machine gives the same result."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -161,6 +178,10 @@ class TrainOptions:
     auto is graph on CUDA, where it can be, and eager on a CPU. None changes what is computed."""
     checkpoint_seconds: float = 30.0
     """Time between two checkpoints within a phase, in seconds."""
+    csv: bool = False
+    """Write all accuracies to accuracies.csv in the run's folder, too."""
+    tensorboard: bool = False
+    """Write losses and accuracies to tensorboard/ in the run's folder, too (pip install tensorboard)."""
     folder: FolderOptions = field(default_factory=FolderOptions)
     wake: WakeOptions = field(default_factory=WakeOptions)
     memory: MemoryOptions = field(default_factory=MemoryOptions)
@@ -231,6 +252,10 @@ def from_json(values: dict[str, Any]) -> TrainOptions:
             return build(hint, value, where + ".")
         if get_origin(hint) is Literal:
             matches = value in get_args(hint)
+        elif hint == tuple[str, Path] | None:
+            matches = value is None
+        elif hint == str | None:
+            matches = value is None or isinstance(value, str)
         elif get_origin(hint) is tuple:
             matches = isinstance(value, list) and all(item in METHODS for item in value)
             value = tuple(value) if matches else value
@@ -260,6 +285,13 @@ def check(options: TrainOptions) -> None:
         refuse("--methods", "(none)", f"one or more of {', '.join(METHODS)}")
     if len(set(options.methods)) < len(options.methods):
         refuse("--methods", " ".join(options.methods), "different methods")
+    for name in options.task_names.split(",") if options.task_names is not None else ():
+        if TASK_NAME.fullmatch(name) is None:
+            refuse("--task-names", options.task_names, "names of letters, digits, '_' and '-', with commas between")
+    if options.task_names is not None and len(
+        set(options.task_names.casefold().split(","))
+    ) <= options.task_names.count(","):
+        refuse("--task-names", options.task_names, "different names")
     if not 0 <= options.seed < 2**63:
         refuse("--seed", options.seed, "a number from 0 to 2^63 - 1")
     if not 0 < options.checkpoint_seconds < math.inf:
@@ -276,8 +308,14 @@ def check(options: TrainOptions) -> None:
                 refuse(name, value, "a finite number")
             if item.name == "shift" and not 0 <= value < 0.5:
                 refuse(name, value, "from 0 to below 0.5")
+    for part, field_name, most, why in upper_bounds(options):
+        value = getattr(getattr(options, part), field_name)
+        if value is not None and value > most:
+            refuse(f"--{part}.{field_name.replace('_', '-')}", value, f"at most {most}, which {why}")
     if not 0 <= options.memory.ema < 1:
         refuse("--memory.ema", options.memory.ema, "from 0 to below 1")
+    if not 0 <= options.memory.gaussians <= 1:
+        refuse("--memory.gaussians", options.memory.gaussians, "from 0 to 1")
     if options.memory.max_steps < options.memory.min_steps:
         refuse("--memory.max-steps", options.memory.max_steps, "at least --memory.min-steps")
     if not 0 < options.folder.test_fraction < 1:

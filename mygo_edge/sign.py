@@ -12,7 +12,7 @@ from mygo_edge.files import sync_folder, write_bytes
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Sign or make keys. Raises MygoEdgeError for what a user can mend."""
+    """Sign or make keys. Raises MygoEdgeError for what a user can put right."""
     parser = OneLineParser(
         prog="python -m mygo_edge.sign",
         description="Sign a version of a bundle with Ed25519, so that devices that have the public key take no other.",

@@ -5,15 +5,20 @@ import io
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from mygo_edge.errors import MygoEdgeError, run_command
 from mygo_edge.options import DATASETS, METHODS, PRESETS, TrainOptions, check, preset_defaults
 
+# What a run began with, and keeps.
+FIXED = ("dataset", "tasks", "task_names", "methods", "seed", "out", "precision", "device")
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line and run. Raises MygoEdgeError for what the user can mend."""
+    """Parse the command line and run. Raises MygoEdgeError for what the user can put right."""
     options = parse(sys.argv[1:] if arguments is None else list(arguments))
-    from mygo_edge.run.start import start  # torch takes seconds to import; --help and bad options need not wait
+    from mygo_edge.experiment import start  # torch takes seconds to import; --help and bad options need not wait
 
     start(options)
 
@@ -22,8 +27,7 @@ def parse(arguments: list[str]) -> TrainOptions:
     """The options of a command line. Raises MygoEdgeError with one line that says what is wrong."""
     import tyro
 
-    defaults = preset_defaults(_value_of("--preset", arguments, PRESETS) or "default")
-    _value_of("--dataset", arguments, DATASETS)
+    defaults = _defaults(arguments)
     problem = io.StringIO()
     try:
         with contextlib.redirect_stderr(problem):
@@ -34,21 +38,49 @@ def parse(arguments: list[str]) -> TrainOptions:
         if stop.code in (0, None):
             raise
         raise MygoEdgeError(_one_line(problem.getvalue())) from None
-    if options.resume is not None and len(arguments) > (1 if arguments[0].startswith("--resume=") else 2):
-        raise MygoEdgeError("--resume takes every other option from the run's config.json; give it alone")
+    if sum(given is not None for given in (options.resume, options.extend, options.forget, options.out)) > 1:
+        raise MygoEdgeError("--resume, --extend, --forget and --out exclude one another; give one")
+    kept = {"resume": FIXED, "extend": ("methods", "seed", "precision", "device")}
+    for mode, names in kept.items():
+        changed = [name for name in names if getattr(options, name) != getattr(defaults, name)]
+        if getattr(options, mode) is not None and changed:
+            option = "--" + changed[0].replace("_", "-")
+            raise MygoEdgeError(f"{option} cannot be changed by --{mode}: the run began with its own; leave it out")
+        if getattr(options, mode) is not None:
+            for name in ("generator", "width"):
+                if getattr(options.memory, name) != getattr(defaults.memory, name):
+                    raise MygoEdgeError(f"--memory.{name}: all generators of a run are alike; leave it out")
+    if options.forget is not None and replace(options, forget=None) != defaults:
+        raise MygoEdgeError("--forget takes every other option from the run; give it alone: --forget TASK RUN")
     check(options)
     return options
 
 
-def _value_of(option: str, arguments: list[str], known: Sequence[str]) -> str | None:
-    """The value of an option that decides on others; refused when it is not a known one."""
+def _defaults(arguments: list[str]) -> TrainOptions:
+    """The options that hold where none are given: a preset's, or those of the run that goes on."""
+    _value_of("--dataset", arguments, DATASETS)
+    preset = _value_of("--preset", arguments, PRESETS)
+    runs = [run for option in ("--resume", "--extend") if (run := _value_of(option, arguments)) is not None]
+    if not runs:
+        return preset_defaults(preset or "default")
+    if preset is not None:
+        raise MygoEdgeError("--preset is for a new run; change single options, such as --memory.epochs, instead")
+    from mygo_edge.run.folder import latest_options
+
+    options = latest_options(Path(runs[0]))
+    # The run may have begun elsewhere; what is asked for here decides about the rest.
+    return replace(options, out=None, task_names=None)
+
+
+def _value_of(option: str, arguments: list[str], known: Sequence[str] | None = None) -> str | None:
+    """The value of an option that decides on others; refused when it is none of the `known`, if any are."""
     value = None
     for place, argument in enumerate(arguments):
         if argument == option and place + 1 < len(arguments):
             value = arguments[place + 1]
         elif argument.startswith(option + "="):
             value = argument.partition("=")[2]
-    if value is not None and value not in known:
+    if value is not None and known is not None and value not in known:
         raise MygoEdgeError(f"{option} {value} is unknown; choose one of {', '.join(known)}")
     return value
 
@@ -74,6 +106,8 @@ def _one_line(text: str) -> str:
     words = " ".join(words.split())
     words = re.sub(r"^Parsing error ", "", words)
     words = re.sub(r"For full helptext, .*$", "", words).strip()
+    # The box's title, where its text says the same.
+    words = re.sub(r"^(Value error|Missing argument|Unrecognized options) (?=Error|Missing|Unrecognized)", "", words)
     return f"{words} (see python -m mygo_edge.train --help)"
 
 

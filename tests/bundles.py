@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from mygo_edge.domains.pixels import network
 from mygo_edge.export.bundle import publish
 from mygo_edge.model.gan import FrozenGenerator, Generator
 from mygo_edge.model.network import NeocortexNet, Shape
@@ -12,6 +13,7 @@ from tests.damage import edit_manifest as edit_manifest
 from tests.damage import replace_file as replace_file
 
 SHAPE: Shape = (1, 8, 8)
+LEARNER = "5ec0de" + "0" * 26  # of all that is published here
 TASKS = [("parity", ["even", "odd"]), ("size", ["small", "medium", "large"]), ("sign", ["minus", "plus"])]
 
 
@@ -19,7 +21,7 @@ def tiny_net(tasks: int, shape: Shape = SHAPE, seed: int = 0) -> NeocortexNet:
     """A network of random weights with heads for the first `tasks` of TASKS."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        net = NeocortexNet(shape)
+        net = network(shape)
         for _, classes in TASKS[:tasks]:
             net.add_task_head(len(classes))
     return net
@@ -50,5 +52,5 @@ def publish_tiny(bundle_dir: Path, tasks: int, *, sequence: int | None = None, s
         mean=[0.5],
         std=[0.5],
         sequence=tasks if sequence is None else sequence,
-        **how,
+        **{"learner_id": LEARNER} | how,
     )

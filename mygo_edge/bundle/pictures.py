@@ -2,16 +2,15 @@
 
 import io
 import math
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mygo_edge.bundle.decoding import REDUCED_MARGIN, open_picture, pillow, shrunk
 from mygo_edge.errors import MygoEdgeError
 
-_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "TIFF")  # Pillow's EPS decoder, for one, starts a program
 _GAP = 2  # pixels between the dreams of a grid
 _VISIBLE = 64  # smallest side of a dream in a grid, in pixels
 _MAX_GRID_PIXELS = 2**26
@@ -58,42 +57,11 @@ def read_paths(images: Any, shape: tuple[int, int, int]) -> Any:
 
 def read_picture(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     """A picture as uint8 [channels, height, width], on the device just as in training. Raises as `read_images`."""
-    image_module = _pillow()
+    pillow()
     if shape[0] not in (1, 3):
         raise MygoEdgeError(f"{path}: the model takes {shape[0]} channels; give it an .npy array")
-    data = path.read_bytes()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd metadata
-            # Pillow warns of a picture of 89 million pixels, and refuses one of twice as many.
-            warnings.simplefilter("error", image_module.DecompressionBombWarning)
-            with image_module.open(io.BytesIO(data), formats=_FORMATS) as opened:
-                return picture_pixels(opened, shape)
-    except (image_module.DecompressionBombWarning, image_module.DecompressionBombError) as error:
-        raise MygoEdgeError(f"{path} has too many pixels to open safely; make it smaller first") from error
-    except Exception as error:  # Pillow's decoders raise a dozen types on damaged files
-        raise MygoEdgeError(f"{path} cannot be read as an image ({type(error).__name__}); is it damaged?") from error
-
-
-def picture_pixels(picture: Any, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """uint8 [channels, height, width] of an opened Pillow image: turned as its EXIF says, grey or RGB, stretched.
-
-    Raises:
-        ValueError: pixels that are not finite.
-    """
-    from PIL import Image, ImageOps
-
-    channels, height, width = shape
-    upright = ImageOps.exif_transpose(picture)
-    if upright.mode.startswith(("I", "F")):  # 16 bits or floats, which convert() would clip instead of scaling
-        values = np.asarray(upright, dtype=np.float64)
-        if not np.isfinite(values).all():
-            raise ValueError("it holds NaN or infinite pixels")
-        top = 65535.0 if upright.mode.startswith("I") else max(1.0, values.max())
-        upright = Image.fromarray(np.clip(values / top * 255, 0, 255).astype(np.uint8))
-    converted = upright.convert("L" if channels == 1 else "RGB")
-    pixels = np.asarray(converted.resize((width, height), Image.Resampling.BOX))
-    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+    with open_picture(path, REDUCED_MARGIN * max(shape[1:])) as picture:
+        return shrunk(picture, shape)
 
 
 def images_as_file(images: NDArray[np.uint8], path: Path) -> bytes:
@@ -111,7 +79,7 @@ def images_as_file(images: NDArray[np.uint8], path: Path) -> bytes:
     if path.suffix == ".npy":
         np.save(file, images, allow_pickle=False)
     else:
-        _pillow().fromarray(_grid(images)).save(file, format="PNG")
+        pillow().fromarray(_grid(images)).save(file, format="PNG")
     return file.getvalue()
 
 
@@ -122,7 +90,7 @@ def require_writable_format(path: Path) -> None:
     if not path.parent.is_dir():
         raise MygoEdgeError(f"{path.parent} is no folder; make it first")
     if path.suffix == ".png":
-        _pillow()
+        pillow()
 
 
 def _grid(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -142,11 +110,3 @@ def _grid(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         enlarged = image.transpose(1, 2, 0).repeat(scale, 0).repeat(scale, 1)
         canvas[top : top + height * scale, left : left + width * scale] = enlarged
     return canvas[..., 0] if channels == 1 else canvas
-
-
-def _pillow() -> Any:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise MygoEdgeError("pictures need Pillow: pip install 'mygo_edge[images]', or use .npy files") from error
-    return Image

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from mygo_edge.bundle.manifest import MANIFEST, SIGNATURE, BundleError, FileEntry, Manifest, parse_manifest
-from mygo_edge.bundle.signature import SIGNATURE_BYTES, verify_signature
+from mygo_edge.bundle.manifest import MANIFEST, SIGNATURE, BundleError, FileEntry, Manifest
+from mygo_edge.bundle.parsing import parse_manifest
+from mygo_edge.bundle.signature import SIGNATURE_BYTES, PublicKey, verify_signature
 from mygo_edge.files import sha256
 
 CURRENT = "current"
@@ -31,13 +32,13 @@ class Bundle:
     signed: bool = False
 
 
-def read_bundle(bundle_dir: Path, version: str | None = None, public_key: Path | None = None) -> Bundle:
+def read_bundle(bundle_dir: Path, version: str | None = None, public_key: Path | PublicKey | None = None) -> Bundle:
     """Read the live version, or the named one.
 
     Args:
         bundle_dir: the folder that holds `current` and the versions.
         version: such as "v0002"; None reads the live one.
-        public_key: file of the publisher's Ed25519 key (PEM). With it, an unsigned version is refused.
+        public_key: the publisher's Ed25519 key, or its file (PEM). With it, an unsigned version is refused.
 
     Raises:
         BundleError: no such version, a bad manifest, missing or extra files, a file of the wrong size or hash, or no
@@ -46,19 +47,25 @@ def read_bundle(bundle_dir: Path, version: str | None = None, public_key: Path |
     return read_version(version_folder(bundle_dir, version or current_version(bundle_dir)), public_key)
 
 
-def read_version(folder: Path, public_key: Path | None = None) -> Bundle:
+def read_version(folder: Path, public_key: Path | PublicKey | None = None) -> Bundle:
     """Read the version in a folder, whatever the folder's name. Raises BundleError as `read_bundle` does."""
     data = read_plain(folder / MANIFEST, MAX_MANIFEST_BYTES)
     if public_key is not None:  # before anything in the manifest is looked at
-        signature = read_plain(folder / SIGNATURE, SIGNATURE_BYTES) if (folder / SIGNATURE).exists() else None
-        verify_signature(data, signature, public_key, str(folder / MANIFEST))
+        key = PublicKey.read(public_key) if isinstance(public_key, Path) else public_key
+        verify_signature(data, read_signature(folder), (key,), str(folder / MANIFEST))
     manifest = parse_manifest(data, str(folder / MANIFEST))
-    listed = {MANIFEST, SIGNATURE, *(entry.path for entry in manifest.files)}
+    listed = {MANIFEST, SIGNATURE, *(entry.path for entry in manifest.files), *manifest.ignored}
     extra = sorted({path.name for path in folder.iterdir()} - listed)
     if extra:
         raise BundleError(f"{folder} holds {extra[0]!a}, which is not in the manifest; publish or fetch it again")
     contents = {entry.path: read_entry(folder, entry) for entry in manifest.files}
     return Bundle(folder.name, manifest, contents, signed=public_key is not None)
+
+
+def read_signature(folder: Path) -> bytes | None:
+    """The signature of the version in a folder, if it has one. Raises BundleError where that is no plain file."""
+    path = folder / SIGNATURE
+    return read_plain(path, SIGNATURE_BYTES) if path.exists() or path.is_symlink() else None
 
 
 def current_version(bundle_dir: Path) -> str:

@@ -5,7 +5,10 @@ SHA-256 of every other file, it covers the whole version. Keys are PEM files (PK
 openssl reads and writes them.
 """
 
+import base64
+import binascii
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +17,77 @@ from mygo_edge.errors import MygoEdgeError
 
 SIGNATURE_BYTES = 64
 _MAX_KEY_BYTES = 2**14
+_HEADER = bytes.fromhex("302a300506032b6570032100")  # of an Ed25519 SubjectPublicKeyInfo, RFC 8410; the key follows
+_BEGIN, _END = "-----BEGIN PUBLIC KEY-----", "-----END PUBLIC KEY-----"
 
 
-def verify_signature(manifest: bytes, signature: bytes | None, public_key: Path, name: str) -> None:
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """raw: the 32 bytes of RFC 8032; name: what to call it in errors, such as its file."""
+
+    raw: bytes
+    name: str
+
+    @classmethod
+    def read(cls, path: Path) -> "PublicKey":
+        """From a PEM file. Raises MygoEdgeError when there is none, or it holds another kind of key."""
+        text = _key_bytes(path).decode("ascii", "replace").strip()
+        if not (text.startswith(_BEGIN) and text.endswith(_END)):
+            raise MygoEdgeError(f"{path} is no public key in PEM; give the .pub file of the publisher")
+        try:
+            data = base64.b64decode("".join(text[len(_BEGIN) : -len(_END)].split()), validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise MygoEdgeError(f"{path} is no public key in PEM; give the .pub file of the publisher") from error
+        if data[: len(_HEADER)] != _HEADER or len(data) != len(_HEADER) + 32:
+            raise MygoEdgeError(f"{path} is no Ed25519 public key; give the .pub file of the publisher")
+        return cls(data[len(_HEADER) :], str(path))
+
+    @property
+    def pem(self) -> str:
+        """As `read` takes it, and openssl."""
+        return f"{_BEGIN}\n{base64.b64encode(_HEADER + self.raw).decode()}\n{_END}\n"
+
+    @property
+    def fingerprint(self) -> str:
+        """The first half of the key, in hexadecimal digits: enough for people to compare."""
+        return self.raw.hex()[:32]
+
+    def made(self, signature: bytes | None, manifest: bytes) -> bool:
+        """Whether the owner of this key made the signature. Raises MygoEdgeError when `cryptography` is missing."""
+        _, ed25519 = _cryptography()
+        from cryptography.exceptions import InvalidSignature
+
+        try:
+            ed25519.Ed25519PublicKey.from_public_bytes(self.raw).verify(signature or b"", manifest)
+        except (InvalidSignature, ValueError):
+            return False
+        return True
+
+
+def verify_signature(manifest: bytes, signature: bytes | None, keys: "tuple[PublicKey, ...]", name: str) -> PublicKey:
     """Check a signature.
 
     Args:
         manifest: the bytes of manifest.json.
         signature: the bytes of manifest.sig, or None when there is none.
-        public_key: PEM file of the publisher's public key.
+        keys: any of which may have made it.
         name: what to call the manifest in errors.
 
-    Raises:
-        BundleError: there is none, or it was not made over these bytes by the owner of the key.
-        MygoEdgeError: the key cannot be read, or `cryptography` is missing.
-    """
-    key = _public(public_key)
-    if signature is None:
-        raise BundleError(f"{name} is not signed, and {public_key} was given; have the publisher sign it")
-    from cryptography.exceptions import InvalidSignature
+    Returns:
+        The key that made it.
 
-    try:
-        key.verify(signature, manifest)
-    except InvalidSignature as error:
-        raise BundleError(
-            f"{name} is not what the owner of {public_key} signed; stay on the version before and fetch it again"
-        ) from error
+    Raises:
+        BundleError: there is none, or it was not made over these bytes by the owner of any of the keys.
+        MygoEdgeError: `cryptography` is missing.
+    """
+    _cryptography()
+    owner = keys[0].name
+    if signature is None:
+        raise BundleError(f"{name} is not signed, and {owner} is asked for; have the publisher sign it")
+    for key in keys:
+        if key.made(signature, manifest):
+            return key
+    raise BundleError(f"{name} is not what the owner of {owner} signed; stay on the version before and fetch it again")
 
 
 def sign(manifest: bytes, private_key: Path) -> bytes:
@@ -81,17 +129,6 @@ def _private(path: Path) -> Any:
         raise MygoEdgeError(f"{path} is no private key in PEM without a password; make one with --new-key") from error
     if not isinstance(key, ed25519.Ed25519PrivateKey):
         raise MygoEdgeError(f"{path} is no Ed25519 key; make one with python -m mygo_edge.sign --new-key")
-    return key
-
-
-def _public(path: Path) -> Any:
-    serialization, ed25519 = _cryptography()
-    try:
-        key = serialization.load_pem_public_key(_key_bytes(path))
-    except ValueError as error:
-        raise MygoEdgeError(f"{path} is no public key in PEM; give the .pub file of the publisher") from error
-    if not isinstance(key, ed25519.Ed25519PublicKey):
-        raise MygoEdgeError(f"{path} is no Ed25519 public key; give the .pub file of the publisher")
     return key
 
 

@@ -1,6 +1,5 @@
 """Load a dataset whole: uint8 images and labels for training and test, with the classes' names."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,29 +10,9 @@ import torch
 from torch import Tensor
 
 from mygo_edge.data.folder import load_folder
+from mygo_edge.data.split import Split
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.options import TrainOptions
-
-MEAN = STD = 0.5  # pixels in [0, 1] become [-1, 1], the range of the generators' tanh
-
-
-@dataclass(frozen=True, slots=True)
-class Split:
-    """images: uint8 [n, channels, height, width] or float in [0, 1]; labels: int64 [n]."""
-
-    images: Tensor
-    labels: Tensor
-
-    def normalised(self, device: torch.device) -> "Split":
-        """Images as float32 in [-1, 1] on `device`."""
-        images = self.images.to(device)
-        images = images.float() / 255 if images.dtype == torch.uint8 else images.float()
-        return Split((images - MEAN) / STD, self.labels.to(device))
-
-    def batch(self, rows: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Images and labels of some rows, on `device`."""
-        rows = rows.to(self.labels.device)
-        return self.images[rows].to(device), self.labels[rows].to(device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,41 +26,36 @@ class Dataset:
 
     def __post_init__(self) -> None:
         for part, split in (("training", self.train), ("test", self.test)):
-            if split.images.ndim != 4 or len(split.images) != len(split.labels):
-                raise MygoEdgeError(
-                    f"{self.name}: {part} images {tuple(split.images.shape)} and labels {tuple(split.labels.shape)} do "
-                    "not match; give [n, channels, height, width] and [n]"
-                )
-            if split.images.is_floating_point() and not torch.isfinite(split.images).all():
-                where = int((~torch.isfinite(split.images)).flatten(1).any(1).nonzero()[0])
-                raise MygoEdgeError(
-                    f"{self.name}: {part} image {where} holds NaN or infinite pixels; remove or mend it"
-                )
-            if len(split.labels) and not 0 <= int(split.labels.min()) <= int(split.labels.max()) < len(self.classes):
-                raise MygoEdgeError(f"{self.name}: a {part} label is outside 0..{len(self.classes) - 1}")
-        if min(self.train.images.shape[2:]) < 8:
-            raise MygoEdgeError(f"{self.name}: images must be at least 8 pixels high and wide; resize them")
-
-    def fingerprint(self) -> str:
-        """SHA-256 of all images, labels and class names, to tell whether a resumed run has the same data."""
-        digest = hashlib.sha256(repr((self.name, self.classes)).encode())
-        for split in (self.train, self.test):
-            for tensor in (split.images, split.labels):
-                digest.update(repr((tuple(tensor.shape), tensor.dtype)).encode())
-                digest.update(tensor.contiguous().numpy().data)
-        return digest.hexdigest()
+            check_split(split, len(self.classes), f"{self.name}: {part}")
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width of an image."""
-        channels, height, width = self.train.images.shape[1:]
+        channels, height, width = self.train.inputs.shape[1:]
         return channels, height, width
+
+
+def check_split(split: Split, classes: int, what: str) -> None:
+    """Raise MygoEdgeError for images of another shape, pixels that are not finite, and labels without a class."""
+    inputs, labels = split.inputs, split.labels
+    if len(inputs) != len(labels):
+        raise MygoEdgeError(f"{what}: {len(inputs)} inputs and {len(labels)} labels do not match; give one label each")
+    if isinstance(inputs, Tensor):
+        if inputs.ndim != 4:
+            raise MygoEdgeError(f"{what} images have shape {list(inputs.shape)}; give [n, channels, height, width]")
+        if inputs.is_floating_point() and not torch.isfinite(inputs).all():
+            where = int((~torch.isfinite(inputs)).flatten(1).any(1).nonzero()[0])
+            raise MygoEdgeError(f"{what} image {where} holds NaN or infinite pixels; remove or repair it")
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise MygoEdgeError(f"{what}: a label is outside 0..{classes - 1}; give every class a name")
 
 
 def load(options: TrainOptions) -> Dataset:
     """The dataset that `options` name. Raises MygoEdgeError when its files are not there or not readable."""
     if options.dataset == "digits":
         return _digits()
+    if options.dataset == "arrays":
+        raise MygoEdgeError("--dataset arrays is what a program gives to Learner.learn; call it again, or name another")
     if options.data_root is None:
         raise MygoEdgeError(f"--dataset {options.dataset} needs --data-root, the folder that holds (or gets) its files")
     if options.dataset == "folder":
@@ -104,13 +78,17 @@ def _digits() -> Dataset:
     return Dataset("digits", [str(d) for d in range(10)], _split(train_x, train_y), _split(test_x, test_y))
 
 
-def _split(images: np.ndarray, labels: Any) -> Split:
-    """Images [n, h, w], [n, h, w, c] or [n, c, h, w] as [n, c, h, w]; labels as int64."""
+def image_batch(images: np.ndarray) -> Tensor:
+    """Images [n, h, w], [n, h, w, c] or [n, c, h, w] as [n, c, h, w]."""
     if images.ndim == 3:
         images = images[:, None]
     elif images.shape[-1] in (1, 3) and images.shape[1] not in (1, 3):
         images = images.transpose(0, 3, 1, 2)
-    return Split(torch.from_numpy(np.ascontiguousarray(images)), torch.as_tensor(np.asarray(labels)).long())
+    return torch.from_numpy(np.ascontiguousarray(images))
+
+
+def _split(images: np.ndarray, labels: Any) -> Split:
+    return Split(image_batch(images), torch.as_tensor(np.asarray(labels)).long())
 
 
 def _torchvision(name: str, root: Path, download: bool) -> Dataset:

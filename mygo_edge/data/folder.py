@@ -72,6 +72,6 @@ def _image(file: Path, options: FolderOptions) -> np.ndarray | None:
         return read_picture(file, shape)  # the very function that a device uses
     except MygoEdgeError as error:
         if options.unreadable == "refuse":
-            raise MygoEdgeError(f"{error}; mend or remove it, or pass --folder.unreadable skip") from error
+            raise MygoEdgeError(f"{error}; repair or remove it, or pass --folder.unreadable skip") from error
         warn(f"skipped: {error}")
         return None

@@ -1,21 +1,76 @@
 """The stream of tasks: groups of classes, each with its own training and test split."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from mygo_edge.data.datasets import Dataset, Split
+from mygo_edge.data.datasets import Dataset
+from mygo_edge.data.split import Split, fingerprint
 from mygo_edge.errors import MygoEdgeError
+
+Prepare = Callable[[object], Tensor]  # raw inputs -> what a domain takes
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """One task. Labels are counted within the task; `classes` holds their names."""
+class Arrival:
+    """A task as it arrives: raw inputs, labels counted within the task, names of its classes."""
 
     name: str
     classes: list[str]
     train: Split
-    test: Split
+    test: Split | None = None
+
+    def fingerprint(self) -> str:
+        """SHA-256 of everything in it."""
+        return fingerprint(self.classes, *filter(None, (self.train, self.test)))
+
+
+class Task:
+    """A task as learning takes it: its inputs are prepared when they are first asked for.
+
+    Args:
+        name, classes: labels are counted within the task; `classes` holds their names.
+        train, test: raw, or None where they are not there any more.
+        prepare: makes raw inputs what the domain takes.
+    """
+
+    def __init__(
+        self, name: str, classes: Sequence[str], train: Split | None, test: Split | None, prepare: Prepare
+    ) -> None:
+        self.name, self.classes, self._prepare = name, list(classes), prepare
+        self._raw = {"train": train, "test": test}
+        self._ready: dict[str, Split] = {}
+
+    @property
+    def train(self) -> Split:
+        """Prepared training split. Raises MygoEdgeError where its data is gone."""
+        return self._split("train")
+
+    @property
+    def test(self) -> Split:
+        """Prepared test split. Raises MygoEdgeError where its data is gone."""
+        return self._split("test")
+
+    @property
+    def tested(self) -> bool:
+        """Whether there is a test split."""
+        return self._raw["test"] is not None
+
+    def drop_training(self) -> None:
+        """Let the prepared training inputs go; they are prepared again when something asks for them."""
+        self._ready.pop("train", None)
+
+    def _split(self, part: str) -> Split:
+        raw = self._raw[part]
+        if raw is None:
+            raise MygoEdgeError(f"the {part} data of {self.name} is not there; give it again")
+        if part not in self._ready:
+            with torch.inference_mode(False):  # whoever asks first, learning may use it later
+                inputs = self._prepare(raw.inputs)
+            self._ready[part] = Split(inputs, raw.labels.to(inputs.device))
+        return self._ready[part]
 
 
 def class_groups(tasks: str, classes: int) -> list[list[int]]:
@@ -28,7 +83,7 @@ def class_groups(tasks: str, classes: int) -> list[list[int]]:
     """
     if classes < 2:
         raise MygoEdgeError(
-            "there is only one class; a task needs at least two (of images, give one sub-folder a class)"
+            "there is only one class; a task needs at least two (of a folder, give one sub-folder a class)"
         )
     if tasks.isdecimal():
         count = int(tasks)
@@ -60,44 +115,27 @@ def class_groups(tasks: str, classes: int) -> list[list[int]]:
     return groups
 
 
-def make_tasks(dataset: Dataset, tasks: str, *, batch_size: int, device: torch.device) -> list[Task]:
-    """Cut `dataset` into tasks, their images normalised and on `device`, or in main memory where they do not fit.
+def arrivals_of(dataset: Dataset, tasks: str, names: Sequence[str] = (), first: int = 0) -> list[Arrival]:
+    """Cut `dataset` into tasks.
+
+    Args:
+        tasks: see `class_groups`.
+        names: one a task; without them task0, task1, ... counted from `first`.
 
     Raises:
-        MygoEdgeError: bad groups (see `class_groups`), a task with fewer training images than a batch, or a class
-            without a training or a test image.
+        MygoEdgeError: bad groups, not as many names as tasks, or a class without a training or a test input.
     """
     groups = class_groups(tasks, len(dataset.classes))
-    storage = _storage(dataset, device)
-    result = []
+    if names and len(names) != len(groups):
+        raise MygoEdgeError(f"--task-names gives {len(names)} names, --tasks makes {len(groups)} tasks")
+    found = []
     for number, group in enumerate(groups):
-        parts = [_select(split, group) for split in (dataset.train, dataset.test)]
-        name = f"task{number}"
-        for part, split in zip(("training", "test"), parts, strict=True):
+        name = names[number] if names else f"task{first + number}"
+        train, test = dataset.train.of_classes(group), dataset.test.of_classes(group)
+        for part, split in (("training", train), ("test", test)):
             counts = torch.bincount(split.labels, minlength=len(group))
             if not counts.all():
                 missing = dataset.classes[group[int(counts.argmin())]]
-                raise MygoEdgeError(f"{dataset.name}: class {missing!r} of {name} has no {part} image; add some")
-        if len(parts[0].labels) < batch_size:
-            raise MygoEdgeError(
-                f"{dataset.name}: {name} has {len(parts[0].labels)} training images, fewer than a batch of "
-                f"{batch_size}; lower --wake.batch-size and --memory.batch-size, or join tasks"
-            )
-        train, test = (part.normalised(storage) for part in parts)
-        result.append(Task(name, [dataset.classes[index] for index in group], train, test))
-    return result
-
-
-def _storage(dataset: Dataset, device: torch.device) -> torch.device:
-    """`device`, unless the images as float32 would take more than a third of its free memory."""
-    needed = 4 * (dataset.train.images.numel() + dataset.test.images.numel())
-    fits = device.type != "cuda" or needed < torch.cuda.mem_get_info(device)[0] / 3  # joint training holds a copy
-    return device if fits else torch.device("cpu")
-
-
-def _select(split: Split, group: list[int]) -> Split:
-    """The images of the classes in `group`, labels renumbered in the group's order."""
-    renumber = torch.full((int(max(int(split.labels.max()), *group)) + 1,), -1, dtype=torch.long)
-    renumber[torch.tensor(group)] = torch.arange(len(group))
-    labels = renumber[split.labels]
-    return Split(split.images[labels >= 0], labels[labels >= 0])
+                raise MygoEdgeError(f"{dataset.name}: class {missing!r} of {name} has no {part} input; add some")
+        found.append(Arrival(name, [dataset.classes[index] for index in group], train, test))
+    return found

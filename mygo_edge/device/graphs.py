@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from mygo_edge.bundle.heads import Head
 from mygo_edge.bundle.images import as_pixels
-from mygo_edge.bundle.manifest import LATENT, BundleError, FileEntry
+from mygo_edge.bundle.manifest import BundleError, FileEntry
 from mygo_edge.bundle.pictures import read_paths
 from mygo_edge.bundle.reading import Bundle
 from mygo_edge.device.session import Graph, SessionOptions
 from mygo_edge.errors import MygoEdgeError
 
+ANSWER = ["task_id", "class_id"]
 BATCH = 256  # images at a time, to bound the memory of a device
 
 
@@ -45,9 +46,11 @@ class VersionGraphs:
         self._session = session
         self.classifier = self._open(
             self.entry("classifier", precision=precision),
-            {"image": (None, *manifest.input.shape)},
+            {"image": (None, *manifest.pixels.shape)},
             {task.head: (None, len(task.classes)) for task in manifest.tasks}
             | {"task_id": (None,), "class_id": (None,)},
+            # Answers need no features, and most of the network's weights are in those.
+            views=[ANSWER, [*(task.head for task in manifest.tasks), *ANSWER]],
         )
         for name in self.tasks:
             self.entry("generator", name, precision=None)
@@ -65,7 +68,7 @@ class VersionGraphs:
 
     def classify(self, images: Any, outputs: Sequence[str]) -> Iterator[list[NDArray]]:
         """The classifier's named outputs, batch by batch; images as `EdgeModel.logits` takes them."""
-        batch = as_pixels(read_paths(images, self.manifest.input.shape), self.manifest.input)
+        batch = as_pixels(read_paths(images, self.manifest.pixels.shape), self.manifest.pixels)
         for start in range(0, len(batch), BATCH):
             yield self.classifier.run(outputs, {"image": batch[start : start + BATCH]})
 
@@ -88,7 +91,7 @@ class VersionGraphs:
         classes = [(task.name, task.classes) for task in self.manifest.tasks]
         found = [
             (int(task), int(label))
-            for outputs in self.classify(images, ["task_id", "class_id"])
+            for outputs in self.classify(images, ANSWER)
             for task, label in zip(*outputs, strict=True)
         ]
         if not all(0 <= task < len(classes) and 0 <= label < len(classes[task][1]) for task, label in found):
@@ -106,8 +109,8 @@ class VersionGraphs:
         """As `generator`, but opened anew and not kept."""
         return self._open(
             self.entry("generator", task, precision=None),
-            {"z": (None, LATENT), "class_id": (None,)},
-            {"image": (None, *self.manifest.input.shape)},
+            {"z": (None, self.manifest.latent), "class_id": (None,)},
+            {"image": (None, *self.manifest.pixels.shape)},
         )
 
     def _open(
@@ -115,12 +118,14 @@ class VersionGraphs:
         entry: FileEntry,
         inputs: Mapping[str, tuple[int | None, ...]],
         outputs: Mapping[str, tuple[int | None, ...]],
+        views: Sequence[Sequence[str]] = (),
     ) -> Graph:
         graph = Graph(
             self.bundle.contents[entry.path],
             f"{self.bundle.version}/{entry.path}",
             self._session,
             dequantise_once=entry.precision == "int8-weights",
+            views=views,
         )
         graph.require(inputs, outputs)
         return graph

@@ -3,6 +3,7 @@
 Generators and teachers are frozen during a sleep, so when their part is done changes nothing but the time it takes.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,23 +12,20 @@ import torch
 from torch import Tensor
 
 from mygo_edge.kernels.dream import DreamBatch
-from mygo_edge.kernels.philox import below
-from mygo_edge.learn.randomness import shift, shift_pixels
 from mygo_edge.learn.team import ALONE, Team
 from mygo_edge.model.memory import GenerativeMemory
-from mygo_edge.model.network import FEATURES
 
-CHUNK = 1024  # images a teacher sees at once, which bounds its activations (50 KB an image for 28 x 28 pixels)
+CHUNK = 1024  # dreams a teacher sees at once, which bounds its activations (50 KB an image for 28 x 28 pixels)
 
 
 class Lesson(NamedTuple):
     """One step's batch, task by task.
 
-    images: [batch, channels, height, width], moved at random; teacher_features: [batch, 256], of the teacher that
-    knows the dream's task; task_ids: int64 [batch].
+    dreams: [batch, *shape], augmented; teacher_features: [batch, width], of the teacher that knows the dream's task;
+    task_ids: int64 [batch].
     """
 
-    images: Tensor
+    dreams: Tensor
     teacher_features: Tensor
     task_ids: Tensor
 
@@ -73,10 +71,11 @@ class Lessons:
     """`lessons(step)` is the lesson of a step, for this process.
 
     Args:
-        old_features, new_features: what maps images to features in the old teacher, for dreams of tasks before
+        old_features, new_features: what maps dreams to features in the old teacher, for dreams of tasks before
             `new_task`, and in the new one, for the others.
+        width: of the features.
         seed, stream: whose dreams they are.
-        share: largest shift, as a share of the image's side.
+        augmented: what is learnt from in place of a dream; see `mygo_edge.domains.domain.Domain.augmented_dreams`.
         total: steps of the sleep.
         ahead_bytes: memory for what is made ahead; at least one round is.
     """
@@ -89,20 +88,21 @@ class Lessons:
         new_features: Callable[[Tensor], Tensor],
         *,
         new_task: int,
+        width: int,
         seed: int,
         stream: int,
-        share: float,
+        augmented: Callable[[DreamBatch], Tensor],
         total: int = 1,
         ahead_bytes: float = 0,
         team: Team = ALONE,
     ) -> None:
         self._memory, self._plan, self._team = memory, plan, team
         self._old_features, self._new_features, self._new_task = old_features, new_features, new_task
-        self._seed, self._stream, self._share = seed, stream, share
+        self._width = width
+        self._seed, self._stream, self._augmented = seed, stream, augmented
         self._rounds = -(-total // plan.steps)
-        pixels = memory.shape[0] * memory.shape[1] * memory.shape[2]
         dreams = -(-sum(plan.counts) // team.size)
-        self.rounds_ahead = max(1, int(ahead_bytes // (4 * dreams * (pixels + FEATURES))))
+        self.rounds_ahead = max(1, int(ahead_bytes // (4 * dreams * (math.prod(memory.shape) + width))))
         self._window: list[list[Lesson]] = []  # a list of lessons for each place in a round
         self._from: int | None = None
 
@@ -124,26 +124,24 @@ class Lessons:
         dreams = self._memory.dream(
             self._plan.counts, seed=self._seed, stream=self._stream, step=begin, steps=count, part=(rank, world)
         )
-        images = shifted(dreams, self._share).unflatten(0, (count, -1))  # [rounds, batch, channels, height, width]
+        inputs = self._augmented(dreams).unflatten(0, (count, -1))  # [rounds, batch, *shape]
         old = len(range(rank, sum(self._plan.counts[: self._new_task]), world))  # dreams of old tasks a round
         features = torch.cat(
-            [_by_chunks(self._old_features, images[:, :old]), _by_chunks(self._new_features, images[:, old:])], 1
+            [
+                _by_chunks(self._old_features, inputs[:, :old], self._width),
+                _by_chunks(self._new_features, inputs[:, old:], self._width),
+            ],
+            1,
         )
         task_ids = dreams.task_ids.unflatten(0, (count, -1))
-        return [Lesson(*parts) for parts in zip(images, features, task_ids, strict=True)]
+        return [Lesson(*parts) for parts in zip(inputs, features, task_ids, strict=True)]
 
 
-def _by_chunks(features_of: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """Features [rounds, batch, 256] of images [rounds, batch, channels, height, width]."""
-    rounds, batch = images.shape[:2]
+def _by_chunks(features_of: Callable[[Tensor], Tensor], inputs: Tensor, width: int) -> Tensor:
+    """Features [rounds, batch, width] of inputs [rounds, batch, *shape]."""
+    rounds, batch = inputs.shape[:2]
     if not batch:
-        return images.new_empty(rounds, 0, FEATURES)
+        return inputs.new_empty(rounds, 0, width)
     at_once = max(1, CHUNK // batch)
-    parts = [features_of(part.flatten(0, 1)) for part in images.split(at_once)]
+    parts = [features_of(part.flatten(0, 1)) for part in inputs.split(at_once)]
     return torch.cat(parts).unflatten(0, (rounds, batch))
-
-
-def shifted(dreams: DreamBatch, share: float) -> Tensor:
-    """The dreams' images, each moved by an offset that is part of the dream."""
-    most = shift_pixels(share, dreams.images)
-    return shift(dreams.images, below(dreams.decisions, 2 * most + 1) - most) if most else dreams.images

@@ -8,13 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mygo_edge.data.tasks import Task
+from mygo_edge.domains.domain import Domain
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.learn.capture import adam, captured
 from mygo_edge.learn.fit import steps_for
 from mygo_edge.learn.phase import NotFiniteError, Phase, Stateful, freeze
 from mygo_edge.learn.randomness import Batches, derived_seed, generator
-from mygo_edge.model.gan import LATENT, Discriminator, FrozenGenerator, Generator
-from mygo_edge.model.network import image_shape
+from mygo_edge.model.gan import LATENT, FrozenGenerator
 from mygo_edge.options import MemoryOptions
 
 CHECKED_DREAMS = 200  # a class, to tell a collapsed GAN
@@ -26,38 +26,45 @@ class DivergedError(Exception):
     """A GAN whose generator is not usable: not finite, no variety, or deaf to the class."""
 
 
-def memorise(task: Task, expert: Callable[[Tensor], Tensor], options: MemoryOptions, phase: Phase) -> FrozenGenerator:
+class GanFailedError(MygoEdgeError):
+    """The GAN of a task diverged or collapsed in every attempt."""
+
+
+def memorise(
+    task: Task, domain: Domain, expert: Callable[[Tensor], Tensor], options: MemoryOptions, phase: Phase
+) -> FrozenGenerator:
     """Train a GAN on `task` and return the frozen moving average of its generator.
 
     Args:
-        expert: maps images to the task's logits, and tells whether the classes are dreamt recognisably.
+        expert: maps inputs to the task's logits, and tells whether the classes are dreamt recognisably.
 
     Raises:
-        MygoEdgeError: the GAN diverged or collapsed in every attempt.
+        GanFailedError: the GAN diverged or collapsed in every attempt; the phase's `attempt` is beyond the last.
     """
     reasons = []
     for attempt in range(phase.attempt, options.restarts + 1):
         phase.attempt = attempt
         try:
-            generator_ = _train(task, options, phase)
-            frozen = generator_.eval().freeze()
+            frozen = _train(task, domain, options, phase)
             _check(frozen, task, expert, phase)
         except (DivergedError, NotFiniteError) as reason:
             reasons.append(f"attempt {attempt + 1}: {reason}")
             continue
         return frozen
-    raise MygoEdgeError(
-        f"the GAN of {task.name} failed {len(reasons)} times ({'; '.join(reasons)}); nothing of it is published. "
-        "Give the task more images, or try --memory.epochs higher, --memory.learning-rate lower or another --seed"
+    phase.attempt = options.restarts + 1  # a run that goes on later need not try again
+    raise GanFailedError(
+        f"the GAN of {task.name} failed {phase.attempt} times ({'; '.join(reasons)}); nothing of it is published. "
+        "Give the task more images, or try --memory.gaussians 0.5, --memory.epochs higher, --memory.learning-rate "
+        "lower or another --seed"
     )
 
 
-def _train(task: Task, options: MemoryOptions, phase: Phase) -> Generator:
-    gan = GAN(task, options, phase)
+def _train(task: Task, domain: Domain, options: MemoryOptions, phase: Phase) -> FrozenGenerator:
+    gan = GAN(task, domain, options, phase)
     for step in phase.steps(gan.total, **gan.state):
         critic_loss, actor_loss = gan.step(step)
         phase.log(step, critic_loss=critic_loss, actor_loss=actor_loss)
-    return gan.average
+    return gan.average.eval().freeze()  # type: ignore[operator]
 
 
 class GAN:
@@ -71,14 +78,14 @@ class GAN:
         average: the generator's moving average, the one that is kept.
     """
 
-    def __init__(self, task: Task, options: MemoryOptions, phase: Phase) -> None:
-        shape, self._classes = image_shape(task.train.images), len(task.classes)
+    def __init__(self, task: Task, domain: Domain, options: MemoryOptions, phase: Phase) -> None:
+        self._classes = len(task.classes)
         self._task, self._options, self._device = task, options, phase.device
         self._names = (phase.seed, "gan", task.name, phase.attempt)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derived_seed(*self._names))
-            self._actor = Generator(shape, self._classes, options.width, options.generator).to(phase.device)
-            self._critic = Discriminator(shape, self._classes).to(phase.device)
+            self._actor = domain.actor(self._classes, width=options.width, kind=options.generator).to(phase.device)
+            self._critic = domain.critic(self._classes).to(phase.device)
         for net in (self._actor, self._critic):
             net.to(memory_format=torch.channels_last)  # faster convolutions on CPUs
         self.average = freeze(deepcopy(self._actor))
@@ -98,18 +105,18 @@ class GAN:
         """Take one step; the losses of critic and actor."""
         device = self._device
         source = generator(device, *self._names, "noise", number)
-        images, labels = self._task.train.batch(self._batches(number), device)
+        real, labels = self._task.train.batch(self._batches(number), device)
         asked = torch.randint(self._classes, (self._size,), generator=source, device=device)
         z = torch.randn(self._size, LATENT, generator=source, device=device)
         pace = torch.full((), 1 - min(self._options.ema, (1 + number) / (10 + number)), device=device)
-        return self._take(images, labels, z, asked, pace)
+        return self._take(real, labels, z, asked, pace)
 
-    def _step_on(self, images: Tensor, labels: Tensor, z: Tensor, asked: Tensor, pace: Tensor) -> tuple[Tensor, Tensor]:
+    def _step_on(self, real: Tensor, labels: Tensor, z: Tensor, asked: Tensor, pace: Tensor) -> tuple[Tensor, Tensor]:
         actor, critic = self._actor, self._critic
         dreams = actor(z, asked)
 
         critic.requires_grad_(True)
-        realness = critic(torch.cat([images, dreams.detach()]), torch.cat([labels, asked]))
+        realness = critic(torch.cat([real, dreams.detach()]), torch.cat([labels, asked]))
         critic_loss = F.relu(1 - realness[: self._size]).mean() + F.relu(1 + realness[self._size :]).mean()
         self._critic_optimiser.zero_grad()
         critic_loss.backward()
@@ -141,19 +148,19 @@ def _check(frozen: FrozenGenerator, task: Task, expert: Callable[[Tensor], Tenso
         z = torch.randn(CHECKED_DREAMS, LATENT, generator=source, device=phase.device)
         asked = torch.full((CHECKED_DREAMS,), label, device=phase.device)
         dreams = frozen(z, asked)
-        real = task.train.images[task.train.labels == label][:CHECKED_DREAMS]
+        real = task.train.inputs[task.train.labels == label][:CHECKED_DREAMS]
         if not torch.isfinite(dreams).all():
             raise DivergedError(f"dreams of class {name} are not finite")
         if _spread(dreams) < LEAST_SPREAD * _spread(real):
             raise DivergedError(f"dreams of class {name} all look alike")
         recall, real_recall = (
-            (expert(images.to(phase.device)).argmax(1) == label).float().mean().item() for images in (dreams, real)
+            (expert(inputs.to(phase.device)).argmax(1) == label).float().mean().item() for inputs in (dreams, real)
         )
         chance = 1 / len(task.classes)
         if recall < chance + LEAST_RECALL * (real_recall - chance):
             raise DivergedError(f"the expert recognises {recall:.0%} of the dreams of class {name}")
 
 
-def _spread(images: Tensor) -> float:
-    """Standard deviation of a pixel over images, averaged over pixels (0 for a single image)."""
-    return images.std(0, unbiased=False).mean().item()
+def _spread(inputs: Tensor) -> float:
+    """Standard deviation of a value over inputs, averaged over values (0 for a single input)."""
+    return inputs.std(0, unbiased=False).mean().item()

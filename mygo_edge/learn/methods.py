@@ -12,17 +12,19 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mygo_edge.data.datasets import Split
+from mygo_edge.data.split import Split
 from mygo_edge.data.tasks import Task
+from mygo_edge.domains.domain import Domain
+from mygo_edge.errors import warn
 from mygo_edge.learn.fit import Descent, fit, shared_cross_entropy, steps_for
-from mygo_edge.learn.memorise import memorise
 from mygo_edge.learn.phase import Phase, freeze
-from mygo_edge.learn.randomness import Batches, derived_seed, generator, random_shift
-from mygo_edge.learn.sleep import sleep
+from mygo_edge.learn.randomness import Batches, derived_seed, generator
+from mygo_edge.learn.remember import remember
+from mygo_edge.learn.sleep import relearn, sleep
 from mygo_edge.learn.wake import add_head, fine_tune, learn_expert, learn_head
 from mygo_edge.model.gan import FrozenGenerator
 from mygo_edge.model.memory import GenerativeMemory
-from mygo_edge.model.network import NeocortexNet, Shape
+from mygo_edge.model.network import NeocortexNet
 from mygo_edge.options import TrainOptions, WakeOptions
 
 
@@ -41,18 +43,27 @@ class Method:
     dreams = False  # whether the method has generators
     looks_back = False  # whether it may see the real data of old tasks again
 
-    def __init__(self, shape: Shape, options: TrainOptions, device: torch.device) -> None:
-        self.shape, self.options, self.device = shape, options, device
-        self.net = new_net(shape, options.seed, device)
+    def __init__(self, domain: Domain, options: TrainOptions, device: torch.device) -> None:
+        self.domain, self.options, self.device = domain, options, device
+        self.net = new_net(domain, options.seed, device)
         self.sleeps: list[dict[str, Any]] = []
+        self.memories: list[dict[str, Any]] = []  # of each task, what its memory is worth
 
     def phases(self, index: int, tasks: Sequence[Task]) -> list[NamedPhase]:
         """What to do with task `index`, in order. `tasks` is that task alone, or all up to it to look back."""
         raise NotImplementedError
 
-    def logits(self, images: Tensor) -> Tensor:
+    def logits(self, inputs: Tensor) -> Tensor:
         """All heads' logits, [batch, classes of all tasks so far]."""
-        return self.net(images.to(self.device))
+        return self.net(inputs.to(self.device))
+
+    def forgetting(self, index: int) -> list[NamedPhase]:
+        """What to do to forget task `index`, in order."""
+
+        def drop(phase: Phase) -> None:
+            del self.net.classifiers[index]
+
+        return [NamedPhase("forget", "sleep", drop)]
 
     def modules(self) -> dict[str, nn.Module]:
         """Every module that holds knowledge between two phases."""
@@ -80,10 +91,10 @@ class MyGO(Method):
     name = "mygo"
     dreams = True
 
-    def __init__(self, shape: Shape, options: TrainOptions, device: torch.device) -> None:
-        super().__init__(shape, options, device)
+    def __init__(self, domain: Domain, options: TrainOptions, device: torch.device) -> None:
+        super().__init__(domain, options, device)
         backend = None if options.backend == "auto" else options.backend  # the variable may decide
-        self.memory = GenerativeMemory(shape, backend).to(device)
+        self.memory = GenerativeMemory(domain.shape, backend).to(device)
         self.expert: NeocortexNet | None = None  # from its wake until the end of the sleep
         self.remembered: list[FrozenGenerator] = []  # generators of an earlier run, to be used instead of new ones
 
@@ -101,9 +112,9 @@ class MyGO(Method):
 
     def _learn_expert(self, index: int, task: Task, phase: Phase) -> None:
         if self.options.wake.expert:
-            self.expert = learn_expert(self.net, index, task, self.options.wake, phase)
+            self.expert = learn_expert(self.net, index, task, self.domain, self.options.wake, phase)
         else:
-            self.expert = _copy(self.net)
+            self.expert = _copy(self.net, self.domain)
 
     def _memorise(self, index: int, task: Task, phase: Phase) -> None:
         assert self.expert is not None
@@ -113,19 +124,43 @@ class MyGO(Method):
         known = sum(self.net.widths[:index])
         expert = freeze(self.expert)
         # A GAN's batch norms need the whole batch, so every process trains the same one, and the leader's counts.
-        frozen = memorise(task, lambda images: expert(images)[:, known:], self.options.memory, phase)
+        judge = lambda inputs: expert(inputs)[:, known:]  # noqa: E731
+        frozen, report = remember(task, self.domain, judge, self.options.memory, phase)
         phase.team.follow(list(frozen.buffers()))
         self.memory.add(frozen)
+        self.memories.append({"task": index, **asdict(report)})
+        if report.poor:
+            warn(
+                f"the dreams of {task.name} are poor: {report.recognised:.0%} of them are recognised, and "
+                f"{report.recognised_real:.0%} of the real images. Sleeps keep what they dream of: give the task more "
+                "images, or try --memory.epochs higher"
+            )
 
     def _sleep(self, index: int, phase: Phase) -> None:
         assert self.expert is not None
         if self.options.sleep.enabled:
-            report = sleep(self.net, self.expert, self.memory, self.options.sleep, phase)
+            report = sleep(self.net, self.expert, self.memory, self.domain, self.options.sleep, phase)
             self.sleeps.append({"task": index, **asdict(report)})
         self.expert = None
 
+    def forgetting(self, index: int) -> list[NamedPhase]:
+        return [NamedPhase("forget", "sleep", partial(self._forget, index))]
+
+    def _forget(self, index: int, phase: Phase) -> None:
+        """Head and generator go; a new network, which never saw the task, learns the others from their dreams."""
+        del self.net.classifiers[index]
+        kept = GenerativeMemory(self.domain.shape, self.memory.backend).to(self.device)
+        for place, generator_ in enumerate(self.memory.generators):
+            if place != index:
+                kept.add(generator_)  # type: ignore[arg-type]
+        self.memory = kept
+        fresh = new_net(self.domain, self.options.seed, self.device)
+        if len(kept):
+            fresh = relearn(self.net, fresh, self.memory, self.domain, self.options.sleep, phase)
+        self.net = fresh
+
     def dream(self, task: int, count: int, *, stream: int, step: int) -> tuple[Tensor, Tensor]:
-        """Images and class ids of `count` dreams of a task."""
+        """`count` dreams of a task, [count, *shape], and their class ids."""
         batch = self.memory.dream([0] * task + [count], seed=self.options.seed, stream=stream, step=step)
         return batch.images, batch.class_ids
 
@@ -137,9 +172,9 @@ class MyGO(Method):
     def _build(self, state: dict[str, Tensor]) -> None:
         super()._build(state)
         if any(key.startswith("expert.") for key in state):
-            self.expert = _copy(self.net)
+            self.expert = _copy(self.net, self.domain)
         while tensors := under(state, f"generator{len(self.memory)}"):
-            frozen = FrozenGenerator.from_tensors(self.shape, self.options.memory.generator, tensors)
+            frozen = FrozenGenerator.from_tensors(self.domain.shape, self.options.memory.generator, tensors)
             self.memory.add(frozen.to(self.device))
 
 
@@ -154,7 +189,7 @@ class Finetune(Method):
 
     def _learn(self, index: int, task: Task, phase: Phase) -> None:
         add_head(self.net, task, self.options.seed)
-        fine_tune(self.net.requires_grad_(True), index, task, self.options.wake, phase)
+        fine_tune(self.net.requires_grad_(True), index, task, self.domain, self.options.wake, phase)
 
 
 class Frozen(Method):
@@ -180,22 +215,22 @@ class Joint(Method):
         return [NamedPhase("joint", "wake", partial(self._learn, tasks))]
 
     def _learn(self, tasks: Sequence[Task], phase: Phase) -> None:
-        self.net = new_net(self.shape, self.options.seed, self.device)
+        self.net = new_net(self.domain, self.options.seed, self.device)
         add_heads_for(self.net, tasks, self.options.seed)
-        fit_jointly(self.net, tasks, self.options.wake, phase)
+        fit_jointly(self.net, tasks, self.domain, self.options.wake, phase)
 
 
-def fit_jointly(net: NeocortexNet, tasks: Sequence[Task], wake: WakeOptions, phase: Phase) -> None:
+def fit_jointly(net: NeocortexNet, tasks: Sequence[Task], domain: Domain, wake: WakeOptions, phase: Phase) -> None:
     """Train `net`, one head a task, on the real data of all `tasks` as one many-way classification."""
     offsets = [sum(net.widths[:i]) for i in range(len(tasks))]
     labels = torch.cat([task.train.labels + offset for task, offset in zip(tasks, offsets, strict=True)])
-    together = Split(torch.cat([task.train.images for task in tasks]), labels)
+    together = Split(torch.cat([task.train.inputs for task in tasks]), labels)
     total = steps_for(len(labels), wake.batch_size, wake.epochs, wake.min_steps)
     batches = Batches(len(labels), wake.batch_size, phase.device, phase.seed, "joint", len(tasks))
 
     def batch(step: int) -> tuple[Tensor, Tensor]:
-        images, labels = together.batch(batches(step), phase.device)
-        return random_shift(images, wake.shift, generator(phase.device, phase.seed, "joint shift", step)), labels
+        inputs, labels = together.batch(batches(step), phase.device)
+        return domain.augmented(inputs, wake.shift, generator(phase.device, phase.seed, "joint shift", step)), labels
 
     fit_classifier(net, batch, total, wake.learning_rate, phase)
 
@@ -203,25 +238,26 @@ def fit_jointly(net: NeocortexNet, tasks: Sequence[Task], wake: WakeOptions, pha
 def fit_classifier(
     net: NeocortexNet, batch: Callable[[int], tuple[Tensor, Tensor]], total: int, peak: float, phase: Phase
 ) -> None:
-    """Cross-entropy over all heads together; `batch(step)` gives images and labels counted over all heads."""
+    """Cross-entropy over all heads together; `batch(step)` gives inputs and labels counted over all heads."""
     net.requires_grad_(True)
     team, size = phase.team, len(batch(0)[1])
 
     def share(step: int) -> tuple[Tensor, ...]:
         return tuple(team.share(part) for part in batch(step))
 
-    def loss_of(images: Tensor, labels: Tensor) -> Tensor:
-        return shared_cross_entropy(net(images), labels, size)
+    def loss_of(inputs: Tensor, labels: Tensor) -> Tensor:
+        return shared_cross_entropy(net(inputs), labels, size)
 
     fit(Descent(net.parameters(), loss_of, share, total, peak, phase, net=net), phase)
     freeze(net)
 
 
-def new_net(shape: Shape, seed: int, device: torch.device, purpose: str = "net") -> NeocortexNet:
+def new_net(domain: Domain, seed: int, device: torch.device, purpose: str = "net") -> NeocortexNet:
     """A network without heads; the same seed gives every method the same start."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, purpose))
-        return NeocortexNet(shape).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net = NeocortexNet(domain.layers(), domain.shape, domain.features)
+        return net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def add_heads_for(net: NeocortexNet, tasks: Sequence[Task], seed: int) -> None:
@@ -230,8 +266,8 @@ def add_heads_for(net: NeocortexNet, tasks: Sequence[Task], seed: int) -> None:
         add_head(net, task, seed)
 
 
-def _copy(net: NeocortexNet) -> NeocortexNet:
-    copy = new_net(net.shape, 0, next(net.parameters()).device)
+def _copy(net: NeocortexNet, domain: Domain) -> NeocortexNet:
+    copy = new_net(domain, 0, next(net.parameters()).device)
     for width in net.widths:
         copy.add_task_head(width)
     copy.load_state_dict(net.state_dict())

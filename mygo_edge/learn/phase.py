@@ -48,24 +48,33 @@ class Phase:
         self.team = team
         self.step_mode = step_mode
         self.attempt = 0  # of a phase that may start again with another seed
+        self.total = 0  # steps, once they have begun
 
     def steps(self, total: int, **state: Stateful) -> Iterator[int]:
         """Step numbers up to `total`; `state` is all that the body changes, and what a checkpoint keeps."""
+        self.total = total
         yield from range(total)
+
+    def breathe(self) -> None:
+        """Called by loops without steps: where the person in front of the run may stop it. Raises KeyboardInterrupt."""
 
     def note(self, text: str) -> None:
         """Tell the person in front of the run something that changes no result."""
 
     def log(self, step: int, **losses: Tensor) -> dict[str, float]:
-        """Read the losses out, every so many steps; an empty answer in between. Raises NotFiniteError."""
-        if step % READ_EVERY:
+        """Read the losses out, every so many steps and at the last; an empty answer between. Raises NotFiniteError."""
+        if step % READ_EVERY and step + 1 != self.total:
             return {}
         values = {name: float(value.detach()) for name, value in losses.items()}
-        if not all(map(math.isfinite, values.values())):
-            raise NotFiniteError(
-                f"{self.label}: the loss is {values} by step {step}; lower the learning rate, or use fp32"
-            )
+        self.require_finite(step, **values)
         return values
+
+    def require_finite(self, step: int, **losses: float) -> None:
+        """Raise NotFiniteError unless all of these are numbers."""
+        if not all(map(math.isfinite, losses.values())):
+            raise NotFiniteError(
+                f"{self.label}: the loss is {losses} by step {step}; lower the learning rate, or use fp32"
+            )
 
 
 def freeze(module: Net) -> Net:

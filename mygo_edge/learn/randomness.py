@@ -36,31 +36,3 @@ class Batches:
             self._epoch = epoch
             self._order = torch.randperm(self.samples, generator=source, device=self._device)
         return self._order[position * self.batch_size : (position + 1) * self.batch_size]
-
-
-def shift(images: Tensor, offsets: Tensor) -> Tensor:
-    """Every image moved by its own offset, the border repeated.
-
-    Args:
-        images: [batch, channels, height, width].
-        offsets: int64 [2, batch], rows and columns.
-    """
-    batch, channels, height, width = images.shape
-    rows = (torch.arange(height, device=images.device) + offsets[0][:, None]).clamp_(0, height - 1)
-    columns = (torch.arange(width, device=images.device) + offsets[1][:, None]).clamp_(0, width - 1)
-    moved = images.gather(2, rows[:, None, :, None].expand(batch, channels, height, width))
-    return moved.gather(3, columns[:, None, None, :].expand(batch, channels, height, width))
-
-
-def shift_pixels(share: float, images: Tensor) -> int:
-    """The largest shift in pixels, for a share of the image's shorter side."""
-    return round(share * min(images.shape[2:]))
-
-
-def random_shift(images: Tensor, share: float, source: torch.Generator) -> Tensor:
-    """Images [batch, channels, height, width], each moved at random by up to `share` of its side."""
-    most = shift_pixels(share, images)
-    if most == 0:
-        return images
-    size = (2, len(images))
-    return shift(images, torch.randint(-most, most + 1, size, generator=source, device=images.device))

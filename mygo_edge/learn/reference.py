@@ -2,6 +2,7 @@
 stay frozen, so its sleep changes no weight; see the README.
 """
 
+import math
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import asdict
@@ -12,12 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mygo_edge.data.tasks import Task
+from mygo_edge.domains.domain import Domain, Shape
 from mygo_edge.learn.methods import Method, NamedPhase, under
 from mygo_edge.learn.phase import Phase, Stateful
 from mygo_edge.learn.randomness import Batches, derived_seed, generator
 from mygo_edge.learn.sleep import SleepReport, flat_features
 from mygo_edge.learn.wake import add_head
-from mygo_edge.model.network import Shape
 from mygo_edge.options import TrainOptions
 
 LATENT = 64
@@ -36,7 +37,7 @@ class PublishedGenerator(nn.Module):
         super().__init__()
         self.shape = shape
         self.embedding = nn.Embedding(classes, classes)
-        pixels = shape[0] * shape[1] * shape[2]
+        pixels = math.prod(shape)
         self.layers = nn.Sequential(
             nn.Linear(LATENT + classes, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, pixels), nn.Tanh()
         )
@@ -51,7 +52,7 @@ class PublishedDiscriminator(nn.Module):
     def __init__(self, shape: Shape, classes: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(classes, classes)
-        pixels = shape[0] * shape[1] * shape[2]
+        pixels = math.prod(shape)
         self.layers = nn.Sequential(
             nn.Linear(pixels + classes, HIDDEN), nn.LeakyReLU(0.2), nn.Linear(HIDDEN, 1), nn.Sigmoid()
         )
@@ -66,8 +67,8 @@ class Reference(Method):
     name = "reference"
     dreams = True
 
-    def __init__(self, shape: Shape, options: TrainOptions, device: torch.device) -> None:
-        super().__init__(shape, options, device)
+    def __init__(self, domain: Domain, options: TrainOptions, device: torch.device) -> None:
+        super().__init__(domain, options, device)
         self.net.to(memory_format=torch.contiguous_format)  # as published
         self.generators = nn.ModuleList()
 
@@ -78,6 +79,12 @@ class Reference(Method):
             NamedPhase("memory", "memory", partial(self._memorise, task)),
             NamedPhase("sleep", "sleep", partial(self._sleep, index)),
         ]
+
+    def forgetting(self, index: int) -> list[NamedPhase]:
+        def drop(phase: Phase) -> None:
+            del self.net.classifiers[index], self.generators[index]
+
+        return [NamedPhase("forget", "sleep", drop)]
 
     def _learn_head(self, index: int, task: Task, phase: Phase) -> None:
         head = add_head(self.net, task, phase.seed)
@@ -97,8 +104,8 @@ class Reference(Method):
         names = (phase.seed, "published gan", task.name)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derived_seed(*names))
-            actor = PublishedGenerator(self.shape, classes).to(phase.device)
-            critic = PublishedDiscriminator(self.shape, classes).to(phase.device)
+            actor = PublishedGenerator(self.domain.shape, classes).to(phase.device)
+            critic = PublishedDiscriminator(self.domain.shape, classes).to(phase.device)
         actor_optimiser = torch.optim.Adam(actor.parameters(), WAKE_RATE, fused=True)
         critic_optimiser = torch.optim.Adam(critic.parameters(), WAKE_RATE, fused=True)
         batches = Batches(len(task.train.labels), BATCH, phase.device, *names)
@@ -135,6 +142,7 @@ class Reference(Method):
         for step in phase.steps(SLEEP_STEPS, **sleep.state):
             phase.log(step, loss=sleep.step(step))
         loss_last = float(sleep.loss_at(SLEEP_STEPS).detach())
+        phase.require_finite(SLEEP_STEPS, loss_last=loss_last)
         change = float((flat_features(self.net) - before).norm() / before.norm())
         report = SleepReport(loss_first, loss_last, change, change, SLEEP_STEPS * BATCH)
         self.sleeps.append({"task": index, **asdict(report)})
@@ -158,7 +166,7 @@ class Reference(Method):
         super()._build(state)
         while tensors := under(state, f"generator{len(self.generators)}"):
             classes = len(tensors["embedding.weight"])
-            self.generators.append(PublishedGenerator(self.shape, classes).to(self.device).requires_grad_(False))
+            self.generators.append(PublishedGenerator(self.domain.shape, classes).to(self.device).requires_grad_(False))
 
 
 class PublishedSleep:

@@ -8,6 +8,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from mygo_edge.domains.domain import Domain
+from mygo_edge.learn.calibration import calibrate
 from mygo_edge.learn.distillation import DistillationTarget, centred_heads, distillation_loss, head_errors
 from mygo_edge.learn.fit import Descent, fit
 from mygo_edge.learn.lessons import Lessons, plan_dreams
@@ -16,7 +18,9 @@ from mygo_edge.model.memory import GenerativeMemory
 from mygo_edge.model.network import NeocortexNet
 from mygo_edge.options import SleepOptions
 
+CALIBRATION_DREAMS = 400  # of each task
 DREAM_STREAM = 1000  # sleeps dream in streams 1000, 1001, ...; evaluation keeps to those below
+RELEARNING = 4  # times the steps of a sleep, for a network that starts from nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,7 @@ class SleepReport:
     loss_first, loss_last: of the student before its first step and after its last, each on fresh dreams.
     feature_change: how far the shared features' weights came from the network before the sleep, relative to their norm.
     moved_by_dreams: the same, from where the student started, which is the expert's features.
-    dreams: how many were used.
+    dreams: how many were learnt from.
     """
 
     loss_first: float
@@ -37,24 +41,55 @@ class SleepReport:
 
 
 def sleep(
-    net: NeocortexNet, expert: NeocortexNet, memory: GenerativeMemory, options: SleepOptions, phase: Phase
+    net: NeocortexNet,
+    expert: NeocortexNet,
+    memory: GenerativeMemory,
+    domain: Domain,
+    options: SleepOptions,
+    phase: Phase,
 ) -> SleepReport:
     """Consolidate the newest task (the last head of `net`) into `net`, in place, without any real data."""
     before = flat_features(net)
-    consolidation = Consolidation(net, expert, memory, options, phase)
+    consolidation = Consolidation(net, expert, memory, domain, options, phase)
     started_from = flat_features(net)
     loss_first = consolidation.loss_at(0)
     net.requires_grad_(True)
     fit(consolidation.descent(), phase)
     freeze(net)
     after = flat_features(net)
+    loss_last = consolidation.loss_at(consolidation.total)
+    phase.require_finite(consolidation.total, loss_last=loss_last)  # the last step may be the one that diverges
+    consolidation.calibrate()
     return SleepReport(
         loss_first,
-        consolidation.loss_at(consolidation.total),
+        loss_last,
         feature_change=float((after - before).norm() / before.norm()),
         moved_by_dreams=float((after - started_from).norm() / started_from.norm()),
         dreams=consolidation.total * consolidation.plan.batch_size,
     )
+
+
+def relearn(
+    net: NeocortexNet,
+    fresh: NeocortexNet,
+    memory: GenerativeMemory,
+    domain: Domain,
+    options: SleepOptions,
+    phase: Phase,
+) -> NeocortexNet:
+    """`fresh`, a network without heads, after it learnt from dreams of all tasks what `net` says to them.
+
+    It holds what the dreams show and the answers to them, and nothing else of `net`.
+    """
+    for width in net.widths:
+        fresh.add_task_head(width)
+    student = deepcopy(net)
+    consolidation = Consolidation(student, fresh, memory, domain, options, phase, anew=True)
+    student.requires_grad_(True)
+    fit(consolidation.descent(), phase)
+    freeze(student)
+    consolidation.calibrate()
+    return student
 
 
 class Consolidation:
@@ -62,16 +97,28 @@ class Consolidation:
 
     The teacher is `net` as it was for dreams of old tasks, and `expert` for dreams of the new one. The first sleep has
     nothing old to protect: the student takes the expert over as it is.
+
+    Args:
+        expert: where the student starts.
+        anew: the expert knows nothing yet: `net` teaches all tasks, in more steps.
     """
 
     def __init__(
-        self, net: NeocortexNet, expert: NeocortexNet, memory: GenerativeMemory, options: SleepOptions, phase: Phase
+        self,
+        net: NeocortexNet,
+        expert: NeocortexNet,
+        memory: GenerativeMemory,
+        domain: Domain,
+        options: SleepOptions,
+        phase: Phase,
+        *,
+        anew: bool = False,
     ) -> None:
         self._net, self._options, self._phase = net, options, phase
-        new = len(net.classifiers) - 1
+        new = len(net.classifiers) - (0 if anew else 1)
         old_teacher = freeze(deepcopy(net))
         self._published = options.teacher == "published"
-        new_teacher = old_teacher if self._published else freeze(expert)
+        new_teacher = old_teacher if self._published or anew else freeze(expert)
         self._target = distillation_target(old_teacher, new_teacher, options)
         self.plan = plan_dreams(len(memory), options.dreams_per_task, options.batch_size)
         counts = [count / self.plan.steps for count in self.plan.counts]
@@ -85,6 +132,8 @@ class Consolidation:
             # The student starts as the expert, which knows the new task first hand; dreams bring the old ones back.
             net.load_state_dict(expert.state_dict())
             self.total = options.steps if new else 0  # nothing old to bring back in the first sleep
+        if anew:
+            self.total = RELEARNING * options.steps
         self._lessons = partial(
             Lessons,
             memory,
@@ -94,18 +143,30 @@ class Consolidation:
             new_task=new,
             seed=phase.seed,
             stream=DREAM_STREAM + new,
-            share=options.shift,
+            width=net.width,
+            augmented=partial(domain.augmented_dreams, share=options.shift),
         )
 
-    def loss_of(self, images: Tensor, teacher_features: Tensor, task_ids: Tensor) -> Tensor:
+    def loss_of(self, dreams: Tensor, teacher_features: Tensor, task_ids: Tensor) -> Tensor:
         """The student's loss on a lesson."""
-        logits = self._net.logits(self._net.features(images))
+        logits = self._net.logits(self._net.features(dreams))
         return distillation_loss(logits, teacher_features, self._target, task_ids, self._errors)
 
     @torch.no_grad()
     def loss_at(self, step: int) -> float:
         """The student's loss, as it is now, on a step's dreams of all processes."""
         return float(self.loss_of(*self._lessons()(step)))
+
+    @torch.no_grad()
+    def calibrate(self) -> None:
+        """Make the student's heads comparable, on dreams that no step sees; as published, nothing is changed."""
+        if not self._options.calibrate or self._published or len(self._net.widths) == 1:
+            return
+        rounds = -(-CALIBRATION_DREAMS // min(self.plan.counts))
+        first, lessons = self.total + 1, self._lessons()  # `loss_at` takes the step before
+        taken = [lessons(step) for step in range(first, first + rounds * self.plan.steps)]
+        features = torch.cat([self._net.features(lesson.dreams) for lesson in taken])
+        calibrate(self._net, features, torch.cat([lesson.task_ids for lesson in taken]))
 
     def descent(self) -> Descent:
         """The steps that the student, whose weights must be trainable by now, takes."""

@@ -6,22 +6,23 @@ import torch
 from torch import Tensor, nn
 
 from mygo_edge.data.tasks import Task
+from mygo_edge.domains.domain import Domain
 from mygo_edge.learn.fit import Descent, fit, shared_cross_entropy, steps_for
 from mygo_edge.learn.phase import Phase
-from mygo_edge.learn.randomness import Batches, derived_seed, generator, random_shift
-from mygo_edge.model.network import FEATURES, NeocortexNet
+from mygo_edge.learn.randomness import Batches, derived_seed, generator
+from mygo_edge.model.network import NeocortexNet
 from mygo_edge.options import WakeOptions
 
 EVALUATION_BATCH = 2000
 
 
 @torch.no_grad()
-def extract_features(net: NeocortexNet, images: Tensor) -> Tensor:
-    """Features of many images, [n, 256], a batch at a time."""
-    if not len(images):
-        return images.new_empty(0, FEATURES)
+def extract_features(net: NeocortexNet, inputs: Tensor) -> Tensor:
+    """Features of many inputs, [n, width], a batch at a time."""
+    if not len(inputs):
+        return inputs.new_empty(0, net.width)
     device = next(net.parameters()).device
-    return torch.cat([net.features(part.to(device)) for part in images.split(EVALUATION_BATCH)])
+    return torch.cat([net.features(part.to(device)) for part in inputs.split(EVALUATION_BATCH)])
 
 
 def add_head(net: NeocortexNet, task: Task, seed: int) -> nn.Linear:
@@ -34,7 +35,7 @@ def add_head(net: NeocortexNet, task: Task, seed: int) -> nn.Linear:
 def learn_head(net: NeocortexNet, task: Task, options: WakeOptions, phase: Phase) -> None:
     """Add a head for `task` and train it by cross-entropy; the shared features are frozen, so computed only once."""
     head = add_head(net, task, phase.seed)
-    features, labels = extract_features(net, task.train.images), task.train.labels.to(phase.device)
+    features, labels = extract_features(net, task.train.inputs), task.train.labels.to(phase.device)
     total = steps_for(len(features), options.batch_size, options.epochs, options.min_steps)
     batches = Batches(len(features), options.batch_size, phase.device, phase.seed, "head", task.name)
 
@@ -48,14 +49,16 @@ def learn_head(net: NeocortexNet, task: Task, options: WakeOptions, phase: Phase
     fit(Descent(head.parameters(), loss_of, batch, total, options.learning_rate, phase, head=head), phase)
 
 
-def learn_expert(net: NeocortexNet, index: int, task: Task, options: WakeOptions, phase: Phase) -> NeocortexNet:
-    """A copy of `net` whose features and head `index` are fine-tuned on `task`, images shifted at random."""
+def learn_expert(
+    net: NeocortexNet, index: int, task: Task, domain: Domain, options: WakeOptions, phase: Phase
+) -> NeocortexNet:
+    """A copy of `net` whose features and head `index` are fine-tuned on `task`, its inputs augmented."""
     expert = deepcopy(net).requires_grad_(True)
-    fine_tune(expert, index, task, options, phase)
+    fine_tune(expert, index, task, domain, options, phase)
     return expert
 
 
-def fine_tune(net: NeocortexNet, index: int, task: Task, options: WakeOptions, phase: Phase) -> None:
+def fine_tune(net: NeocortexNet, index: int, task: Task, domain: Domain, options: WakeOptions, phase: Phase) -> None:
     """Train features and head `index` of `net` by cross-entropy on `task`."""
     head = net.classifiers[index]
     samples = len(task.train.labels)
@@ -63,12 +66,12 @@ def fine_tune(net: NeocortexNet, index: int, task: Task, options: WakeOptions, p
     batches = Batches(samples, options.batch_size, phase.device, phase.seed, "tune", task.name)
 
     def batch(step: int) -> tuple[Tensor, Tensor]:
-        images, labels = task.train.batch(batches(step), phase.device)
-        moved = random_shift(images, options.shift, generator(phase.device, phase.seed, "shift", task.name, step))
-        return phase.team.share(moved), phase.team.share(labels)
+        inputs, labels = task.train.batch(batches(step), phase.device)
+        source = generator(phase.device, phase.seed, "shift", task.name, step)
+        return phase.team.share(domain.augmented(inputs, options.shift, source)), phase.team.share(labels)
 
-    def loss_of(images: Tensor, labels: Tensor) -> Tensor:
-        return shared_cross_entropy(head(net.features(images)), labels, batches.batch_size)
+    def loss_of(inputs: Tensor, labels: Tensor) -> Tensor:
+        return shared_cross_entropy(head(net.features(inputs)), labels, batches.batch_size)
 
     trained = [*net.features.parameters(), *head.parameters()]
     fit(Descent(trained, loss_of, batch, total, options.learning_rate, phase, net=net), phase)

@@ -10,7 +10,8 @@ from mygo_edge.data.tasks import Task
 
 BATCH = 2000
 
-Matrix = list[list[float]]
+Row = list[float | None]  # None: the task's test data was not there
+Matrix = list[Row]
 
 
 class Scores(TypedDict):
@@ -23,21 +24,62 @@ class Scores(TypedDict):
 
 
 @torch.inference_mode()
-def accuracies(logits: Callable[[Tensor], Tensor], tasks: Sequence[Task]) -> tuple[list[float], list[float]]:
+def accuracies(
+    logits: Callable[[Tensor], Tensor], tasks: Sequence[Task], breathe: Callable[[], None] = lambda: None
+) -> tuple[Row, Row]:
     """Accuracy on each of the `tasks` learnt so far: with the task known, and unknown (arg max over all heads).
+    None for a task whose test data is not there.
 
     Args:
-        logits: images -> logits of all heads side by side, in the order of `tasks`.
+        logits: inputs -> logits of all heads side by side, in the order of `tasks`.
+        breathe: called between two batches; may raise to stop.
     """
-    known, unknown = [], []
+    known: Row = []
+    unknown: Row = []
     offset = 0
     for task in tasks:
-        own = slice(offset, offset + len(task.classes))
-        answers = torch.cat([logits(part) for part in task.test.images.split(BATCH)]).to(task.test.labels.device)
-        known.append((answers[:, own].argmax(1) == task.test.labels).double().mean().item())
-        unknown.append((answers.argmax(1) == task.test.labels + offset).double().mean().item())
+        own, first = slice(offset, offset + len(task.classes)), offset
         offset += len(task.classes)
+        if not task.tested:
+            known.append(None)
+            unknown.append(None)
+            continue
+        parts = []
+        for part in task.test.inputs.split(BATCH):
+            parts.append(logits(part))
+            breathe()
+        answers = torch.cat(parts).to(task.test.labels.device)
+        known.append((answers[:, own].argmax(1) == task.test.labels).double().mean().item())
+        unknown.append((answers.argmax(1) == task.test.labels + first).double().mean().item())
     return known, unknown
+
+
+@torch.inference_mode()
+def confusion(
+    logits: Callable[[Tensor], Tensor], tasks: Sequence[Task], breathe: Callable[[], None] = lambda: None
+) -> list[list[int]]:
+    """Counts of test inputs with the task unknown: a row a true class, a column an answer, classes of all `tasks`.
+    A class whose test data is not there has a row of zeros.
+
+    Args:
+        logits, breathe: as for `accuracies`.
+    """
+    total = sum(len(task.classes) for task in tasks)
+    counts = torch.zeros(total, total, dtype=torch.int64)
+    offset = 0
+    for task in tasks:
+        if task.tested:
+            for part, labels in zip(task.test.inputs.split(BATCH), task.test.labels.split(BATCH), strict=True):
+                pairs = (labels.cpu() + offset) * total + logits(part).argmax(1).cpu()
+                counts += torch.bincount(pairs, minlength=total * total).reshape(total, total)
+                breathe()
+        offset += len(task.classes)
+    return counts.tolist()
+
+
+def per_class(counts: Sequence[Sequence[int]]) -> list[float | None]:
+    """Accuracy of each class from `confusion`'s counts; None for a class without test inputs."""
+    return [row[label] / sum(row) if sum(row) else None for label, row in enumerate(counts)]
 
 
 def scores(matrix: Matrix) -> Scores:
@@ -45,15 +87,24 @@ def scores(matrix: Matrix) -> Scores:
 
     average: mean of the last row. forgetting: mean over old tasks of the best earlier accuracy minus the last
     (Chaudhry et al. 2018). backward_transfer: mean over old tasks of the last accuracy minus the one right after
-    learning (Lopez-Paz & Ranzato 2017). Both are 0 for a single task.
+    learning (Lopez-Paz & Ranzato 2017). Both are 0 for a single task. What was not measured does not count.
     """
     last = matrix[-1]
-    old = range(len(matrix) - 1)
-    forgetting = [max(matrix[i][j] for i in range(j, len(matrix) - 1)) - last[j] for j in old]
-    transfer = [last[j] - matrix[j][j] for j in old]
+    forgetting, transfer = [], []
+    for j, now in enumerate(last[:-1]):
+        before = [value for row in matrix[j:-1] if (value := row[j]) is not None]
+        if now is not None and before:
+            forgetting.append(max(before) - now)
+        if now is not None and (then := matrix[j][j]) is not None:
+            transfer.append(now - then)
     return {
         "matrix": matrix,
-        "average": sum(last) / len(last),
-        "forgetting": sum(forgetting) / len(forgetting) if forgetting else 0.0,
-        "backward_transfer": sum(transfer) / len(transfer) if transfer else 0.0,
+        "average": mean([value for value in last if value is not None]),
+        "forgetting": mean(forgetting),
+        "backward_transfer": mean(transfer),
     }
+
+
+def mean(values: Sequence[float]) -> float:
+    """0 for none."""
+    return sum(values) / len(values) if values else 0.0

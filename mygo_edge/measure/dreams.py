@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from mygo_edge.data.tasks import Task
+from mygo_edge.domains.domain import Domain
 from mygo_edge.learn.methods import add_heads_for, fit_classifier, fit_jointly, new_net
 from mygo_edge.learn.phase import Phase, freeze
 from mygo_edge.measure.accuracy import BATCH, accuracies
-from mygo_edge.model.network import NeocortexNet, image_shape
+from mygo_edge.model.network import NeocortexNet
 from mygo_edge.options import MeasureOptions, WakeOptions
 
 FIDELITY_STREAM, SCORE_STREAM, PICTURE_STREAM = 1, 2, 3  # below the sleeps' streams
@@ -21,29 +22,30 @@ YARDSTICK = WakeOptions()
 JUDGE_SEED = 7919  # apart from the learners' seeds, and the same for every method
 
 
-def train_judge(tasks: Sequence[Task], phase: Phase) -> NeocortexNet:
+def train_judge(tasks: Sequence[Task], domain: Domain, phase: Phase) -> NeocortexNet:
     """A classifier of all tasks' classes, trained on their real data: evaluation only."""
-    net = new_net(image_shape(tasks[0].train.images), JUDGE_SEED, phase.device, "judge")
+    net = new_net(domain, JUDGE_SEED, phase.device, "judge")
     add_heads_for(net, tasks, JUDGE_SEED)
-    fit_jointly(net, tasks, YARDSTICK, phase)
+    fit_jointly(net, tasks, domain, YARDSTICK, phase)
     return freeze(net)
 
 
 @torch.no_grad()
-def label_fidelity(method: Any, task: int, judge: NeocortexNet, dreams_per_class: int) -> float:
+def label_fidelity(method: Any, task: int, judge: NeocortexNet, dreams_per_class: int, phase: Phase) -> float:
     """Share of a task's dreams that `judge` gives the asked-for class, among the classes of all tasks."""
     offset, left, right = sum(judge.widths[:task]), dreams_per_class * judge.widths[task], 0
     total = left
     for part in range(-(-total // BATCH)):
-        images, class_ids = method.dream(task, min(left, BATCH), stream=FIDELITY_STREAM, step=part)
-        right += int((judge(images).argmax(1) == class_ids + offset).sum())
+        dreams, class_ids = method.dream(task, min(left, BATCH), stream=FIDELITY_STREAM, step=part)
+        phase.breathe()
+        right += int((judge(dreams).argmax(1) == class_ids + offset).sum())
         left -= BATCH
     return right / total
 
 
 def classification_accuracy_score(method: Any, tasks: Sequence[Task], options: MeasureOptions, phase: Phase) -> float:
     """Test accuracy, task unknown, of a fresh classifier trained on dreams alone (Ravuri & Vinyals 2019)."""
-    net = new_net(image_shape(tasks[0].train.images), JUDGE_SEED, phase.device, "score")
+    net = new_net(method.domain, JUDGE_SEED, phase.device, "score")
     add_heads_for(net, tasks, JUDGE_SEED)
     widths = net.widths
     ends = [SCORE_BATCH * sum(widths[: t + 1]) // sum(widths) for t in range(len(tasks))]
@@ -54,11 +56,12 @@ def classification_accuracy_score(method: Any, tasks: Sequence[Task], options: M
             method.dream(t, count, stream=SCORE_STREAM, step=step * len(tasks) + t) for t, count in enumerate(counts)
         ]
         labels = [class_ids + sum(widths[:t]) for t, (_, class_ids) in enumerate(parts)]
-        return torch.cat([images for images, _ in parts]), torch.cat(labels)
+        return torch.cat([dreams for dreams, _ in parts]), torch.cat(labels)
 
     samples = sum(len(task.train.labels) for task in tasks)
     total = min(options.score_steps, max(300, YARDSTICK.epochs * samples // SCORE_BATCH))
     fit_classifier(net, batch, total, YARDSTICK.learning_rate, phase)
-    _, unknown = accuracies(lambda images: net(images.to(phase.device)), tasks)
+    _, unknown = accuracies(lambda inputs: net(inputs.to(phase.device)), tasks, phase.breathe)
     sizes = [len(task.test.labels) for task in tasks]
-    return sum(accuracy * size for accuracy, size in zip(unknown, sizes, strict=True)) / sum(sizes)
+    right = sum((accuracy or 0.0) * size for accuracy, size in zip(unknown, sizes, strict=True))
+    return right / sum(sizes)

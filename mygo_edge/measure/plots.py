@@ -9,6 +9,7 @@ import torch
 from matplotlib.figure import Figure
 
 from mygo_edge.learn.methods import Method
+from mygo_edge.measure.accuracy import mean
 from mygo_edge.measure.dreams import PICTURE_STREAM
 
 matplotlib.use("Agg")
@@ -32,9 +33,9 @@ def plot_dreams(folder: Path, names: list[str], method: Method) -> None:
     figure = Figure(figsize=(DREAMS_PER_TASK * side + 1, len(names) * side + 0.5), layout="constrained")
     grid = figure.subplots(len(names), 1, squeeze=False)[:, 0]
     for index, (axes, name) in enumerate(zip(grid, names, strict=True)):
-        images, class_ids = method.dream(index, 8 * DREAMS_PER_TASK, stream=PICTURE_STREAM, step=index)  # type: ignore[attr-defined]
+        dreams, class_ids = method.dream(index, 8 * DREAMS_PER_TASK, stream=PICTURE_STREAM, step=index)  # type: ignore[attr-defined]
         chosen = _balanced(class_ids.cpu(), method.net.widths[index])
-        strip = images.cpu()[chosen].add(1).div(2).clamp(0, 1)  # [dreams, channels, height, width]
+        strip = method.domain.pictures(dreams[chosen]).cpu()  # [dreams, channels, height, width]
         pixels = torch.nn.functional.pad(strip, (1, 1, 1, 1), value=1.0).permute(2, 0, 3, 1).flatten(1, 2).numpy()
         axes.imshow(
             pixels[..., 0] if pixels.shape[-1] == 1 else pixels,
@@ -67,7 +68,7 @@ def _matrices(names: list[str], results: dict[str, Any]) -> Figure:
             axes, matrix = grid[row, column], scores[key]["matrix"]
             values = np.full((len(matrix), count), np.nan)
             for i, line in enumerate(matrix):
-                values[i, : len(line)] = line
+                values[i, : len(line)] = [np.nan if value is None else value for value in line]
             image = axes.imshow(100 * values, vmin=0, vmax=100, cmap="viridis")
             if count <= 12:
                 for (i, j), value in np.ndenumerate(values):
@@ -86,7 +87,7 @@ def _curves(names: list[str], results: dict[str, Any]) -> Figure:
     for axes, (key, label) in zip(figure.subplots(1, 2), KEYS.items(), strict=True):
         lowest = 100.0
         for method, scores in results.items():
-            means = [100 * sum(row) / len(row) for row in scores[key]["matrix"]]
+            means = [100 * mean([v for v in row if v is not None]) for row in scores[key]["matrix"]]
             lowest = min(lowest, *means)
             axes.plot(range(1, len(means) + 1), means, marker="o", label=method, color=COLOURS[method])
         axes.set(title=label, xlabel="tasks learnt", xticks=range(1, len(names) + 1))

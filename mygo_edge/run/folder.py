@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import uuid
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TextIO
@@ -17,6 +18,8 @@ from mygo_edge.errors import MygoEdgeError, warn
 from mygo_edge.files import write_json
 from mygo_edge.options import TrainOptions, as_json, check, from_json
 
+Event = Mapping[str, Any]  # a line of metrics.jsonl
+
 PACKAGES = ("torch", "torchvision", "triton", "numpy", "onnx", "onnxscript", "onnxruntime", "safetensors")
 
 
@@ -26,43 +29,83 @@ class RunFolder:
     Of several processes one holds the lock and writes; the others pass `writes` as False.
     """
 
-    def __init__(self, path: Path, run_id: str, writes: bool = True) -> None:
-        self.path, self.run_id = path, run_id
+    def __init__(
+        self, path: Path, config: dict[str, Any], writes: bool = True, on_event: Callable[[Event], None] | None = None
+    ) -> None:
+        self.path, self._config, self._on_event = path, config, on_event
+        self.run_id = str(config["run"])
         self._lock = self._take_lock() if writes else None
         self._log: TextIO | None = None
 
     @classmethod
-    def create(cls, path: Path, options: TrainOptions, device: torch.device) -> "RunFolder":
-        """A new run in the folder `path`. Raises MygoEdgeError when it holds anything yet."""
+    def create(
+        cls,
+        path: Path,
+        options: TrainOptions,
+        device: torch.device,
+        streams: Sequence[tuple[TrainOptions, Sequence[str]]] = (),
+        on_event: Callable[[Event], None] | None = None,
+    ) -> "RunFolder":
+        """A new run in the folder `path`; streams as for `add_stream`.
+
+        Raises MygoEdgeError when the folder holds anything yet.
+        """
         refuse_taken(path)
         path.mkdir(parents=True, exist_ok=True)
-        folder = cls(path, uuid.uuid4().hex)
+        document = {"run": uuid.uuid4().hex, "options": as_json(options), "streams": [], "changed": {}}
+        folder = cls(path, document | _surroundings(device), on_event=on_event)
         refuse_taken(path)  # by another process in the meantime
-        document = {"run": folder.run_id, "options": as_json(options), **_surroundings(device)}
-        write_json(path / "config.json", document)
+        for stream, names in streams:
+            folder._config["streams"].append({"options": as_json(stream), "tasks": list(names)})
+        folder._write_config()
         return folder
 
     @classmethod
-    def open(cls, path: Path) -> tuple["RunFolder", TrainOptions]:
+    def open(
+        cls, path: Path, *, writes: bool = True, on_event: Callable[[Event], None] | None = None
+    ) -> tuple["RunFolder", TrainOptions]:
         """An earlier run and its options, on the device that it began on.
 
         Raises:
             MygoEdgeError: `path` holds no run, or a damaged one.
         """
-        file = path / "config.json"
-        try:
-            document = json.loads(file.read_bytes())
-            run_id, values, device = document["run"], document["options"], document["device"]
-            values["device"] = device["type"]
-            if device["threads"] != torch.get_num_threads():
-                warn(f"{path} began with {device['threads']} threads; set OMP_NUM_THREADS to it for equal results")
-        except FileNotFoundError:
-            raise MygoEdgeError(f"{path} holds no run (no config.json); --resume takes the folder of a run") from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise MygoEdgeError(f"{file} is damaged ({error!r}); start the run again in another --out") from error
-        options = from_json(values)
-        check(options)
-        return cls(path, str(run_id)), options
+        document = read_config(path)
+        if writes and document["device"]["threads"] != torch.get_num_threads():
+            began = document["device"]["threads"]
+            warn(f"{path} began with {began} threads; set OMP_NUM_THREADS to it for equal results")
+        return cls(path, document, writes, on_event), _options(document, document["options"])
+
+    def streams(self) -> list[tuple[TrainOptions, list[str | None]]]:
+        """Where tasks came from, in order: options that name the data, and the tasks' names, None if forgotten."""
+        return [(_options(self._config, stream["options"]), stream["tasks"]) for stream in self._config["streams"]]
+
+    def add_stream(self, options: TrainOptions, names: Sequence[str]) -> None:
+        """Remember where further tasks come from, durably."""
+        self._config["streams"].append({"options": as_json(options), "tasks": list(names)})
+        self._write_config()
+
+    def options_of(self, task: str) -> TrainOptions:
+        """The options that a task is learnt with."""
+        changed = self._config["changed"].get(task)
+        if changed is not None:
+            return _options(self._config, changed)
+        return next(options for options, names in self.streams() if task in names)
+
+    def change_options(self, tasks: Sequence[str], options: TrainOptions) -> None:
+        """Let `tasks`, which are not learnt yet, be learnt with these options, durably."""
+        self._config["changed"] |= {task: as_json(options) for task in tasks}
+        self._write_config()
+
+    def drop_task(self, name: str) -> None:
+        """Let a forgotten task's name go, durably. Its place stays, so that no new task gets its default name."""
+        for stream in self._config["streams"]:
+            stream["tasks"] = [None if task == name else task for task in stream["tasks"]]
+        self._config["changed"].pop(name, None)
+        self._write_config()
+
+    def _write_config(self) -> None:
+        if self._lock is not None:
+            write_json(self.path / "config.json", self._config)
 
     def _take_lock(self) -> TextIO:
         lock = (self.path / ".lock").open("w")
@@ -80,9 +123,11 @@ class RunFolder:
             self._lock.close()
 
     def log(self, **event: Any) -> None:
-        """Append a line to metrics.jsonl."""
+        """Append a line to metrics.jsonl, and tell whoever listens."""
         if self._lock is None:
             return
+        if self._on_event is not None:
+            self._on_event(event)
         if self._log is None:
             self._log = (self.path / "metrics.jsonl").open("a")
         self._log.write(json.dumps(event) + "\n")
@@ -101,6 +146,40 @@ class RunFolder:
         if self._lock is not None and file.exists():
             with file.open("r+b") as handle:
                 handle.truncate(min(size, file.stat().st_size))
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """config.json of the run in the folder `path`. Raises MygoEdgeError when there is none, or it is damaged."""
+    file = path / "config.json"
+    try:
+        document = json.loads(file.read_bytes())
+        document["run"], document["options"]["device"], document["device"]["type"], document["device"]["threads"]
+        if not isinstance(document["changed"], dict):
+            raise TypeError("changed must be an object")
+        for stream in document["streams"]:
+            if not all(name is None or isinstance(name, str) for name in stream["tasks"]):
+                raise TypeError("a task's name must be text")
+            stream["options"]["device"]
+    except FileNotFoundError:
+        raise MygoEdgeError(f"{path} holds no run (no config.json); give the folder of a run") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise MygoEdgeError(f"{file} is damaged ({error!r}); start the run again in another --out") from error
+    return document
+
+
+def latest_options(path: Path) -> TrainOptions:
+    """The options of the run in the folder `path`, as its newest tasks are learnt with. Raises MygoEdgeError."""
+    document = read_config(path)
+    newest = document["streams"][-1] if document["streams"] else document
+    changed = [document["changed"][task] for task in newest.get("tasks", []) if task in document["changed"]]
+    return _options(document, changed[-1] if changed else newest["options"])
+
+
+def _options(document: dict[str, Any], values: dict[str, Any]) -> TrainOptions:
+    """Options on the device that the run began on. Raises MygoEdgeError."""
+    options = from_json({**values, "device": document["device"]["type"]})
+    check(options)
+    return options
 
 
 def refuse_taken(path: Path) -> None:

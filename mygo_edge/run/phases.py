@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
@@ -37,6 +38,7 @@ class Interruption:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+        print("stopping, and keeping what was done; again to stop at once", file=sys.stderr, flush=True)
 
     def stop_if_asked(self) -> None:
         """Raise KeyboardInterrupt when a stop was asked for."""
@@ -78,6 +80,7 @@ class RunPhase(Phase):
         self._noted: set[str] = set()
 
     def steps(self, total: int, **state: Stateful) -> Iterator[int]:
+        self.total = total
         begin = self._restore(state) if self._restore else 0
         self._display.begin(self.label, total)
         started = saved = shown = time.monotonic()
@@ -97,6 +100,9 @@ class RunPhase(Phase):
             if self.team.leads:
                 self._interruption.stop_if_asked()
         self._display.end()
+
+    def breathe(self) -> None:
+        self._interruption.stop_if_asked()
 
     def note(self, text: str) -> None:
         if text not in self._noted and self.team.leads:

@@ -1,65 +1,86 @@
 """The loop over tasks and methods: phases in order, each timed, logged and kept; results written as they come."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from mygo_edge.data.tasks import Task
+from mygo_edge.data.tasks import Arrival, Task
+from mygo_edge.domains.domain import Domain
 from mygo_edge.errors import MygoEdgeError
-from mygo_edge.files import write_json
 from mygo_edge.learn.methods import Finetune, Frozen, Joint, Method, MyGO, NamedPhase
-from mygo_edge.learn.phase import Phase, Stateful
+from mygo_edge.learn.phase import Stateful
 from mygo_edge.learn.reference import Reference
-from mygo_edge.learn.team import ALONE, Team
-from mygo_edge.measure.accuracy import accuracies, scores
-from mygo_edge.measure.dreams import classification_accuracy_score, label_fidelity, train_judge
-from mygo_edge.measure.plots import plot_accuracies, plot_dreams
-from mygo_edge.model.network import NeocortexNet
+from mygo_edge.learn.team import ALONE, LostError, Team
 from mygo_edge.options import TrainOptions
 from mygo_edge.run.checkpoint import Checkpoint
+from mygo_edge.run.evaluation import Evaluation, new_results
 from mygo_edge.run.folder import RunFolder
+from mygo_edge.run.forgetting import forget_results
+from mygo_edge.run.outputs import write_outputs, write_summary
 from mygo_edge.run.phases import Interruption, RunPhase
 from mygo_edge.run.progress import Display
-from mygo_edge.run.publish import publish_learner, weigh
 from mygo_edge.run.states import flatten, restore
 
 METHODS: dict[str, type[Method]] = {kind.name: kind for kind in (MyGO, Finetune, Frozen, Joint, Reference)}
 IN_PROGRESS = "phase"  # the checkpoint's slot for a phase that is not finished
 
+NamedTask = tuple[str, list[str]]  # a task's name and its classes'
+# Publishes what a learner knows: the learner, its tasks, the publication's number, and whether the version before may
+# stay on disk. Returns the `bytes` of the summary.
+Publisher = Callable[[MyGO, Sequence[NamedTask], int, bool], dict[str, Any]]
+
 
 class Runner:
-    """One run, new or resumed. Everything that must outlive a kill is in `state` and in the methods' modules."""
+    """A learner on disk beside the methods that it is compared with. Everything that must outlive a kill is in `state`
+    and in the methods' modules.
+
+    Args:
+        options: of the run as it began.
+        publish: see `Publisher`.
+    """
 
     def __init__(
         self,
         options: TrainOptions,
-        tasks: list[Task],
+        domain: Domain,
         folder: RunFolder,
-        fingerprint: str,
         device: torch.device,
         display: Display,
         interruption: Interruption,
+        publish: Publisher,
         team: Team = ALONE,
     ) -> None:
         self.team = team  # its leader alone evaluates, publishes and writes
-        self.options, self.tasks, self.folder, self.device = options, tasks, folder, device
-        self.display, self.interruption = display, interruption
-        self.shape: tuple[int, int, int] = tuple(tasks[0].train.images.shape[1:])  # type: ignore[assignment]
-        self.methods = {name: METHODS[name](self.shape, options, device) for name in options.methods}
+        self.options, self.domain, self.folder, self.device = options, domain, folder, device
+        self.display, self.interruption, self._publisher = display, interruption, publish
+        self.tasks: list[Task] = []
+        self.methods = {name: METHODS[name](domain, options, device) for name in options.methods}
         self.checkpoint = Checkpoint(folder.path / "checkpoint", writes=team.leads)
+        self.evaluation = Evaluation(self)
         self.state: dict[str, Any] = {
             "run": folder.run_id,
-            "data": fingerprint,
-            "shape": list(self.shape),
-            "tasks": [{"name": task.name, "classes": task.classes} for task in tasks],
+            "domain": domain.name,
+            "shape": list(domain.shape),
+            "tasks": [],  # name, classes and fingerprint of each, in the order of arrival
             "position": [0, 0, 0],  # task, method, phase: the next to do
             "within": None,  # step, attempt and seconds of a phase that is not finished
+            "forgetting": None,  # task, method and phase of what is being forgotten
+            "publications": 0,
             "results": {name: new_results() for name in options.methods},
         }
-        self._judge: NeocortexNet | None = None
         self._phase_started = time.monotonic()
+
+    @property
+    def learnt(self) -> int:
+        """How many tasks are learnt by all methods."""
+        return int(self.state["position"][0])
+
+    @property
+    def named_tasks(self) -> list[NamedTask]:
+        return [(task.name, task.classes) for task in self.tasks]
 
     def resume(self) -> None:
         """Take up the folder's checkpoint, if it got that far. Raises MygoEdgeError when damaged or another run's."""
@@ -68,10 +89,6 @@ class Runner:
             return
         state = self.checkpoint.open(self.folder.run_id)
         file = self.checkpoint.folder / "state.json"
-        if state.get("data") != self.state["data"]:
-            raise MygoEdgeError(
-                f"the images, labels or classes are not the ones that {file} was learnt from; restore them"
-            )
         try:
             self.folder.cut_log(int(state.pop("log_size")))
             self.state = state
@@ -79,43 +96,122 @@ class Runner:
                 if (tensors := self.checkpoint.get(name)) is not None:
                     method.load({key: value.to(self.device) for key, value in tensors.items()})
                     method.sleeps = state["results"][name].get("sleep", [])
+                    method.memories = state["results"][name].get("memory", [])
             [int(number) for number in state["position"]]
+            self.tasks = [Task(task["name"], task["classes"], None, None, self._prepare) for task in state["tasks"]]
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
             raise MygoEdgeError(f"{file} does not fit this run ({error}); start it again in another --out") from error
 
+    def add(self, arrivals: Sequence[Arrival]) -> None:
+        """Take tasks up, new ones and the data of those that are known.
+
+        Raises:
+            MygoEdgeError: a known task that is not learnt yet comes with other data than it began with.
+        """
+        names = [task.name for task in self.tasks]
+        for arrival in arrivals:
+            task = Task(arrival.name, arrival.classes, arrival.train, arrival.test, self._prepare)
+            if arrival.name not in names:
+                self.tasks.append(task)
+                entry = {"name": arrival.name, "classes": arrival.classes, "fingerprint": arrival.fingerprint()}
+                self.state["tasks"].append(entry)
+                continue
+            index = names.index(arrival.name)
+            entry = self.state["tasks"][index]
+            if (entry["classes"], entry["fingerprint"]) == (arrival.classes, arrival.fingerprint()):
+                self.tasks[index] = task
+            elif index < self.learnt:
+                self.display.tell(f"{arrival.name}: the data is not what was learnt; not measured again")
+            else:
+                raise MygoEdgeError(
+                    f"the inputs, labels or classes of {arrival.name} are not the ones that "
+                    f"{self.checkpoint.folder}/state.json was learnt from; restore them"
+                )
+
+    def restart_phase(self) -> None:
+        """Let go of the phase in progress, because its options changed."""
+        self.state["within"] = None
+        self.checkpoint.drop(IN_PROGRESS)
+
     def run(self) -> None:
         """Do all that is left."""
-        for index in range(len(self.tasks)):
-            for number, method in enumerate(self.methods.values()):
-                todo = self._phases(method, index)
-                for place, named in enumerate(todo):
-                    if (index, number, place) >= tuple(self.state["position"]):
-                        self._do(method, index, number, place, named)
-                if (index, number, len(todo)) >= tuple(self.state["position"]):
-                    if self.team.leads:
-                        self._evaluate(method, index)
-                    self.state["position"] = [index, number + 1, 0]
-                    self._commit()
-            if (index + 1, 0, 0) > tuple(self.state["position"]):
-                self._finish_task(index)
-        if not self.team.leads:
-            return
-        self.write_summary()
-        self.display.contrast([task.name for task in self.tasks], self.state["results"])
+        if self.state["forgetting"]:
+            self.forget(self.state["forgetting"]["task"])
+        for index in range(self.learnt, len(self.tasks)):
+            self._learn(index)
+        if self.team.leads:
+            write_summary(self)
+            self.display.contrast([task.name for task in self.tasks], self.state["results"])
+
+    def _learn(self, index: int) -> None:
+        options = self.folder.options_of(self.tasks[index].name)
+        for number, method in enumerate(self.methods.values()):
+            method.options = options
+            todo = self._phases(method, index)
+            for place, named in enumerate(todo):
+                if (index, number, place) >= tuple(self.state["position"]):
+                    self._do(method, index, named, {"position": [index, number, place + 1]})
+            if (index, number, len(todo)) >= tuple(self.state["position"]):
+                if self.team.leads:
+                    self.evaluation.evaluate(method, index)
+                self.state["position"] = [index, number + 1, 0]
+                self._commit()
+        self.state["position"] = [index + 1, 0, 0]
+        self._finish_task(index + 1)
+        if not any(method.looks_back for method in self.methods.values()):
+            self.tasks[index].drop_training()
 
     def _phases(self, method: Method, index: int) -> list[NamedPhase]:
         visible = self.tasks[: index + 1] if method.looks_back else [self.tasks[index]]
         phases = method.phases(index, visible)
         if isinstance(method, MyGO):
-            phases.append(NamedPhase("publish", "export", lambda _: self._publish(method, index)))
+            phases.append(NamedPhase("publish", "export", lambda _: self._publish(method, index + 1)))
         return phases
 
-    def _do(self, method: Method, index: int, number: int, place: int, named: NamedPhase) -> None:
+    def forget(self, name: str) -> None:
+        """Let every method forget a task, consolidate what stays, and publish.
+
+        Raises:
+            MygoEdgeError: no such task, none would be left, or another one is still being learnt.
+        """
+        names = [task.name for task in self.tasks]
+        if name not in names or len(names) < 2:
+            known = ", ".join(names)
+            raise MygoEdgeError(f"task {name} cannot be forgotten: the tasks are {known}, and one must stay")
+        if self.learnt < len(names):
+            raise MygoEdgeError(f"{names[self.learnt]} is still being learnt; go on with --resume {self.folder.path}")
+        index = names.index(name)
+        place = self.state["forgetting"] = self.state["forgetting"] or {"task": name, "method": 0, "phase": 0}
+        self._commit()
+        for number, method in enumerate(self.methods.values()):
+            for step, named in enumerate(method.forgetting(index)):
+                if (number, step) >= (place["method"], place["phase"]):
+                    after = {"forgetting": {"task": name, "method": number, "phase": step + 1}}
+                    self._do(method, index, named, after)
+        self.folder.drop_task(name)
+        del self.tasks[index], self.state["tasks"][index]
+        self.state.update(forgetting=None, position=[len(self.tasks), 0, 0])
+        for method in self.methods.values():
+            forget_results(self.state["results"][method.name], index)
+            method.sleeps = self.state["results"][method.name]["sleep"]
+            method.memories = self.state["results"][method.name]["memory"]
+            if self.team.leads:
+                self.evaluation.evaluate(method, len(self.tasks) - 1)
+            if isinstance(method, MyGO):
+                self._publish(method, len(self.tasks), keep=False)
+        self._finish_task(len(self.tasks))
+
+    def _do(self, method: Method, index: int, named: NamedPhase, after: dict[str, Any]) -> None:
         within = self.state["within"] or {"step": 0, "attempt": 0, "seconds": 0.0}
         self._phase_started = started = time.monotonic() - within["seconds"]
         phase = self._phase(method.name, index, named.name, within)
         self.display.begin(phase.label, None)
-        named.work(phase)
+        try:
+            named.work(phase)
+        except LostError:
+            raise
+        except MygoEdgeError as error:
+            raise MygoEdgeError(f"{error}. {self._so_far(index)}") from error
         self.display.end()
         if self.device.type == "cuda":
             torch.cuda.synchronize()
@@ -124,15 +220,25 @@ class Runner:
         results["seconds"][named.account] += seconds
         results["seconds"]["total"] += seconds
         results["sleep"] = method.sleeps
+        results["memory"] = method.memories
         where = {"task": index, "method": method.name, "phase": named.name}
         self.folder.log(event="phase", **where, seconds=seconds)
         self.display.event(event="phase", **where, seconds=f"{seconds:.2f}")
         self.checkpoint.put(method.name, method.state())
         self.checkpoint.drop(IN_PROGRESS)
-        self.state.update(position=[index, number, place + 1], within=None)
+        self.state.update(after, within=None)
         self._commit()
         if self.team.leads:
             self.interruption.stop_if_asked()
+
+    def _so_far(self, index: int) -> str:
+        """What a failure in task `index` leaves."""
+        names = [task.name for task in self.tasks[: self.learnt]]
+        done = (
+            f"{', '.join(names)}: learnt and published in {self.folder.path}/bundle" if names else "Nothing is learnt"
+        )
+        again = f"--resume {self.folder.path} --memory.epochs 8"
+        return f"{done}; learn {self.tasks[index].name} with other options, such as {again}"
 
     def _phase(self, method: str, index: int, name: str, within: dict[str, Any]) -> RunPhase:
         def save(step: int, parts: Mapping[str, Stateful]) -> None:
@@ -155,7 +261,7 @@ class Runner:
         phase = RunPhase(
             self.device,
             self.options.seed,
-            label=f"task {index + 1}/{len(self.tasks)} {method} {name}",
+            label=f"{self.tasks[index].name} ({index + 1}/{len(self.tasks)}) {method} {name}",
             display=self.display,
             folder=self.folder,
             interruption=self.interruption,
@@ -163,87 +269,40 @@ class Runner:
             save=save,
             restore=restore_once,
             every=self.options.checkpoint_seconds,
-            # The published GAN's binary cross-entropy has no half-precision form.
             team=self.team,
             step_mode=self.options.step,
+            # The published GAN's binary cross-entropy has no half-precision form.
             autocast=self.options.precision == "bf16" and self.device.type == "cuda" and method != "reference",
         )
         phase.attempt = within["attempt"]
         return phase
 
-    def _evaluation(self, label: str) -> Phase:
-        return RunPhase(
-            self.device,
-            self.options.seed,
-            label=label,
-            display=self.display,
-            folder=self.folder,
-            interruption=self.interruption,
-            where={"phase": label},
-        )
-
-    def _publish(self, method: MyGO, index: int) -> None:
+    def _publish(self, method: MyGO, tasks: int, keep: bool = True) -> None:
         if not self.team.leads:
             return
-        named = [(task.name, task.classes) for task in self.tasks[: index + 1]]
-        version = publish_learner(self.folder.path / "bundle", method, named, sequence=index + 1)
-        self.state["results"][method.name]["bytes"] = weigh(version, named, self.shape)
+        number = self.state["publications"] + 1
+        # Counted with the next commit: a kill before it publishes the same under the same number again.
+        found = self._publisher(method, self.named_tasks[:tasks], number, keep)
+        self.state["publications"] = number
+        self.state["results"][method.name]["bytes"] = found
 
-    def _evaluate(self, method: Method, index: int) -> None:
-        results = self.state["results"][method.name]
-        known, unknown = accuracies(method.logits, self.tasks[: index + 1])
-        for key, row in (("task_known", known), ("task_unknown", unknown)):
-            results[key] = scores([*results[key].get("matrix", [])[:index], row])
-        if method.dreams and self.options.measure.dreams:
-            self._measure_dreams(method, index, results["dreams"])
-        self.folder.log(event="accuracy", task=index, method=method.name, task_known=known, task_unknown=unknown)
+    def publish_apart(self, publish: Callable[[int], Path]) -> Path:
+        """Publish somewhere else, under the next number of this learner. Returns the version's folder."""
+        number = self.state["publications"] + 1
+        version = publish(number)
+        self.state["publications"] = number
+        self._commit()
+        return version
 
-    def _measure_dreams(self, method: Method, index: int, results: dict[str, Any]) -> None:
-        if self._judge is None:
-            self._judge = train_judge(self.tasks, self._evaluation("evaluation: judge of dreams"))
-        fidelity = label_fidelity(method, index, self._judge, self.options.measure.dreams_per_class)
-        by_task = [*results["label_fidelity_by_task"][:index], fidelity]
-        results.update(label_fidelity_by_task=by_task, label_fidelity=sum(by_task) / len(by_task))
-        if index + 1 == len(self.tasks):
-            phase = self._evaluation(f"evaluation: {method.name}'s classification accuracy score")
-            results["classification_accuracy_score"] = classification_accuracy_score(
-                method, self.tasks, self.options.measure, phase
-            )
-
-    def _finish_task(self, index: int) -> None:
-        names = [task.name for task in self.tasks]
+    def _finish_task(self, tasks: int) -> None:
         if self.team.leads:
-            self.write_summary()
-            plot_accuracies(self.folder.path / "plots", names, self.state["results"])
-            for method in self.methods.values():
-                if method.dreams and (method.name == "mygo" or "mygo" not in self.methods):
-                    plot_dreams(self.folder.path / "plots", names[: index + 1], method)
-        self.state["position"] = [index + 1, 0, 0]
+            write_outputs(self, tasks)
         self._commit()
         if self.team.leads:
-            self.display.results(names, self.state["results"])
+            self.display.results([task.name for task in self.tasks], self.state["results"])
 
     def _commit(self) -> None:
         self.checkpoint.commit({**self.state, "log_size": self.folder.log_size()})
 
-    def write_summary(self) -> None:
-        """summary.json, anew."""
-        document: dict[str, Any] = {
-            "dataset": self.options.dataset,
-            "seed": self.options.seed,
-            "preset": self.options.preset,
-        }
-        document |= {"tasks": self.state["tasks"], "methods": self.state["results"]}
-        write_json(self.folder.path / "summary.json", document)
-
-
-def new_results() -> dict[str, Any]:
-    """A method's part of summary.json before its first task."""
-    return {
-        "task_known": {},
-        "task_unknown": {},
-        "dreams": {"label_fidelity": None, "label_fidelity_by_task": [], "classification_accuracy_score": None},
-        "sleep": [],
-        "bytes": {"classifier": None, "generators": [], "equivalent_images": None},
-        "seconds": {"wake": 0.0, "memory": 0.0, "sleep": 0.0, "export": 0.0, "total": 0.0},
-    }
+    def _prepare(self, inputs: Any) -> torch.Tensor:
+        return self.domain.prepare(inputs, self.device)

@@ -6,35 +6,45 @@ by one rename and only after the version's folder is synced under its name. The 
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-import mygo_edge
 from mygo_edge.bundle.manifest import MANIFEST, BundleError
 from mygo_edge.bundle.reading import (
-    CURRENT,
     MAX_MANIFEST_BYTES,
     VERSION_NAME,
     current_version,
     read_bundle,
     read_plain,
-    version_folder,
+    read_signature,
+    read_version,
     version_order,
 )
+from mygo_edge.bundle.signature import PublicKey, verify_signature
+from mygo_edge.bundle.versions import keep_only, live_name, set_live, version_names
 from mygo_edge.errors import MygoEdgeError
-from mygo_edge.files import sha256, sync_folder, write_json, write_text
+from mygo_edge.files import sha256, write_json
+from mygo_edge.update.trust import read_trust
 
 LOCK = ".update.lock"
 STATE = "update.json"
-_STAGED = ".update"  # ends the names of folders that an update was building
 _MAX_STATE_BYTES = 2**16
 _KEPT_NAMES = 16  # of the history, and of what was rolled back
+_MAX_HOLDER_BYTES = 200
 SELFTEST_SECONDS = 300
+# Of the environment, what the self-test's process gets: limits, threads, and where the system's libraries lie.
+_PASSED_ON = ("MYGO_EDGE_MEMORY_MIB", "OMP_NUM_THREADS", "PATH", "LD_LIBRARY_PATH", "HOME", "TMPDIR", "SYSTEMROOT")
+# The isolated interpreter knows nothing of this one's paths, so they come as an argument.
+_SELFTEST = """
+import json, runpy, sys
+sys.path[:] = json.loads(sys.argv.pop(1))
+runpy.run_module("mygo_edge.selftest", run_name="__main__", alter_sys=True)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,31 +85,23 @@ def locked(bundle_dir: Path) -> Iterator[None]:
         import fcntl  # not on Windows
     except ImportError as error:
         raise MygoEdgeError("updates need a POSIX system; copy the bundle's folder instead") from error
-    with (bundle_dir / LOCK).open("ab") as file:
+    with os.fdopen(os.open(bundle_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+b") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise MygoEdgeError(f"another update of {bundle_dir} is running; wait until it has ended") from error
+            holder = file.read(_MAX_HOLDER_BYTES).decode("ascii", "replace")
+            raise MygoEdgeError(
+                f"another update of {bundle_dir} is running ({holder or 'it has just begun'}); wait until it has ended"
+            ) from error
+        file.truncate()
+        file.write(f"process {os.getpid()}, since {datetime.now(UTC).isoformat(timespec='seconds')}".encode())
+        file.flush()
         yield
-
-
-def live_name(bundle_dir: Path) -> str | None:
-    """The name in `current`, when there is one and its folder is there."""
-    try:
-        return version_folder(bundle_dir, current_version(bundle_dir)).name
-    except BundleError:
-        return None
-
-
-def versions(bundle_dir: Path) -> list[str]:
-    """Names of all versions' folders, in their order."""
-    names = [path.name for path in bundle_dir.iterdir() if VERSION_NAME.fullmatch(path.name) and path.is_dir()]
-    return sorted(names, key=version_order)
 
 
 def version_before(bundle_dir: Path, live: str | None) -> str | None:
     """The version that was live before, if it is still there."""
-    there = [name for name in versions(bundle_dir) if name != live]
+    there = [name for name in version_names(bundle_dir) if name != live]
     history = read_state(bundle_dir).history
     if live in history:
         until = _until(history, live)
@@ -120,22 +122,23 @@ def free_name(bundle_dir: Path, wanted: str) -> str:
     return name
 
 
-def selftest_apart(folder: Path, public_key: Path | None = None) -> None:
+def selftest_apart(folder: Path) -> None:
     """Self-test a version in a process of its own, limited in time and memory.
+
+    Nothing in the version's folder can become code there: the interpreter is isolated from the environment, works in
+    the root folder, and imports from where this process does, but from nowhere in the bundle.
 
     Raises:
         BundleError: it failed, crashed onnxruntime, or took too long.
     """
-    command = [sys.executable, "-P", "-m", "mygo_edge.selftest", str(folder.resolve())]
+    folder = folder.resolve()
+    paths = [path for path in sys.path if Path(path).is_absolute() and not _within(Path(path), folder.parent)]
+    command = [sys.executable, "-I", "-c", _SELFTEST, json.dumps(paths), str(folder)]
     command += ["--limit-seconds", str(SELFTEST_SECONDS)]
-    if public_key is not None:
-        command += ["--public-key", str(public_key.resolve())]
-    # The same package as this one, wherever this process found it.
-    paths = [str(Path(mygo_edge.__file__).parent.parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     try:
         done = subprocess.run(
-            command, env=environment, cwd=folder, capture_output=True, timeout=2 * SELFTEST_SECONDS, check=False
+            command, env=environment, cwd="/", capture_output=True, timeout=2 * SELFTEST_SECONDS, check=False
         )
     except subprocess.TimeoutExpired as error:
         raise BundleError(f"{folder.name} takes too long in its self-test; stay on the version before") from error
@@ -148,7 +151,11 @@ def selftest_apart(folder: Path, public_key: Path | None = None) -> None:
     raise BundleError(f"{folder.name} fails its self-test: {reason[:400]}")
 
 
-def make_live(bundle_dir: Path, name: str, public_key: Path | None = None) -> None:
+def _within(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder)
+
+
+def make_live(bundle_dir: Path, name: str, public_key: PublicKey | None = None) -> None:
     """Make a checked version live; go back to the one that was, if it cannot be read where it lies now.
 
     Raises:
@@ -157,12 +164,12 @@ def make_live(bundle_dir: Path, name: str, public_key: Path | None = None) -> No
     before, state = live_name(bundle_dir), read_state(bundle_dir)
     # First the history, which says the same of the version that is still live as it did: what comes after is ignored.
     write_state(bundle_dir, State((*_until(state.history, before), name), state.rolled_back))
-    write_text(bundle_dir / CURRENT, name + "\n")
+    set_live(bundle_dir, name)
     try:
         read_bundle(bundle_dir, public_key=public_key)
     except BundleError:
         if before:
-            write_text(bundle_dir / CURRENT, before + "\n")
+            set_live(bundle_dir, before)
         raise
 
 
@@ -173,7 +180,7 @@ def roll_back(bundle_dir: Path, public_key: Path | None = None) -> tuple[str, st
         The names of the version that was live and of the one that is.
 
     Raises:
-        MygoEdgeError: there is none, it is damaged, or another update is running.
+        MygoEdgeError: there is none, it is damaged or not signed by a key that is pinned, or another update is running.
     """
     if not bundle_dir.is_dir():
         raise MygoEdgeError(f"{bundle_dir} is no folder")
@@ -182,42 +189,29 @@ def roll_back(bundle_dir: Path, public_key: Path | None = None) -> tuple[str, st
         before = version_before(bundle_dir, live)
         if before is None:
             raise MygoEdgeError(f"{bundle_dir} holds no version that was live before {live}; update it instead")
-        selftest_apart(bundle_dir / before, public_key)
+        _require_signed(bundle_dir, bundle_dir / before, public_key)
+        selftest_apart(bundle_dir / before)
         state = read_state(bundle_dir)
         history = state.history if live in state.history else (before, live)
         mark = _manifest_digest(bundle_dir / live)
         write_state(bundle_dir, State(history, (*state.rolled_back, *([mark] if mark else []))))
-        write_text(bundle_dir / CURRENT, before + "\n")
+        set_live(bundle_dir, before)
     return live, before
 
 
 def sweep(bundle_dir: Path) -> None:
     """Remove what killed updates left and all versions but the live one and the one before."""
-    for path in bundle_dir.glob(f".v*{_STAGED}"):
-        shutil.rmtree(path, ignore_errors=True)
     live = live_name(bundle_dir)
-    kept = {live, version_before(bundle_dir, live)}
-    for name in versions(bundle_dir) if live else []:
-        if name not in kept:
-            shutil.rmtree(bundle_dir / name, ignore_errors=True)  # what stays now, goes with the next update
+    keep_only(bundle_dir, {live, version_before(bundle_dir, live)} if live else set(version_names(bundle_dir)))
 
 
-@contextmanager
-def staged(bundle_dir: Path, name: str) -> Iterator[Path]:
-    """An empty folder to build version `name` in; it has that name, durably, when the block ends without an error."""
-    folder, partial = bundle_dir / name, bundle_dir / f".{name}{_STAGED}"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
-        yield partial
-        sync_folder(partial)
-        if folder.exists():  # neither live nor before: a kill came between its naming and its becoming live
-            shutil.rmtree(folder)
-        partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    sync_folder(bundle_dir)
+def _require_signed(bundle_dir: Path, folder: Path, public_key: Path | None) -> None:
+    """Raise BundleError unless a version is whole, and signed with a key that this device held to when it came."""
+    read_version(folder)
+    keys = read_trust(bundle_dir).keys_ever(PublicKey.read(public_key) if public_key else None)
+    if keys:
+        data = read_plain(folder / MANIFEST, MAX_MANIFEST_BYTES)
+        verify_signature(data, read_signature(folder), keys, str(folder / MANIFEST))
 
 
 def _until(history: tuple[str, ...], live: str | None) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from mygo_edge.bundle.reading import open_plain
 from mygo_edge.errors import MygoEdgeError
@@ -84,11 +84,14 @@ class Source(Protocol):
         ...
 
 
-def open_source(address: str, limits: Limits) -> Source:
-    """The source at an address: http://, https://, or a folder. Raises SourceError for any other."""
-    scheme = urlsplit(address).scheme if "://" in address else ""
+def open_source(address: str, limits: Limits, *, other_host: bool = False) -> Source:
+    """The source at an address: http://, https://, or a folder. Raises SourceError for any other.
+
+    other_host: whether a web server may redirect to another host.
+    """
+    scheme = address.partition("://")[0].lower() if "://" in address else ""
     if scheme in ("http", "https"):
-        return HttpSource(address, limits)
+        return HttpSource(address, limits, other_host=other_host)
     if scheme:
         raise SourceError(f"{address}: {scheme} is not supported; give a folder, or an http or https address")
     if not Path(address).is_dir():
@@ -117,12 +120,15 @@ class FolderSource:
 class HttpSource:
     """A bundle behind a web server. Proxies and certificates as Python's urllib finds them in the environment."""
 
-    def __init__(self, address: str, limits: Limits) -> None:
-        parts = urlsplit(address)
-        if not parts.hostname or parts.username or parts.query or parts.fragment:
-            raise SourceError(f"{address} must be http(s)://host/path, without a user, a query or a fragment")
+    def __init__(self, address: str, limits: Limits, *, other_host: bool = False) -> None:
+        parts = _parts(address)
+        if parts is None or parts.username or parts.password or parts.query or parts.fragment:
+            raise SourceError(
+                f"{_shown(address)} must be http(s)://host/path in ASCII, without a user, a query or a fragment"
+            )
         self._address = address.rstrip("/") + "/"
         self._limits = limits
+        self._other_host = other_host
         self._end = time.monotonic() + limits.deadline
 
     def pieces(self, path: str, start: int = 0, size: int | None = None) -> Pieces:
@@ -147,7 +153,7 @@ class HttpSource:
         except urllib.error.HTTPError as error:
             error.close()
             _refuse_status(url, error.code)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, UnicodeError) as error:  # UnicodeError: a host that is no name
             cause = getattr(error, "reason", error)
             guard.check(url, late=isinstance(cause, TimeoutError))
             if isinstance(cause, ssl.SSLCertVerificationError):
@@ -171,12 +177,38 @@ class HttpSource:
                 target = error.headers.get("Location")
                 if error.code not in _REDIRECTS or not target:
                     raise
-                target = urljoin(url, target)
-                allowed = ("https",) if urlsplit(url).scheme == "https" else ("http", "https")
-                if urlsplit(target).scheme not in allowed:
-                    raise SourceError(f"{url} redirects to {target[:200]!a}, which is not followed") from error
-                url = target
+                url = self._followed(url, target)
         raise SourceError(f"{url} is redirected more than {_MAX_REDIRECTS} times")
+
+    def _followed(self, url: str, target: str) -> str:
+        """The address that a redirection leads to. Raises SourceError where it must not lead there."""
+        try:
+            address = urljoin(url, target)
+        except ValueError:  # such as http://[::1
+            address = target
+        here, there = _parts(url), _parts(address)
+        if here is None or there is None or (here.scheme, there.scheme) == ("https", "http"):
+            raise SourceError(f"{url} redirects to {_shown(address)}, which is not followed")
+        if there.hostname != here.hostname and not self._other_host:
+            raise SourceError(
+                f"{url} redirects to {_shown(address)}, another host; give that address, or pass --allow-other-host"
+            )
+        return address
+
+
+def _parts(address: str) -> SplitResult | None:
+    """The parts of an http(s) address that can be opened; None for any other."""
+    try:
+        parts = urlsplit(address)
+        usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:  # brackets without an end, a port that is no number
+        return None
+    plain = address.isascii() and address.isprintable() and " " not in address
+    return parts if usable and plain else None
+
+
+def _shown(address: str) -> str:
+    return ascii(address[:200])
 
 
 def _first_byte(response: http.client.HTTPResponse, url: str, start: int, size: int | None) -> int:

@@ -27,6 +27,7 @@ from onnx import TensorProto, helper
 
 from mygo_edge.device.edge_model import EdgeModel
 from mygo_edge.errors import MygoEdgeError
+from mygo_edge.files import sha256
 from tests.damage import replace_file
 
 MEMORY = 2**29  # bytes of resident memory that no mutant may make the process take on top of its own
@@ -103,8 +104,51 @@ def manifest_values(version: Path, rng: random.Random) -> None:
 
 def manifest_bomb(version: Path, rng: random.Random) -> None:
     bomb = rng.choice([b"[" * 10**6, b'{"a":' * 10**5, b"1" * 10**6, b'"' + b"a" * (2**22 + 1), b"\xff\xfe" * 10**5])
-    head = b'{"schema_version": "1.0", "sequence": ' if rng.random() < 0.5 else b""
+    head = b'{"schema_version": "2.0", "reader": 2, "sequence": ' if rng.random() < 0.5 else b""
     (version / "manifest.json").write_bytes(head + bomb)
+
+
+def manifest_flood(version: Path, rng: random.Random) -> None:
+    """As many entries of one kind as the file may hold."""
+    document = json.loads((version / "manifest.json").read_text())
+    many = range(rng.choice([1000, 20_000, 60_000]))
+    match rng.randrange(4):
+        case 0:
+            document["tasks"][0]["classes"] = [f"c{index}" for index in many]
+        case 1:
+            document["tasks"] = [document["tasks"][0] | {"name": f"t{i}", "head": f"h{i}"} for i in many[:20_000]]
+        case 2:
+            document["files"] += [document["files"][0] | {"path": f"f{i}.bin", "role": "later"} for i in many[:15_000]]
+        case 3:
+            document["producer"] = {f"p{index}": "1" for index in many}
+    (version / "manifest.json").write_text(json.dumps(document))
+
+
+def manifest_module(version: Path, rng: random.Random) -> None:
+    """A file that an interpreter would import, listed with its right hash under any role."""
+    name = rng.choice(["json.py", "sitecustomize.py", "numpy.py", "x.pth", "onnxruntime.so", "numpy"])
+    data = b"raise SystemExit('imported')"
+    document = json.loads((version / "manifest.json").read_text())
+    role = rng.choice(["generators", "classifier", "generator", "selftest", "trunk", "tokenizer", "factor", "later"])
+    entry = {"path": name, "role": role, "sha256": sha256(data), "bytes": len(data), "precision": "fp32"}
+    document["files"].append(entry | ({"task": "parity"} if role == "generator" else {}))
+    (version / name).write_bytes(data)
+    (version / "manifest.json").write_text(json.dumps(document))
+
+
+def manifest_later(version: Path, rng: random.Random) -> None:
+    """Fields of schema 2.0 with values from anywhere."""
+    document = json.loads((version / "manifest.json").read_text())
+    for key in rng.sample(["id", "reader", "expires", "next_key", "latent", "features", "features_digest", "trunk"], 2):
+        document[key] = copy.deepcopy(rng.choice(HOSTILE))
+    if rng.random() < 0.3:
+        image = {"kind": "image", "size": [8, 8], "resize": None, "crop": "none", "interpolation": "box",
+                 "mean": [0, 0, 0], "std": [1, 1, 1], "layout": "nchw"}  # fmt: skip
+        text = {"kind": "text", "tokenizer": "x", "max_tokens": 5}
+        trunk = {"digest": "0" * 64, "file": "classifier.onnx", "output": "features", "features": 256}
+        document["trunk"] = trunk | {"input": rng.choice([image, text])}
+        document.pop("input", None)
+    (version / "manifest.json").write_text(json.dumps(document, allow_nan=True), errors="surrogatepass")
 
 
 def file_damaged(version: Path, rng: random.Random) -> None:
@@ -325,7 +369,10 @@ def selftest_bomb(version: Path, rng: random.Random) -> None:
     replace_file(version, "selftest.npz", file.getvalue())
 
 
-MANIFESTS = [manifest_bytes, manifest_values, manifest_values, manifest_bomb]
+MANIFESTS = [
+    *(manifest_bytes, manifest_values, manifest_values, manifest_bomb),
+    *(manifest_flood, manifest_module, manifest_later),
+]
 FILES = [file_damaged, file_replaced, file_added, current]
 INSIDES = [graph_bytes, graph_bytes, graph_structure, graph_structure, graph_structure, graph_structure]
 TESTS = [selftest_bytes, selftest_arrays, selftest_bomb]

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from mygo_edge.bundle.manifest import BundleError, manifest_json, parse_manifest
+from mygo_edge.bundle.manifest import BundleError, manifest_json
+from mygo_edge.bundle.parsing import parse_manifest
 from mygo_edge.bundle.selftest import read_selftest
 from mygo_edge.bundle.vetting import vet
 from mygo_edge.bundle.wire import has_external_data
@@ -79,7 +81,9 @@ def test_any_value_anywhere_in_a_manifest_is_refused_or_read(
     except BundleError:
         return
     assert all(Path(entry.path).name == entry.path and entry.path not in (".", "..") for entry in read.files)
-    assert parse_manifest(json.dumps(manifest_json(read)).encode(), "here") == read
+    if read.id is not None:  # schema 2.0, the one that is written
+        known = replace(read, ignored=())
+        assert parse_manifest(json.dumps(manifest_json(known)).encode(), "here") == known
 
 
 @given(st.binary(max_size=300))

@@ -106,20 +106,26 @@ def test_a_manifest_that_is_no_json_object_is_refused(own_bundle: Path, data: by
 
 
 INPUT = {"shape": [1, 8, 8], "dtype": "uint8", "mean": [0.5], "std": [0.5]}
-TASK = {"name": "parity", "classes": ["even", "odd"], "head": "logits_parity"}
+TASK = {"name": "parity", "classes": ["even", "odd"], "head": "logits_parity", "generator": "convolutional"}
 
 
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("schema_version", "2.0", "schema_version '2.0' is not 1.0; update mygo_edge"),
+        ("schema_version", "3.0", "schema_version '3.0' is neither 2.0 nor 1.0; update mygo_edge"),
+        ("reader", 3, "needs reader 3, this is 2; update mygo_edge"),
+        ("id", "0" * 31, "id '0+' must match"),
+        ("latent", 0, "latent must be from 1"),
+        ("features", 10**6, "features must be from 1"),
+        ("expires", "soon", "expires 'soon' must be a time"),
+        ("next_key", "key", "next_key 'key' must match"),
         ("schema_version", 1.0, "schema_version must be str"),
         ("sequence", -1, "sequence must be from 0"),
         ("sequence", True, "sequence must be int"),
         ("created", "\x1b[31m", "created must be printable"),
         ("created", "yesterday", "created 'yesterday' must be a time"),
         ("created", "2030-01-31T12:00:00", "must be a time with its offset"),
-        ("trunk", "0", "trunk '0' must match"),
+        ("features_digest", "0", "features_digest '0' must match"),
         ("tasks", [], "tasks is empty"),
         ("tasks", [TASK, TASK], "task name 'parity' occurs twice"),
         ("tasks", [TASK | {"name": "../x"}], "name '../x' must match"),
@@ -157,17 +163,16 @@ def test_a_manifest_value_out_of_range_is_refused_by_name(
         ({"path": ".hidden"}, "path '.hidden' must match"),
         ({"path": "manifest.json"}, "cannot be listed"),
         ({"path": "Manifest.sig"}, "cannot be listed"),
-        ({"path": "selftest.npz"}, "path 'selftest.npz' occurs twice"),
-        ({"path": "SelfTest.npz"}, "occurs twice"),
+        ({"path": "selftest.npz"}, "path 'selftest.npz' of a classifier must match classifier"),
+        ({"path": "json.py"}, "path 'json.py' of a classifier must match classifier"),
         ({"bytes": 10**12}, "bytes must be from 1"),
         ({"bytes": -1}, "bytes must be from 1"),
         ({"bytes": "12"}, "bytes must be int"),
         ({"sha256": "0"}, "sha256 '0' must match"),
-        ({"role": "script"}, "role 'script' is none of"),
-        ({"precision": "fp4"}, "precision 'fp4' is none of"),
+        ({"role": "script"}, "lists no classifier"),
+        ({"precision": "fp4"}, "lists no classifier"),
         ({"role": "generator", "task": "colour"}, "has an unknown task"),
-        ({"role": "generator", "task": "size"}, "occurs twice"),
-        ({"role": "generators"}, "lists no classifier"),
+        ({"role": "generator", "task": "size"}, "of a generator must match generator-size"),
     ],
 )
 def test_a_file_entry_out_of_range_is_refused(own_bundle: Path, change: dict[str, object], words: str) -> None:

@@ -5,8 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from mygo_edge.data.datasets import Dataset, Split, load
-from mygo_edge.data.tasks import class_groups, make_tasks
+from mygo_edge.data.datasets import Dataset, load
+from mygo_edge.data.split import Split
+from mygo_edge.data.tasks import arrivals_of, class_groups
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.options import FolderOptions, TrainOptions
 
@@ -24,8 +25,8 @@ def test_digits_are_embedded_and_split_the_same_for_every_seed():
     assert first.shape == (1, 8, 8)
     assert first.classes == [str(digit) for digit in range(10)]
     assert (len(first.train.labels), len(first.test.labels)) == (1437, 360)
-    assert torch.equal(first.test.images, second.test.images)
-    assert first.train.images.max() == 255
+    assert torch.equal(first.test.inputs, second.test.inputs)
+    assert first.train.inputs.max() == 255
 
 
 def test_equal_tasks_and_explicit_groups():
@@ -53,16 +54,18 @@ def test_bad_task_groups_are_refused(tasks, message):
 
 
 def test_a_task_renumbers_its_labels_and_keeps_the_names():
-    first, second = make_tasks(dataset(), "3,1/0,2", batch_size=4, device=CPU)
+    first, second = arrivals_of(dataset(), "3,1/0,2")
     assert first.classes == ["class 3", "class 1"]
     assert second.name == "task1"
-    brightness = (first.train.images.mean((1, 2, 3)) + 1) * 127.5
-    assert torch.allclose(brightness, torch.where(first.train.labels == 0, 30.0, 10.0), atol=1e-3)
+    brightness = first.train.inputs.float().mean((1, 2, 3))
+    assert torch.allclose(brightness, torch.where(first.train.labels == 0, 30.0, 10.0))
 
 
-def test_a_task_with_fewer_images_than_a_batch_is_refused():
-    with pytest.raises(MygoEdgeError, match="task0 has 20 training images, fewer than a batch of 21"):
-        make_tasks(dataset(), "2", batch_size=21, device=CPU)
+def test_tasks_are_named_or_counted_on():
+    assert [task.name for task in arrivals_of(dataset(), "2", ["hands", "feet"])] == ["hands", "feet"]
+    assert [task.name for task in arrivals_of(dataset(), "2", first=3)] == ["task3", "task4"]
+    with pytest.raises(MygoEdgeError, match="--task-names gives 1 names, --tasks makes 2 tasks"):
+        arrivals_of(dataset(), "2", ["hands"])
 
 
 def test_a_single_class_is_refused():
@@ -71,8 +74,8 @@ def test_a_single_class_is_refused():
 
 
 def test_the_fingerprint_changes_with_the_data():
-    assert dataset().fingerprint() == dataset().fingerprint()
-    assert dataset().fingerprint() != dataset(images_per_class=11).fingerprint()
+    prints = [arrivals_of(dataset(count), "2")[0].fingerprint() for count in (10, 10, 11)]
+    assert prints[0] == prints[1] != prints[2]
 
 
 def test_a_damaged_download_is_refused_in_one_line(tmp_path):
@@ -119,7 +122,7 @@ def load_folder(root, **options):
 def test_a_folder_of_images_of_any_size_and_colour_becomes_a_dataset(image_folder):
     colour = load_folder(image_folder)
     assert colour.classes == ["cats", "dogs", "owls"]
-    assert colour.train.images.shape == (24, 3, 16, 16)
+    assert colour.train.inputs.shape == (24, 3, 16, 16)
     assert torch.bincount(colour.test.labels).tolist() == [2, 2, 2]
     assert load_folder(image_folder, colour="grey").shape == (1, 16, 16)
 

@@ -24,7 +24,7 @@ def kill_at(operation: int, folder: Path) -> None:
     def watch(event: str, details: tuple[object, ...]) -> None:
         nonlocal left
         # Nothing but `folder` is written to; removing a tree names the files relative to their folder.
-        if event in WRITES or (event == "open" and details[1] == "w" and str(folder) in str(details[0])):
+        if event in WRITES or (event == "open" and details[1] in ("w", "x", "xb") and str(folder) in str(details[0])):
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
             left -= 1

@@ -34,10 +34,11 @@ def test_a_version_has_the_promised_files(tmp_path: Path) -> None:
 def test_the_manifest_says_what_the_version_is(tmp_path: Path) -> None:
     folder = publish_tiny(tmp_path, 2)
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert (manifest["schema_version"], manifest["sequence"]) == ("1.0", 2)
+    assert (manifest["schema_version"], manifest["sequence"]) == ("2.0", 2)
     assert datetime.fromisoformat(manifest["created"]).utcoffset() == timedelta(0)
     assert manifest["tasks"] == [
-        {"name": name, "classes": classes, "head": f"logits_{name}"} for name, classes in TASKS[:2]
+        {"name": name, "classes": classes, "head": f"logits_{name}", "generator": "convolutional"}
+        for name, classes in TASKS[:2]
     ]
     assert manifest["input"] == {"shape": list(SHAPE), "dtype": "uint8", "mean": [0.5], "std": [0.5]}
     assert [(entry["role"], entry.get("task"), entry["precision"]) for entry in manifest["files"]] == [

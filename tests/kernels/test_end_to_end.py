@@ -5,13 +5,15 @@ from copy import deepcopy
 import pytest
 import torch
 
-from mygo_edge.data.datasets import load
-from mygo_edge.data.tasks import make_tasks
+from mygo_edge.domains.pixels import Pixels
 from mygo_edge.learn.methods import MyGO
 from mygo_edge.learn.phase import Phase
 from mygo_edge.learn.sleep import sleep
 from mygo_edge.measure.accuracy import accuracies
 from mygo_edge.options import MemoryOptions, SleepOptions, TrainOptions, WakeOptions
+from tests.tasks import tasks_of
+
+DIGITS = Pixels((1, 8, 8))
 
 OPTIONS = TrainOptions(
     tasks="0,1/2,3",
@@ -22,8 +24,8 @@ OPTIONS = TrainOptions(
 
 
 def test_a_run_with_the_kernels_equals_a_run_with_pytorch(device):
-    tasks = make_tasks(load(OPTIONS), OPTIONS.tasks, batch_size=64, device=device)
-    method = MyGO((1, 8, 8), OPTIONS, device)
+    tasks = tasks_of(OPTIONS, DIGITS, device)
+    method = MyGO(DIGITS, OPTIONS, device)
     for index in range(2):
         for named in method.phases(index, [tasks[index]]):
             if (index, named.name) != (1, "sleep"):
@@ -32,7 +34,7 @@ def test_a_run_with_the_kernels_equals_a_run_with_pytorch(device):
     for backend in ("torch", "triton"):
         method.memory.backend = backend
         net = deepcopy(method.net)
-        reports[backend] = sleep(net, deepcopy(method.expert), method.memory, OPTIONS.sleep, Phase(device, 0))
+        reports[backend] = sleep(net, deepcopy(method.expert), method.memory, DIGITS, OPTIONS.sleep, Phase(device, 0))
         learnt[backend] = accuracies(net, tasks)
         dreams[backend], _ = method.dream(1, 8, stream=3, step=0)
     torch.testing.assert_close(dreams["torch"], dreams["triton"], atol=1e-5, rtol=0)

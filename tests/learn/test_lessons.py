@@ -1,13 +1,15 @@
 """Dreams made ahead, in parts or for a fixed batch are the dreams of the plain sleep."""
 
+from functools import partial
+
 import pytest
 import torch
 
+from mygo_edge.domains.pixels import Pixels, network
 from mygo_edge.learn.lessons import Lessons, Plan, plan_dreams
 from mygo_edge.learn.team import Team
 from mygo_edge.model.gan import Generator
 from mygo_edge.model.memory import GenerativeMemory
-from mygo_edge.model.network import NeocortexNet
 
 SHAPE = (1, 8, 8)
 
@@ -24,16 +26,24 @@ def memory():
 @pytest.fixture(scope="module")
 def teachers():
     torch.manual_seed(1)
-    return [NeocortexNet(SHAPE).requires_grad_(False).features for _ in range(2)]
+    return [network(SHAPE).requires_grad_(False).features for _ in range(2)]
 
 
 def lessons(memory, teachers, plan, **options):
-    settings = {"new_task": 2, "seed": 3, "stream": 1001, "share": 0.2, "total": 7, **options}
+    settings = {
+        "new_task": 2,
+        "seed": 3,
+        "stream": 1001,
+        "width": 256,
+        "augmented": partial(Pixels(SHAPE).augmented_dreams, share=0.2),
+        "total": 7,
+        **options,
+    }
     return Lessons(memory, plan, *teachers, **settings)
 
 
 def check_equal(lesson, expected):
-    torch.testing.assert_close(lesson.images, expected.images, atol=1e-6, rtol=0)
+    torch.testing.assert_close(lesson.dreams, expected.dreams, atol=1e-6, rtol=0)
     torch.testing.assert_close(lesson.teacher_features, expected.teacher_features, atol=1e-5, rtol=1e-5)
     assert torch.equal(lesson.task_ids, expected.task_ids)
 
@@ -68,8 +78,8 @@ def test_the_shares_of_a_team_are_the_whole_lesson(memory, teachers, plan):
 def test_each_dream_is_seen_by_the_teacher_that_knows_its_task(memory, teachers):
     lesson = lessons(memory, teachers, Plan((3, 2, 4)))(0)
     old, new = teachers
-    torch.testing.assert_close(lesson.teacher_features[:5], old(lesson.images[:5]), atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(lesson.teacher_features[5:], new(lesson.images[5:]), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(lesson.teacher_features[:5], old(lesson.dreams[:5]), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(lesson.teacher_features[5:], new(lesson.dreams[5:]), atol=1e-5, rtol=1e-5)
 
 
 def test_memory_ahead_is_bounded(memory, teachers):
@@ -77,7 +87,7 @@ def test_memory_ahead_is_bounded(memory, teachers):
     round_bytes = 24 * (64 + 256) * 4
     assert lessons(memory, teachers, plan, ahead_bytes=2.9 * round_bytes).rounds_ahead == 2
     assert lessons(memory, teachers, plan, ahead_bytes=0).rounds_ahead == 1
-    first, second = (lessons(memory, teachers, plan, ahead_bytes=2 * round_bytes)(0).images for _ in range(2))
+    first, second = (lessons(memory, teachers, plan, ahead_bytes=2 * round_bytes)(0).dreams for _ in range(2))
     assert first.data_ptr() != second.data_ptr()
 
 

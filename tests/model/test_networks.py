@@ -2,8 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from mygo_edge.domains.pixels import network
 from mygo_edge.model.gan import Discriminator, Generator, ImageConvolution
-from mygo_edge.model.network import NeocortexNet
 from mygo_edge.model.upsampling import upsample
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 48), (1, 13, 21)]
@@ -11,7 +11,7 @@ SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 48), (1, 13, 21)]
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_network_is_sized_from_the_image(shape):
-    net = NeocortexNet(shape)
+    net = network(shape)
     for classes in (2, 5, 3):
         net.add_task_head(classes)
     assert net.features(torch.zeros(4, *shape)).shape == (4, 256)
@@ -20,7 +20,7 @@ def test_the_network_is_sized_from_the_image(shape):
 
 
 def test_heads_stand_side_by_side_in_task_order():
-    net = NeocortexNet((1, 8, 8))
+    net = network((1, 8, 8))
     net.add_task_head(2), net.add_task_head(3)
     features = torch.randn(6, 256)
     expected = torch.cat([head(features) for head in net.classifiers], 1)

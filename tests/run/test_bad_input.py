@@ -24,12 +24,17 @@ from tests.run.commands import TINY, run
         ("--sleep.learning-rate 7", "--sleep.learning-rate 7.0"),
         ("--memory.max-steps 1", "--memory.max-steps 1"),
         ("--checkpoint-seconds 0", "--checkpoint-seconds"),
-        ("--resume runs/x --seed 3", "give it alone"),
+        ("--resume runs/x --seed 3", "holds no run"),
+        ("--resume runs/x --preset best", "--preset is for a new run"),
+        ("--forget task0 runs/x --seed 3", "give it alone: --forget TASK RUN"),
+        ("--task-names a,b,c", "--task-names gives 3 names, --tasks makes 5 tasks"),
+        ("--tasks 0,1/2,3 --task-names a,A", "--task-names a,A cannot work: it must be different names"),
+        ("--task-names ../x", "--task-names ../x cannot work"),
+        ("--dataset arrays", "is what a program gives to Learner.learn"),
         ("--tasks 3", "does not divide 10 classes"),
         ("--tasks 0,1/1,2", "class 1 twice"),
         ("--tasks 0,1/2", "has one class"),
         ("--tasks 0,99", "class 99"),
-        ("--wake.batch-size 5000", "fewer than a batch of 5000"),
         ("--device cuda", "PyTorch sees no CUDA device"),
         ("--device cpu --precision bf16", "bf16 is for CUDA"),
         ("--device cpu --step graph", "--step graph is for CUDA"),
@@ -39,6 +44,10 @@ from tests.run.commands import TINY, run
         ),
         ("--sleep.batch-size 1", "--sleep.batch-size 1 cannot work"),
         ("--sleep.ahead-megabytes -1", "--sleep.ahead-megabytes -1.0 cannot work"),
+        ("--memory.width 100000000", "--memory.width 100000000 cannot work: it must be at most"),
+        ("--sleep.ahead-megabytes 1e300", "--sleep.ahead-megabytes 1e+300 cannot work: it must be at most"),
+        ("--measure.dreams-per-class 1000000000000", "cannot work: it must be at most 2147483647"),
+        ("--wake.batch-size 100000000000", "cannot work: it must be at most"),
         ("--dataset mnist", "needs --data-root"),
         ("--dataset mnist --data-root /nowhere", "--download"),
         ("--dataset folder --data-root /nowhere", "is not a folder"),
@@ -84,6 +93,15 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     done = run(*TINY, "--out", "/proc/run")  # read-only for everyone
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "/proc/run" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", ["--colour blue", "--seed x", "--sleep.steps", "--nonsense"])
+def test_the_parsers_words_come_once(arguments, tmp_path):
+    with pytest.raises(MygoEdgeError) as refusal:
+        main(arguments.split())
+    first, second = str(refusal.value).split()[:2]
+    assert not str(refusal.value).startswith(f"{first} {second} {first} {second}")
+    assert not str(refusal.value).startswith(("Value error Error", "Missing argument Missing"))
 
 
 def test_help_explains_every_option():

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -167,8 +168,12 @@ def path_outside(folder: Path) -> str:
 
 
 def other_data(folder: Path) -> str:
-    change_state(folder, lambda document: document["state"].update(data="0" * 64))
-    return "are not the ones that"
+    def unlearn(document: dict[str, Any]) -> None:
+        document["state"]["position"] = [1, 0, 0]
+        document["state"]["tasks"][1]["fingerprint"] = "0" * 64
+
+    change_state(folder, unlearn)
+    return "the inputs, labels or classes of task1 are not the ones that"
 
 
 def damaged_config(folder: Path) -> str:

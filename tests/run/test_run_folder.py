@@ -1,6 +1,7 @@
 """What a run leaves behind."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ def test_the_folder_holds_what_the_contract_names(whole_run):
         "config.json",
         "metrics.jsonl",
         "summary.json",
+        "report.html",
         "checkpoint/state.json",
         "plots/accuracy-matrix.png",
         "plots/accuracy-over-tasks.png",
@@ -40,6 +42,11 @@ def test_the_summary_has_every_measure(whole_run):
         for key in ("task_known", "task_unknown"):
             assert [len(row) for row in results[key]["matrix"]] == [1, 2]
             assert set(results[key]) == {"matrix", "average", "forgetting", "backward_transfer"}
+        counts = np.array(results["confusion"])
+        assert counts.shape == (4, 4)
+        assert results["per_class"] == pytest.approx((counts.diagonal() / counts.sum(1)).tolist())
+        right = [counts[t : t + 2].diagonal(t).sum() / counts[t : t + 2].sum() for t in (0, 2)]
+        assert right == pytest.approx(results["task_unknown"]["matrix"][-1])
         assert set(results["seconds"]) == {"wake", "memory", "sleep", "export", "total"}
     mygo = document["methods"]["mygo"]
     assert 0 < mygo["dreams"]["label_fidelity"] <= 1
@@ -91,7 +98,7 @@ def test_the_bundle_is_as_accurate_as_the_summary_says(whole_run, known):
     for task, labels, expected in zip(("task0", "task1"), ((0, 1), (2, 3)), matrix[-1], strict=True):
         rows = sum(test.labels == label for label in labels).bool()
         names = [str(int(label)) for label in test.labels[rows]]
-        answers = model.predict(test.images[rows].numpy(), task if known else None)
+        answers = model.predict(test.inputs[rows].numpy(), task if known else None)
         assert np.mean([a == b for a, b in zip(answers, names, strict=True)]) == pytest.approx(expected, abs=1e-12)
 
 
@@ -99,8 +106,9 @@ def test_export_writes_the_same_graphs_from_the_checkpoint(whole_run, tmp_path):
     folder, _ = whole_run
     done = run(folder, "--to", tmp_path / "bundle", module="export")
     assert done.returncode == 0, done.stderr
-    version = tmp_path / "bundle" / "v0002"
-    assert done.stdout.strip() == str(version)
+    version = Path(done.stdout.strip())
+    assert version.parent == tmp_path / "bundle"
+    assert int(version.name[1:]) > 2  # the run published twice before
     for name in ("classifier.onnx", "generator-task0.onnx", "generator-task1.onnx"):
         assert (version / name).read_bytes() == (folder / "bundle" / "v0002" / name).read_bytes()
 
@@ -109,7 +117,7 @@ def test_export_in_int8_says_what_it_measured_and_a_device_predicts_with_it(whol
     folder, _ = whole_run
     to = ("--to", tmp_path / "bundle", "--precision", "int8")
     done = run(folder, *to, "--max-loss", "0.2", "--data-root", tmp_path, module="export")
-    assert (done.returncode, done.stdout.strip()) == (0, str(tmp_path / "bundle" / "v0002")), done.stderr
+    assert (done.returncode, str(Path(done.stdout.strip()).parent)) == (0, str(tmp_path / "bundle")), done.stderr
     for words in ("range calibrated on dreams", "agreement with fp32 on dreams", "accuracy on real images"):
         assert words in done.stderr
     model = EdgeModel.load(tmp_path / "bundle", precision="int8")

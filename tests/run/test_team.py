@@ -16,7 +16,7 @@ from mygo_edge.learn.lessons import plan_dreams
 from mygo_edge.learn.team import Team
 from mygo_edge.options import SleepOptions, TrainOptions
 from mygo_edge.run.checkpoint import Checkpoint
-from mygo_edge.run.start import check_team
+from mygo_edge.run.device import check_team
 from tests.run.commands import TINY, environment, run, summary
 
 PAIR = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "mygo_edge.train"]

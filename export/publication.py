@@ -1,0 +1,137 @@
+"""From a learner, or from the checkpoint of a run, to a bundle version."""
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mygo_edge.bundle.images import as_pixels
+from mygo_edge.bundle.manifest import InputFormat
+from mygo_edge.bundle.reading import read_manifest
+from mygo_edge.data.datasets import load
+from mygo_edge.data.tasks import arrivals_of
+from mygo_edge.domains.pixels import MEAN, STD
+from mygo_edge.errors import MygoEdgeError
+from mygo_edge.export.bundle import publish
+from mygo_edge.export.recipes import MAX_LOSS
+from mygo_edge.export.samples import Labelled
+from mygo_edge.export.versions import live_bundle
+from mygo_edge.learn.methods import MyGO
+from mygo_edge.model.gan import FrozenGenerator
+from mygo_edge.options import TrainOptions
+from mygo_edge.run.folder import RunFolder
+from mygo_edge.run.saved import NamedTask, Saved, count_publication, open_learner
+
+
+def publish_learner(bundle: Path, method: MyGO, tasks: Sequence[NamedTask], *, sequence: int, **how: Any) -> Path:
+    """Write version `sequence` of the bundle and return its folder.
+
+    `how`: precision and its gate, as `mygo_edge.export.bundle.publish` takes them. A run publishes in fp32 after every
+    sleep, which takes a fraction of a second; calibrating and comparing other precisions takes many.
+    """
+    generators: list[FrozenGenerator] = list(method.memory.generators)  # type: ignore[arg-type]
+    channels = method.domain.shape[0]
+    return publish(
+        bundle,
+        net=method.net,
+        generators=generators,
+        tasks=tasks,
+        mean=[MEAN] * channels,
+        std=[STD] * channels,
+        sequence=sequence,
+        **how,
+    )
+
+
+def weigh(version: Path, tasks: Sequence[NamedTask], shape: tuple[int, ...]) -> dict[str, Any]:
+    """The `bytes` entry of summary.json: the classifier's file, the generators' files, and how many raw training images
+    (a byte a channel of a pixel) would fit into the bytes of all generators.
+    """
+    sizes = [(version / f"generator-{name}.onnx").stat().st_size for name, _ in tasks]
+    return {
+        "classifier": (version / "classifier.onnx").stat().st_size,
+        "generators": sizes,
+        "equivalent_images": sum(sizes) // math.prod(shape),
+    }
+
+
+def publish_run(
+    run: Path,
+    bundle: Path,
+    *,
+    precision: str = "fp32",
+    max_loss: float = MAX_LOSS,
+    data_root: Path | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Path:
+    """Publish what the run in folder `run` has learnt so far.
+
+    The run counts the publication, where it can be written.
+
+    Args:
+        run, bundle: folders.
+        precision, max_loss, say: as in `mygo_edge.export.bundle.publish`.
+        data_root: folder of the run's dataset; its test images are then part of what max_loss is held against.
+
+    Raises:
+        MygoEdgeError: as `publish` and `open_learner`, or the run stopped between a wake and its sleep, or the dataset
+            is not there or not the run's.
+    """
+    with ExitStack() as stack:
+        counts = True
+        try:
+            stack.enter_context(RunFolder.open(run)[0])  # keeps other processes out
+        except OSError:
+            counts = False
+        version = _publish_saved(open_learner(run), run, bundle, precision, max_loss, data_root, say)
+        if counts:
+            count_publication(run, read_manifest(version).sequence)
+    return version
+
+
+def _publish_saved(
+    saved: Saved,
+    run: Path,
+    bundle: Path,
+    precision: str,
+    max_loss: float,
+    data_root: Path | None,
+    say: Callable[[str], None],
+) -> Path:
+    method, tasks = saved.method, saved.tasks
+    if method.expert is not None or len(tasks) != len(method.net.classifiers) or not tasks:
+        raise MygoEdgeError(
+            f"{run} stopped between a wake and its sleep; go on with --resume {run}, or use {run}/bundle, which holds "
+            "the last consolidated version"
+        )
+    real = []
+    if data_root is not None:
+        real = real_images(replace(saved.options, data_root=data_root, download=False), tasks)
+    bundle.mkdir(parents=True, exist_ok=True)
+    live = live_bundle(bundle)
+    # Above all that the run published, and all that this bundle had.
+    sequence = max(saved.publications, live.manifest.sequence if live else 0) + 1
+    return publish_learner(
+        bundle,
+        method,
+        tasks,
+        learner_id=saved.run_id,
+        sequence=sequence,
+        precision=precision,
+        max_loss=max_loss,
+        real=real,
+        say=say,
+    )
+
+
+def real_images(options: TrainOptions, tasks: Sequence[NamedTask]) -> list[Labelled]:
+    """The test images of a run's `tasks`, as raw pixels. Raises MygoEdgeError when the dataset has other classes."""
+    dataset = load(options)
+    arrivals = arrivals_of(dataset, options.tasks)[: len(tasks)]
+    if [arrival.classes for arrival in arrivals] != [list(classes) for _, classes in tasks]:
+        raise MygoEdgeError(f"{options.data_root} holds other classes than the run learnt; give the run's dataset")
+    form = InputFormat(dataset.shape, (MEAN,), (STD,))
+    tests = [arrival.test for arrival in arrivals if arrival.test is not None]
+    return [Labelled(as_pixels(test.inputs.numpy(), form), test.labels.numpy()) for test in tests]

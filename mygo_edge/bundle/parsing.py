@@ -1,0 +1,234 @@
+"""Read manifest.json, which came over a network: nothing in it is believed before it is checked. Standard library only.
+
+Keys that this reader does not know are ignored, and so are files of a role or a precision that it does not know: a
+device has no use for them and does not fetch them. A publisher whose version cannot be used without them says so in
+`reader`. A schema that is not known is refused.
+"""
+
+import re
+from collections.abc import Sequence
+
+from mygo_edge.bundle.manifest import (
+    CROPS,
+    DTYPE,
+    GAUSSIAN,
+    INTERPOLATIONS,
+    LATENT,
+    LAYOUTS,
+    MANIFEST,
+    PRECISIONS,
+    READER,
+    ROLES,
+    SCHEMA_VERSION,
+    SIGNATURE,
+    TASK_NAME,
+    FileEntry,
+    ImageInput,
+    InputFormat,
+    Manifest,
+    Task,
+    TextInput,
+    TrunkFormat,
+)
+from mygo_edge.bundle.strict import SHA256, BundleError, Reader, load_object
+
+FIRST_SCHEMA = "1.0"
+_FIRST_ROLES = ("classifier", "generator", "selftest")
+
+MAX_FILE_BYTES = 2**31 - 1  # a serialised protobuf message is smaller than 2 GiB
+MAX_TASKS = 1000
+MAX_CLASSES = 4096  # of a task
+MAX_ALL_CLASSES = 2**16
+MAX_FILES = 4096
+_MAX_SIDE = 4096  # of an image, in pixels
+_MAX_FEATURES = 2**16
+_MAX_LATENT = 4096
+_MAX_TOKENS = 2**16
+
+LEARNER_ID = re.compile(r"[0-9a-f]{32}")
+_KIND = re.compile(r"[a-z][a-z0-9-]{0,31}")  # of a generator; later ones are new files of known roles
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+# What a file of data may end in. A file of an unknown role may lie in a version's folder under no other name: nothing
+# that an interpreter or a loader would take up by itself belongs there.
+_DATA_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,120}\.(onnx|npz|npy|json|txt|bin|model|safetensors)")
+_LABEL = r"(-[A-Za-z0-9_][A-Za-z0-9_-]{0,63})?"
+
+
+def parse_manifest(data: bytes, where: str) -> Manifest:
+    """Read and check a manifest, in time that is linear in its bytes.
+
+    Args:
+        data: the bytes of manifest.json.
+        where: what to call the file in errors.
+
+    Raises:
+        BundleError: not JSON, an unknown schema, a newer reader is needed, or a value is missing, of the wrong type or
+            out of range.
+    """
+    top = load_object(data, where)
+    schema = top.value("schema_version", str)
+    if schema not in (FIRST_SCHEMA, SCHEMA_VERSION):
+        raise BundleError(
+            f"{where}: schema_version {schema[:20]!r} is neither {SCHEMA_VERSION} nor {FIRST_SCHEMA}; "
+            "update mygo_edge on this device"
+        )
+    first = schema == FIRST_SCHEMA
+    reader = 1 if first else top.integer("reader", 1, 10**6)
+    if reader > READER:
+        raise BundleError(f"{where} needs reader {reader}, this is {READER}; update mygo_edge on this device")
+    tasks = tuple(_task(entry, first) for entry in top.readers("tasks", MAX_TASKS))
+    top.unique("task name", [task.name.casefold() for task in tasks])
+    top.unique("head", [task.head for task in tasks])
+    total = sum(len(task.classes) for task in tasks)
+    top.require(total <= MAX_ALL_CLASSES, f"tasks have {total} classes, at most {MAX_ALL_CLASSES} are allowed")
+    files, ignored = _files(top, tasks, _FIRST_ROLES if first else ROLES)
+    producer = top.value("producer", dict)
+    top.require(all(isinstance(version, str) for version in producer.values()), "producer must hold text only")
+    trunk = _trunk(top.reader("trunk"), files) if not first and "trunk" in top else None
+    if trunk:
+        top.require("input" not in top, "input and trunk exclude each other")
+    digest = "trunk" if first else "features_digest"
+    return Manifest(
+        sequence=top.integer("sequence", 0, 10**9 - 1),
+        created=top.time("created"),
+        tasks=tasks,
+        input=None if trunk else _input(top.reader("input")),
+        tolerance=top.reader("selftest").tolerance(),
+        files=files,
+        producer=producer,
+        id=None if first else top.match("id", LEARNER_ID),
+        reader=reader,
+        latent=LATENT if first else top.integer("latent", 1, _MAX_LATENT),
+        features=None if first else top.integer("features", 1, _MAX_FEATURES),
+        trunk=trunk,
+        features_digest=top.match(digest, SHA256) if digest in top else None,
+        expires=top.time("expires") if not first and "expires" in top else None,
+        next_key=top.match("next_key", SHA256) if not first and "next_key" in top else None,
+        ignored=ignored,
+    )
+
+
+def _task(reader: Reader, first: bool) -> Task:
+    return Task(
+        name=reader.match("name", TASK_NAME),
+        classes=reader.names("classes", MAX_CLASSES),
+        head=reader.text("head"),
+        generator="convolutional" if first else reader.match("generator", _KIND),
+    )
+
+
+def _input(reader: Reader) -> InputFormat:
+    shape = reader.value("shape", list)
+    fits = len(shape) == 3 and all(type(side) is int and 0 < side <= _MAX_SIDE for side in shape)
+    reader.require(fits, f"shape must be channels, height, width, each from 1 to {_MAX_SIDE}")
+    reader.require(reader.value("dtype", str) == DTYPE, f"dtype must be {DTYPE}; publish the version again")
+    mean, std = _scale(reader, shape[0])
+    return InputFormat((shape[0], shape[1], shape[2]), mean, std)
+
+
+def _scale(reader: Reader, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    mean, std = reader.numbers("mean"), reader.numbers("std")
+    reader.require(len(mean) == len(std) == channels, "mean and std need one number a channel")
+    reader.require(min(std) > 0, "std must be above 0")
+    return mean, std
+
+
+def _trunk(reader: Reader, files: Sequence[FileEntry]) -> TrunkFormat:
+    paths = {entry.path: entry.role for entry in files}
+    file = reader.text("file")
+    reader.require(paths.get(file) == "trunk", f"file {file!r} is no file of role trunk")
+    form = reader.reader("input")
+    kind = form.choice("kind", ("image", "text"))
+    image = _image(form) if kind == "image" else _text(form, paths)
+    return TrunkFormat(
+        digest=reader.match("digest", SHA256),
+        file=file,
+        output=reader.text("output"),
+        features=reader.integer("features", 1, _MAX_FEATURES),
+        input=image,
+    )
+
+
+def _image(reader: Reader) -> ImageInput:
+    size = reader.value("size", list)
+    fits = len(size) == 2 and all(type(side) is int and 0 < side <= _MAX_SIDE for side in size)
+    reader.require(fits, f"size must be height and width, each from 1 to {_MAX_SIDE}")
+    crop = reader.choice("crop", CROPS)
+    resize = None if reader.values.get("resize") is None else reader.integer("resize", 1, _MAX_SIDE)
+    reader.require(resize is None or resize >= max(size) or crop == "none", "resize is smaller than the crop")
+    mean, std = _scale(reader, 3)
+    return ImageInput(
+        size=(size[0], size[1]),
+        resize=resize,
+        crop=crop,
+        interpolation=reader.choice("interpolation", INTERPOLATIONS),
+        mean=mean,
+        std=std,
+        layout=reader.choice("layout", LAYOUTS),
+    )
+
+
+def _text(reader: Reader, paths: dict[str, str]) -> TextInput:
+    tokenizer = reader.text("tokenizer")
+    reader.require(paths.get(tokenizer) == "tokenizer", f"tokenizer {tokenizer!r} is no file of role tokenizer")
+    return TextInput(tokenizer, reader.integer("max_tokens", 1, _MAX_TOKENS))
+
+
+def _files(top: Reader, tasks: Sequence[Task], roles: tuple[str, ...]) -> tuple[tuple[FileEntry, ...], tuple[str, ...]]:
+    """Entries that this reader knows, and paths of the others that may lie in the folder."""
+    kinds = {task.name: task.generator for task in tasks}
+    files, ignored = [], []
+    for reader in top.readers("files", MAX_FILES):
+        role = reader.value("role", str)
+        if role not in roles or reader.value("precision", str) not in PRECISIONS:
+            path = reader.values.get("path")
+            if isinstance(path, str) and _DATA_FILE.fullmatch(path) and path.casefold() != MANIFEST:
+                ignored.append(path)
+            continue
+        files.append(_file(reader, role, kinds))
+    top.require(bool(files), "files holds nothing that this reader knows")
+    top.unique("path", [path.casefold() for path in (*(entry.path for entry in files), *ignored)])
+    # Trunks, tokenizers and their likes are found by their path.
+    several = ("trunk", "tokenizer")
+    top.unique(
+        "file with the role, task and precision",
+        [(e.role, e.task, e.precision) for e in files if e.role not in several],
+    )
+    return tuple(files), tuple(ignored)
+
+
+def _file(reader: Reader, role: str, kinds: dict[str, str]) -> FileEntry:
+    path, precision = reader.match("path", _FILE_NAME), str(reader.value("precision", str))
+    reader.require(path.casefold() not in (MANIFEST, SIGNATURE), f"{path} cannot be listed")
+    task = reader.match("task", TASK_NAME) if role == "generator" else None
+    reader.require(task is None or task in kinds, f"{path} has an unknown task")
+    names = _names(role, precision, task, kinds.get(task or "", ""))
+    reader.require(names.fullmatch(path) is not None, f"path {path!r} of a {role} must match {names.pattern}")
+    return FileEntry(
+        path=path,
+        role=role,
+        sha256=reader.match("sha256", SHA256),
+        size=reader.integer("bytes", 1, MAX_FILE_BYTES),
+        precision=precision,
+        task=task,
+        weights=reader.match("weights", SHA256) if "weights" in reader else None,
+        tolerance=reader.tolerance() if "tolerance" in reader else None,
+    )
+
+
+def _names(role: str, precision: str, task: str | None, kind: str) -> re.Pattern[str]:
+    """What a file of this role may be called."""
+    variant = "" if precision == "fp32" else rf"\.{precision}"  # no character of it, or of a task's name, is special
+    if role == "generator":
+        stem, suffix = (f"means-{task}", "npz") if kind == GAUSSIAN else (f"generator-{task}", "onnx")
+        return re.compile(rf"{stem}{variant}\.{suffix}")
+    return re.compile(
+        {
+            "classifier": rf"classifier{variant}\.onnx",
+            "selftest": r"selftest\.npz",
+            "trunk": rf"trunk{_LABEL}{variant}\.onnx",
+            "tokenizer": rf"tokenizer{_LABEL}\.(json|txt|model)",
+            "factor": rf"factor{variant}\.npz",
+            "covariances": rf"covariances{variant}\.npz",
+        }[role]
+    )

@@ -1,0 +1,102 @@
+"""What a program hands over, as raw inputs with labels: arrays, tensors, datasets of PyTorch, folders, texts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mygo_edge.data.datasets import check_split, image_batch
+from mygo_edge.data.split import Split
+from mygo_edge.data.tasks import Arrival
+from mygo_edge.errors import MygoEdgeError
+
+Given = tuple[Any, Any]  # inputs and labels
+
+
+def arrival_from(
+    name: str, inputs: Any, labels: Any = None, *, classes: Sequence[str] | None = None, test: Given | None = None
+) -> Arrival:
+    """A task from what a program has.
+
+    Args:
+        name: of the task.
+        inputs: images, uint8 or floats in [0, 1], [n, height, width], [n, height, width, channels] or [n, channels,
+            height, width], as an array or a tensor; or a list of paths of pictures, or of texts; or a dataset of
+            (image, label) pairs, which brings its labels.
+        labels: a class's name or number for each input.
+        classes: names of the classes with numbers 0, 1, ... (default: the names that occur, sorted; a number is its
+            own name).
+        test: inputs and labels to measure on, of the same classes.
+
+    Raises:
+        MygoEdgeError: inputs or labels that it cannot take, or fewer than two classes.
+    """
+    train_inputs, train_labels, known = _pair(inputs, labels)
+    names = list(classes or known or _names(train_labels))
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise MygoEdgeError(f"{name}: a task needs two or more classes of different names, not {names}")
+    train = _split(name, train_inputs, train_labels, names)
+    if missing := [label for index, label in enumerate(names) if not (train.labels == index).any()]:
+        raise MygoEdgeError(f"{name}: class {missing[0]!r} has no training input; add some")
+    if test is None:
+        return Arrival(name, names, train)
+    test_inputs, test_labels, _ = _pair(*test)
+    return Arrival(name, names, train, _split(f"{name}, test", test_inputs, test_labels, names))
+
+
+def _pair(inputs: Any, labels: Any) -> tuple[Any, list[Any], list[str] | None]:
+    """Inputs, labels, and the classes' names where a dataset has them."""
+    if labels is None:
+        try:
+            pairs = [inputs[index] for index in range(len(inputs))]
+            images = [np.asarray(image.detach().cpu() if isinstance(image, Tensor) else image) for image, _ in pairs]
+            return np.stack(images), [label for _, label in pairs], getattr(inputs, "classes", None)
+        except (TypeError, ValueError) as error:
+            raise MygoEdgeError(f"without labels, give a dataset of (image, label) pairs ({error})") from error
+    if isinstance(labels, Tensor):
+        labels = labels.detach().cpu().numpy()
+    return inputs, [label.item() if isinstance(label, np.generic) else label for label in labels], None
+
+
+def _names(labels: list[Any]) -> list[str]:
+    if all(isinstance(label, int) and label >= 0 for label in labels):
+        return [str(label) for label in range(max(labels, default=-1) + 1)]
+    return sorted({str(label) for label in labels})
+
+
+def _split(what: str, inputs: Any, labels: list[Any], names: list[str]) -> Split:
+    places = {label: index for index, label in enumerate(names)}
+    try:
+        numbers = [int(label) if isinstance(label, int) else places[str(label)] for label in labels]
+    except KeyError as error:
+        raise MygoEdgeError(f"{what}: label {error} is none of the classes {', '.join(names)}") from None
+    split = Split(raw_inputs(what, inputs), torch.tensor(numbers, dtype=torch.long))
+    check_split(split, len(names), what)
+    return split
+
+
+def raw_inputs(what: str, inputs: Any) -> Any:
+    """Images as a tensor [n, channels, height, width]; paths and texts as a list. Raises MygoEdgeError."""
+    if isinstance(inputs, list | tuple) and inputs and all(isinstance(item, str | Path) for item in inputs):
+        return list(inputs)
+    try:
+        array = np.asarray(inputs.detach().cpu() if isinstance(inputs, Tensor) else inputs)
+    except ValueError as error:
+        raise MygoEdgeError(f"{what}: images of one shape are needed ({error})") from error
+    if (
+        array.ndim not in (3, 4)
+        or array.dtype.kind not in "uf"
+        or (array.dtype.kind == "u" and array.dtype != np.uint8)
+    ):
+        raise MygoEdgeError(
+            f"{what}: images must be uint8, or floats in [0, 1], of shape [n, height, width], [n, height, width, "
+            f"channels] or [n, channels, height, width]; these are {array.dtype} of shape {list(array.shape)}"
+        )
+    if array.dtype.kind == "f":
+        if array.size and not (array.min() >= 0 and array.max() <= 1):  # written so that NaN fails it
+            raise MygoEdgeError(f"{what}: floats must be in [0, 1], these are from {array.min()} to {array.max()}")
+        array = array.astype(np.float32)
+    return image_batch(array)

@@ -1,0 +1,304 @@
+"""Learner: a learner on disk, for programs. It learns tasks as they arrive, forgets on demand, answers, publishes."""
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mygo_edge.bundle.images import to_pixels
+from mygo_edge.bundle.manifest import TASK_NAME
+from mygo_edge.data.arrays import arrival_from, raw_inputs
+from mygo_edge.data.conversion import brought_to
+from mygo_edge.data.datasets import load
+from mygo_edge.data.split import Split
+from mygo_edge.data.tasks import Arrival
+from mygo_edge.device.dreaming import Dreams
+from mygo_edge.domains.choice import domain_for, domain_of_state
+from mygo_edge.errors import MygoEdgeError
+from mygo_edge.export.publication import publish_learner, weigh
+from mygo_edge.learn.methods import MyGO
+from mygo_edge.learn.team import ALONE, Team
+from mygo_edge.options import TrainOptions, check
+from mygo_edge.run.checkpoint import Checkpoint
+from mygo_edge.run.device import choose_device
+from mygo_edge.run.folder import Event, RunFolder
+from mygo_edge.run.phases import Interruption
+from mygo_edge.run.progress import Display
+from mygo_edge.run.runner import NamedTask, Runner
+
+FEW = 50  # training inputs of a class, below which what is remembered of it will be poor
+BATCH = 2000
+
+
+class Learner:
+    """A run's folder with a learner in it. One process at a time has it open; `with` or `close` lets it go.
+
+    Everything that was learnt survives a kill at any moment: open it again, and call `learn` with the same data to go
+    on with a task that was not finished, to the same result.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        options: TrainOptions,
+        *,
+        device: torch.device | None = None,
+        display: Display | None = None,
+        interruption: Interruption | None = None,
+        team: Team = ALONE,
+    ) -> None:
+        """Of a folder that is open. Programs want `create` or `open`."""
+        self.folder, self.options, self._team = folder, options, team
+        self._device = device or choose_device(options)
+        self._display, self._interruption = display or Display(quiet=True), interruption or Interruption()
+        self.runner: Runner | None = None  # from the first data on, which says what a dream is
+        checkpoint = Checkpoint(folder.path / "checkpoint", writes=False)
+        if checkpoint.exists():
+            try:
+                domain = domain_of_state(checkpoint.open(folder.run_id), options)
+            except (KeyError, TypeError, ValueError) as error:
+                raise MygoEdgeError(f"{folder.path}/checkpoint is damaged ({error!r}); start the run again") from error
+            self.runner = self._new_runner(domain)
+            self.runner.resume()
+        else:
+            folder.cut_log(0)
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        options: TrainOptions | None = None,
+        *,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> "Learner":
+        """A new learner in a folder that is absent or empty.
+
+        Args:
+            options: how to learn (default: the default preset); those that name datasets and folders are not used.
+            on_event: called with every event that metrics.jsonl gets.
+
+        Raises:
+            MygoEdgeError: options that cannot work, or a folder that holds something.
+        """
+        options = replace(options or TrainOptions(), dataset="arrays", methods=("mygo",), out=None, resume=None)
+        check(options)
+        folder = RunFolder.create(Path(path), options, choose_device(options), on_event=on_event)
+        return cls(folder, options)
+
+    @classmethod
+    def open(cls, path: str | Path, *, on_event: Callable[[Event], None] | None = None) -> "Learner":
+        """The learner of an earlier run, of a program or of `python -m mygo_edge.train`.
+
+        Raises:
+            MygoEdgeError: no run, a damaged one, or one that another process has open.
+        """
+        folder, options = RunFolder.open(Path(path), on_event=on_event)
+        try:
+            return cls(folder, options)
+        except BaseException:
+            folder.__exit__()
+            raise
+
+    def __enter__(self) -> "Learner":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let other processes have the folder."""
+        self.folder.__exit__()
+
+    @property
+    def id(self) -> str:
+        """Random, made once; in the manifest of everything that this learner publishes."""
+        return self.folder.run_id
+
+    @property
+    def tasks(self) -> dict[str, list[str]]:
+        """Names of the tasks learnt so far -> names of their classes."""
+        return {} if self.runner is None else dict(self.runner.named_tasks[: self.runner.learnt])
+
+    def learn(
+        self,
+        name: str,
+        inputs: Any,
+        labels: Any = None,
+        *,
+        classes: Sequence[str] | None = None,
+        test: tuple[Any, Any] | None = None,
+    ) -> None:
+        """Learn a task, consolidate it in a sleep, and publish it to the folder's bundle.
+
+        Args:
+            name: of letters, digits, "_" and "-".
+            inputs, labels, classes, test: see `mygo_edge.data.arrays.arrival_from`; or `inputs` is a folder with one
+                sub-folder of images a class. Images of another size or colour are brought to those of the first task.
+
+        Raises:
+            MygoEdgeError: data that it cannot take, a name that is taken, or a memory that could not be made. What was
+                learnt before stays, and is published.
+        """
+        if TASK_NAME.fullmatch(name) is None:
+            raise MygoEdgeError(f"{name!r} cannot name a task; use letters, digits, '_' and '-', 64 at most")
+        if labels is None and isinstance(inputs, str | Path):
+            arrival = self._folder_arrival(name, Path(inputs))
+        else:
+            arrival = arrival_from(name, inputs, labels, classes=classes, test=test)
+        with self._listening():
+            self.learn_all([arrival])
+
+    def learn_all(self, arrivals: Sequence[Arrival], options: TrainOptions | None = None) -> None:
+        """Learn tasks one after another, those first that an earlier process did not finish.
+
+        Args:
+            options: where new tasks come from and how they are learnt (default: the learner's own).
+
+        Raises:
+            MygoEdgeError: as `learn`.
+        """
+        runner = self.runner_for(arrivals)
+        known = [task.name for task in runner.tasks]
+        arrivals = [self._fitting(arrival) for arrival in arrivals]
+        new = [arrival for arrival in arrivals if arrival.name not in known]
+        waiting = {task.name for task in runner.tasks[runner.learnt :]} - {arrival.name for arrival in arrivals}
+        if waiting and new:
+            raise MygoEdgeError(f"{min(waiting)} is not finished; learn it again with its data first")
+        if (again := [a.name for a in arrivals if a.name in known[: runner.learnt]]) and not options:
+            raise MygoEdgeError(f"task {again[0]} is learnt already; give another name")
+        if unremembered := [a.name for a in new if a.name not in self._remembered()]:
+            self.folder.add_stream(options or self.options, unremembered)
+        runner.add(arrivals)
+        for line in weak_classes(new):
+            self._display.tell(line)
+        runner.run()
+
+    def forget(self, task: str) -> None:
+        """Let go of a task: its head and generator are removed, a new network learns the other tasks from their dreams,
+        and what follows in the bundle, where older versions go too, has nothing of it.
+
+        Raises:
+            MygoEdgeError: no such task, or none would be left.
+        """
+        with self._listening():
+            self._learned().forget(task)
+
+    def answers(self, inputs: Any) -> list[tuple[str, str]]:
+        """(task, class) of the most likely class of every input, among all tasks."""
+        columns = [(task, label) for task, classes in self.tasks.items() for label in classes]
+        return [columns[column] for column in self._logits(inputs).argmax(1).tolist()]
+
+    def accuracy(self, inputs: Any, labels: Any, task: str | None = None) -> float:
+        """Share of inputs whose class is answered, by name: among all tasks, or among one task's classes."""
+        columns = [(name, label) for name, classes in self.tasks.items() for label in classes]
+        if task is not None and task not in self.tasks:
+            raise MygoEdgeError(f"unknown task {task!r}; the tasks are {', '.join(self.tasks)}")
+        kept = [index for index, (name, _) in enumerate(columns) if task in (None, name)]
+        found = self._logits(inputs)[:, kept].argmax(1).tolist()
+        names = [str(label.item() if isinstance(label, Tensor) else label) for label in labels]
+        if len(names) != len(found) or not names:
+            raise MygoEdgeError(f"{len(found)} inputs and {len(names)} labels do not match; give one label each")
+        return sum(columns[kept[place]][1] == label for place, label in zip(found, names, strict=True)) / len(names)
+
+    def dream(self, task: str, n: int = 1, *, seed: int = 0) -> Dreams:
+        """`n` dreams of a task, as `EdgeModel.dream` gives them on a device: uint8 images and class ids."""
+        runner, names = self._learned(), list(self.tasks)
+        if task not in names or n < 1:
+            raise MygoEdgeError(f"no {n} dreams of {task!r}: ask for one or more, of {', '.join(names)}")
+        counts = [0] * names.index(task) + [n]
+        batch = self._mygo(runner).memory.dream(counts, seed=seed, stream=0, step=0)
+        return Dreams(to_pixels(batch.images.cpu().numpy()), batch.class_ids.cpu().numpy())
+
+    def publish(self, bundle: str | Path, precision: str = "fp32", **how: Any) -> Path:
+        """Publish all that was learnt to a bundle of its own; `how` as for `mygo_edge.export.bundle.publish`."""
+        runner = self._learned()
+        tasks = runner.named_tasks[: runner.learnt]
+        return runner.publish_apart(
+            lambda number: publish_learner(
+                Path(bundle), self._mygo(runner), tasks, learner_id=self.id, sequence=number, precision=precision, **how
+            )
+        )
+
+    def runner_for(self, arrivals: Sequence[Arrival]) -> Runner:
+        """The loop that learns; `arrivals` say what a dream is, where nothing was learnt yet."""
+        if self.runner is None:
+            if not arrivals:
+                raise MygoEdgeError(f"{self.folder.path} has learnt nothing yet; give it a task")
+            self.runner = self._new_runner(domain_for(arrivals[0].train.inputs, self.options))
+        return self.runner
+
+    def _new_runner(self, domain: Any) -> Runner:
+        return Runner(
+            self.options,
+            domain,
+            self.folder,
+            self._device,
+            self._display,
+            self._interruption,
+            self._publish,
+            self._team,
+        )
+
+    def _publish(self, method: MyGO, tasks: Sequence[NamedTask], number: int, keep: bool) -> dict[str, Any]:
+        bundle = self.folder.path / "bundle"
+        version = publish_learner(bundle, method, tasks, learner_id=self.id, sequence=number, keep_before=keep)
+        return weigh(version, tasks, method.domain.shape)
+
+    def _fitting(self, arrival: Arrival) -> Arrival:
+        """The arrival with images of the learner's shape."""
+        assert self.runner is not None
+        shape = self.runner.domain.shape
+        test = arrival.test and brought_to(arrival.test, shape)
+        return replace(arrival, train=brought_to(arrival.train, shape), test=test)
+
+    def _folder_arrival(self, name: str, root: Path) -> Arrival:
+        options = replace(self.options, dataset="folder", data_root=root)
+        if self.runner is not None and self.runner.domain.name == "pixels":
+            channels, height, _ = self.runner.domain.shape
+            form = replace(options.folder, size=height, colour="grey" if channels == 1 else "rgb")
+            options = replace(options, folder=form)
+        dataset = load(options)
+        return Arrival(name, dataset.classes, dataset.train, dataset.test)
+
+    def _logits(self, inputs: Any) -> Tensor:
+        runner = self._learned()
+        split = brought_to(Split(raw_inputs("inputs", inputs), torch.empty(0)), runner.domain.shape)
+        prepared = runner.domain.prepare(split.inputs, self._device)
+        method = self._mygo(runner)
+        with torch.inference_mode():
+            return torch.cat([method.logits(part) for part in prepared.split(BATCH)]).cpu()
+
+    def _learned(self) -> Runner:
+        if self.runner is None or not self.runner.learnt:
+            raise MygoEdgeError(f"{self.folder.path} has learnt nothing yet; call learn first")
+        return self.runner
+
+    def _mygo(self, runner: Runner) -> MyGO:
+        method = runner.methods.get("mygo")
+        if not isinstance(method, MyGO):
+            raise MygoEdgeError(f"{self.folder.path} did not run the method mygo, the one that remembers and publishes")
+        return method
+
+    def _remembered(self) -> set[str | None]:
+        return {name for _, names in self.folder.streams() for name in names}
+
+    def _listening(self) -> AbstractContextManager[object]:
+        """Ctrl-C ends the work after the step that it is at, where signals can be heard."""
+        main = threading.current_thread() is threading.main_thread()
+        return self._interruption if main else nullcontext()
+
+
+def weak_classes(arrivals: Sequence[Arrival]) -> list[str]:
+    """A line for every class with few training inputs."""
+    lines = []
+    for arrival in arrivals:
+        counts = torch.bincount(arrival.train.labels, minlength=len(arrival.classes)).tolist()
+        for label, count in zip(arrival.classes, counts, strict=True):
+            if count < FEW:
+                lines.append(f"{arrival.name}: class {label!r} has {count} training inputs; its dreams will be poor")
+    return lines

@@ -1,0 +1,50 @@
+"""Where a run learns: the device, what gives the same numbers every time, and what several processes can share."""
+
+import os
+
+import torch
+
+from mygo_edge.errors import MygoEdgeError
+from mygo_edge.kernels.backend import BackendError, choose_backend
+from mygo_edge.kernels.exactness import set_exact_arithmetic
+from mygo_edge.learn.team import Team
+from mygo_edge.options import TrainOptions
+
+
+def check_team(options: TrainOptions, team: Team) -> None:
+    """Raise MygoEdgeError for what several processes cannot share."""
+    if options.memory.reuse and team.size > 1:
+        raise MygoEdgeError("--memory.reuse is for a single process; start without torchrun")
+    sleep = options.sleep.batch_size or options.sleep.dreams_per_task
+    for name, size in (("--wake.batch-size", options.wake.batch_size), ("a sleep's batch", sleep)):
+        if size < team.size:
+            raise MygoEdgeError(f"{name} of {size} cannot be divided among {team.size} processes; start fewer")
+
+
+def choose_device(options: TrainOptions) -> torch.device:
+    """The device to learn on, with deterministic kernels; under torchrun, a GPU for each process.
+
+    Raises:
+        MygoEdgeError: the device is not there, or precision, backend or step do not go with it.
+    """
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise MygoEdgeError("--device cuda: PyTorch sees no CUDA device here; check the driver, or use --device cpu")
+    name = "cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu"
+    if name == "cpu" and options.precision != "fp32":
+        raise MygoEdgeError("--precision bf16 is for CUDA; use fp32 on the CPU")
+    if name == "cpu" and options.step == "graph":
+        raise MygoEdgeError("--step graph is for CUDA; use auto, eager or compile on the CPU")
+    try:
+        choose_backend(None if options.backend == "auto" else options.backend, name)
+    except BackendError as error:
+        raise MygoEdgeError(f"--backend {options.backend}: {error}") from error
+    if name == "cpu":
+        return torch.device(name)
+    set_exact_arithmetic()
+    place, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if place >= count:
+        raise MygoEdgeError(
+            f"process {place + 1} of this machine has no GPU of its own: there are {count}; start fewer"
+        )
+    torch.cuda.set_device(place)
+    return torch.device(name, place)

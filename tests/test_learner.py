@@ -1,0 +1,146 @@
+"""The door for programs: learn, answer, dream, forget, publish, and go on after a kill."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from sklearn.datasets import load_digits
+
+from mygo_edge import EdgeModel, Learner, MygoEdgeError
+from mygo_edge.options import MemoryOptions, SleepOptions, TrainOptions, WakeOptions
+from tests.run.commands import environment
+
+OPTIONS = TrainOptions(
+    wake=WakeOptions(epochs=1, min_steps=60, batch_size=64),
+    memory=MemoryOptions(epochs=1, min_steps=200, batch_size=32),
+    sleep=SleepOptions(steps=60, dreams_per_task=32),
+)
+
+
+def digits(*labels: int) -> tuple[np.ndarray, list[str]]:
+    """Images, uint8 [n, 8, 8], and names of the digits asked for."""
+    found = load_digits()
+    rows = np.isin(found.target, labels)
+    return (found.images[rows] * 15.9).astype(np.uint8), [str(label) for label in found.target[rows]]
+
+
+@pytest.fixture(scope="module")
+def learner(tmp_path_factory: pytest.TempPathFactory) -> Learner:
+    """After two tasks."""
+    events = []
+    learner = Learner.create(tmp_path_factory.mktemp("learner") / "mine", OPTIONS, on_event=events.append)
+    learner.learn("small", *digits(0, 1), test=digits(0, 1))
+    learner.learn("middling", torch.from_numpy(digits(2, 3, 4)[0])[:, None].float() / 255, digits(2, 3, 4)[1])
+    learner.events = events
+    return learner
+
+
+def test_it_learns_what_arrays_and_tensors_hold_and_keeps_the_names_of_classes(learner):
+    assert learner.tasks == {"small": ["0", "1"], "middling": ["2", "3", "4"]}
+    images, names = digits(0, 1, 2, 3, 4)
+    assert learner.accuracy(images, names) > 0.8
+    assert learner.accuracy(*digits(2, 3, 4), task="middling") > 0.9
+    assert {task for task, _ in learner.answers(digits(0)[0])} == {"small"}
+
+
+def test_its_events_reach_the_caller(learner):
+    phases = [event["phase"] for event in learner.events if event["event"] == "phase"]
+    assert phases == ["head", "expert", "memory", "sleep", "publish"] * 2
+
+
+def test_a_device_dreams_and_answers_as_the_learner_does(learner):
+    device = EdgeModel.load(learner.folder.path / "bundle")
+    mine, other = learner.dream("middling", n=20, seed=4), device.dream("middling", n=20, seed=4)
+    assert mine.class_ids.tolist() == other.class_ids.tolist()
+    assert np.abs(mine.images.astype(int) - other.images.astype(int)).max() <= 1
+    images = digits(0, 1, 2, 3, 4)[0]
+    assert device.answers(images) == learner.answers(images)
+
+
+def test_every_publication_has_a_higher_number_under_the_learners_name(learner, tmp_path):
+    numbers = [int(learner.publish(tmp_path / name).name[1:]) for name in ("a", "b")]
+    assert numbers[0] > 2
+    assert numbers[1] > numbers[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "../x"}, "cannot name a task"),
+        ({"name": "small"}, "task small is learnt already"),
+        ({"labels": ["5", "6", "5"]}, "do not match"),
+        ({"inputs": np.zeros((4, 8, 8), np.int32), "labels": ["5", "6"] * 2}, "images must be uint8"),
+        ({"inputs": np.full((4, 8, 8), 7.0), "labels": ["5", "6"] * 2}, r"floats must be in \[0, 1\]"),
+        ({"inputs": np.full((4, 8, 8), np.nan), "labels": ["5", "6"] * 2}, r"floats must be in \[0, 1\]"),
+        ({"inputs": np.zeros((4, 8, 8), np.uint8), "labels": ["5"] * 4}, "two or more classes"),
+        ({"inputs": np.zeros((4, 8, 8), np.uint8), "labels": [0, 2, 0, 2]}, "class '1' has no training input"),
+        ({"inputs": "/nowhere", "labels": None}, "is not a folder"),
+    ],
+)
+def test_what_cannot_be_learnt_is_refused_early_and_changes_nothing(learner, change, message):
+    images, labels = digits(5, 6)
+    given = {"name": "late", "inputs": images, "labels": labels} | change
+    before = (learner.folder.path / "config.json").read_bytes()
+    with pytest.raises(MygoEdgeError, match=message):
+        learner.learn(**given)
+    assert (learner.folder.path / "config.json").read_bytes() == before
+
+
+def test_a_kill_and_the_same_call_again_lead_to_the_same_learner(tmp_path):
+    program = textwrap.dedent(
+        """
+        import sys
+        from dataclasses import replace
+        from pathlib import Path
+        from mygo_edge import Learner
+        from tests.test_learner import OPTIONS, digits
+
+        path = Path(sys.argv[1])
+        options = replace(OPTIONS, checkpoint_seconds=0.2)
+        with (Learner.open(path) if (path / "config.json").exists() else Learner.create(path, options)) as learner:
+            learner.learn("small", *digits(0, 1))
+        """
+    )
+
+    def go(folder: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-c", program, str(folder)], env=environment(), cwd=Path.cwd())
+
+    assert go(tmp_path / "whole").wait(120) == 0
+    killed = go(tmp_path / "killed")
+    log = tmp_path / "killed" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (log.exists() and '"phase": "memory", "step": 100' in log.read_text()):
+        time.sleep(0.02)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert go(tmp_path / "killed").wait(120) == 0
+    weights = []
+    for name in ("whole", "killed"):
+        (file,) = (tmp_path / name / "checkpoint").glob("mygo-*.safetensors")
+        weights.append(safetensors.torch.load(file.read_bytes()))
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[1][key], value) for key, value in weights[0].items())
+
+
+def test_what_is_forgotten_is_gone_from_learner_and_bundle_and_the_rest_stays(learner):
+    learner.learn("large", *digits(7, 8))
+    learner.forget("middling")
+    assert list(learner.tasks) == ["small", "large"]
+    assert learner.accuracy(*digits(0, 1), task="small") > 0.95
+    assert learner.accuracy(*digits(7, 8), task="large") > 0.95
+    bundle = learner.folder.path / "bundle"
+    assert not [file for file in bundle.rglob("*") if "middling" in file.name]
+    assert "middling" not in (bundle / (bundle / "current").read_text().strip() / "manifest.json").read_text()
+    with pytest.raises(MygoEdgeError, match="cannot be forgotten: the tasks are small, large"):
+        learner.forget("middling")
+    # It may come back under its old name, as a new task.
+    learner.learn("middling", *digits(2, 3))
+    assert list(EdgeModel.load(bundle).tasks) == ["small", "large", "middling"]
