@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from mygo_edge.domains.domain import Domain
+from mygo_edge.domains.domain import LearntDomain
 from mygo_edge.kernels.noise import LATENT
 from mygo_edge.kernels.philox import WORD
 from mygo_edge.learn.fit import Descent, fit
@@ -78,7 +78,7 @@ def _clusters(points: Tensor, each: int, *names: str | int) -> tuple[Tensor, Ten
 
 
 def imitate(
-    gaussians: Gaussians, domain: Domain, classes: int, options: MemoryOptions, phase: Phase
+    gaussians: Gaussians, domain: LearntDomain, classes: int, options: MemoryOptions, phase: Phase
 ) -> FrozenGenerator:
     """A generator that dreams as the Gaussians do, from z and class ids alone, by regression on their dreams.
 

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from mygo_edge.domains.domain import Domain
+from mygo_edge.domains.domain import LearntDomain
 from mygo_edge.learn.calibration import calibrate
 from mygo_edge.learn.distillation import DistillationTarget, centred_heads, distillation_loss, head_errors
 from mygo_edge.learn.fit import Descent, fit
@@ -44,7 +44,7 @@ def sleep(
     net: NeocortexNet,
     expert: NeocortexNet,
     memory: GenerativeMemory,
-    domain: Domain,
+    domain: LearntDomain,
     options: SleepOptions,
     phase: Phase,
 ) -> SleepReport:
@@ -73,7 +73,7 @@ def relearn(
     net: NeocortexNet,
     fresh: NeocortexNet,
     memory: GenerativeMemory,
-    domain: Domain,
+    domain: LearntDomain,
     options: SleepOptions,
     phase: Phase,
 ) -> NeocortexNet:
@@ -108,7 +108,7 @@ class Consolidation:
         net: NeocortexNet,
         expert: NeocortexNet,
         memory: GenerativeMemory,
-        domain: Domain,
+        domain: LearntDomain,
         options: SleepOptions,
         phase: Phase,
         *,
