@@ -74,26 +74,29 @@ def normal_pair(radius_words: Any, angle_words: Any, xp: Any) -> tuple[Any, Any]
     Exact in the sense above; log, sine and cosine are within 2 units in the last place of the true functions, which a
     test shows for every argument that they can get.
     """
-    radius = _root(-2.0 * _log_unit(open_unit(radius_words), xp), xp)
-    cosine, sine = _turn(open_unit(angle_words), xp)
+    radius_cell, angle_cell = (xp.asarray(open_unit(words), dtype=xp.int32) for words in (radius_words, angle_words))
+    radius = _root(-2.0 * _log_unit(radius_cell, xp), xp)
+    cosine, sine = _turn(angle_cell, xp)
     return radius * cosine, radius * sine
 
 
 def _log_unit(odd: Any, xp: Any) -> Any:
     """ln(odd / 2^24), for odd integers in (0, 2^24)."""
     mantissa, exponent = xp.frexp(xp.asarray(odd, dtype=xp.float32))  # exact
-    low = mantissa < SQRT_HALF
-    mantissa = xp.where(low, mantissa * 2.0, mantissa)  # in [sqrt(1/2), sqrt(2))
-    exponent = xp.asarray(exponent - 24 - xp.asarray(low, dtype=exponent.dtype), dtype=xp.float32)
+    low = xp.asarray(mantissa < SQRT_HALF, dtype=xp.float32)
+    mantissa = mantissa * (low + 1.0)  # in [sqrt(1/2), sqrt(2)); exact, and without a branch, which a CPU would guess
+    exponent = xp.asarray(exponent - 24, dtype=xp.float32) - low
     s = (mantissa - 1.0) / (mantissa + 1.0)
     double = s * 2.0
     return exponent * LN2 + (double + double * _polynomial(LOG, s * s))
 
 
 def _root(x: Any, xp: Any) -> Any:
-    """The correctly rounded float32 square root. PyTorch's own is not, on CPUs, so it takes the way through doubles:
-    a root of 24 bits is no closer than 2^-51 to a midpoint of two floats, far beyond a double root's error.
+    """The correctly rounded float32 square root. NumPy's is. PyTorch's own is not, on CPUs, so it takes the way through
+    doubles: a root of 24 bits is no closer than 2^-51 to a midpoint of two floats, far beyond a double root's error.
     """
+    if xp.__name__ == "numpy":
+        return xp.sqrt(x)
     return xp.asarray(xp.sqrt(xp.asarray(x, dtype=xp.float64)), dtype=xp.float32)
 
 
@@ -104,12 +107,12 @@ def _turn(odd: Any, xp: Any) -> tuple[Any, Any]:
     square = angle * angle
     sine = angle + angle * _polynomial(SINE, square)
     cosine = 1.0 + _polynomial(COSINE, square)
-    odd_quarter = (quarter & 1) == 1
-    first, second = xp.where(odd_quarter, sine, cosine), xp.where(odd_quarter, cosine, sine)
-    return (
-        xp.where(((quarter + 1) & 2) == 2, -first, first),
-        xp.where((quarter & 2) == 2, -second, second),
-    )
+    # Exact choices without a branch: products with 0, 1 and -1, and sums of which one term is 0.
+    swap = xp.asarray(quarter & 1, dtype=xp.float32)
+    keep = 1.0 - swap
+    signs = (1.0 - xp.asarray(bits & 2, dtype=xp.float32) for bits in (quarter + 1, quarter))
+    first, second = swap * sine + keep * cosine, swap * cosine + keep * sine
+    return first * next(signs), second * next(signs)
 
 
 def _polynomial(coefficients: list[float], x: Any) -> Any:
