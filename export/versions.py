@@ -64,7 +64,7 @@ def _write_folder(bundle_dir: Path, name: str, manifest: Manifest, contents: Map
             write_bytes(partial / path, data)
         write_json(partial / MANIFEST, manifest_json(manifest))
         written = read_version(partial)
-        for precision in manifest.precisions:
+        for precision in manifest.precisions or (None,):  # of a classifier; with a trunk there is none
             EdgeModel(written, precision=precision).run_selftest()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from mygo_edge.bundle.pictures import images_as_file, require_writable_format
 from mygo_edge.command import OneLineParser
 from mygo_edge.device.edge_model import EdgeModel
-from mygo_edge.errors import escaped, run_command
+from mygo_edge.errors import MygoEdgeError, escaped, run_command
 from mygo_edge.files import write_bytes
 
 
@@ -24,7 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--to",
         type=Path,
         required=True,
-        help="file to write: .png for a grid to look at, .npy for uint8 [n, channels, height, width]",
+        help="file to write: .png for a grid to look at, .npy for uint8 [n, channels, height, width], or for float32 "
+        "[n, features] where dreams are vectors of a trunk",
     )
     parser.add_argument("--public-key", type=Path, help="refuse a version that the owner of this key did not sign")
     options = parser.parse_args(arguments)
@@ -33,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = EdgeModel.load(options.bundle, public_key=options.public_key)
     wanted = options.class_id if options.class_name is None else options.class_name
     dreams = model.dream(options.task, wanted, options.n, options.seed)
+    if dreams.samples.ndim == 2 and options.to.suffix != ".npy":
+        raise MygoEdgeError(f"dreams of {options.bundle} are vectors, which no picture shows; give --to a name in .npy")
     write_bytes(options.to, images_as_file(dreams.images, options.to))
     print(escaped(f"{options.n} dreams of task {options.task} in {options.to}"))
 

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.latency:
         found = measure_latency(folder, options.threads)
         print(
-            f"one image, {options.threads} thread(s): loaded in {found.load * 1e3:.1f} ms, first prediction "
+            f"one input, {options.threads} thread(s): loaded in {found.load * 1e3:.1f} ms, first prediction "
             f"{found.first * 1e3:.2f} ms, then {found.steady * 1e3:.3f} ms (median of {_STEADY}); "
             f"first dream {found.dream * 1e3:.1f} ms"
         )
@@ -62,7 +62,7 @@ def check(folder: Path, public_key: Path | None, threads: int) -> None:
     from mygo_edge.device.session import SessionOptions
 
     said: set[str] = set()
-    for precision in bundle.manifest.precisions or ("fp32",):
+    for precision in bundle.manifest.precisions or (None,):
         for name, deviation in EdgeModel(bundle, SessionOptions(threads), precision=precision).run_selftest().items():
             if name not in said:  # generators are the same for every precision of the classifier
                 print(f"{name}: computes what was published (off by {deviation:.1e})")
@@ -89,11 +89,11 @@ def measure_latency(folder: Path, threads: int = 1) -> Latency:
     started = time.perf_counter()
     model = EdgeModel(read_version(folder), SessionOptions(threads))
     loaded = time.perf_counter()
-    image = np.random.default_rng(0).integers(0, 256, (1, *model.input_shape), dtype=np.uint8)
+    one = model.example(1)
     times = []
     for _ in range(_STEADY + 1):
         before = time.perf_counter()
-        model.predict(image)
+        model.predict(one)
         times.append(time.perf_counter() - before)
     before = time.perf_counter()
     model.dream(next(iter(model.tasks)))

@@ -27,7 +27,7 @@ _STRIP_PIXELS = 2**18  # converted at a time
 # Pixels of a picture from which a JPEG is decoded at a reduced size, and how many times as large as what is asked for
 # it is at least, so that averaging the rest leaves no trace of how it was decoded.
 _REDUCED_FROM = 2**22
-_REDUCED_MARGIN = 4
+REDUCED_MARGIN = 4
 _ORIENTATION = 0x0112  # EXIF
 _TILE_SIDES = (0x0142, 0x0143)  # TIFF
 # Orientation -> Pillow's transposition, by name.
@@ -53,12 +53,13 @@ def max_pixels() -> int:
 
 
 @contextmanager
-def open_picture(path: Path, at_least: tuple[int, int]) -> Iterator[Any]:
+def open_picture(path: Path, side: int, *, reduce: bool = False) -> Iterator[Any]:
     """A Pillow image of the file's first picture, decoded, of its full size or a reduced one.
 
     Args:
         path: of the file.
-        at_least: (height, width) that the caller will shrink it to; a JPEG is decoded at a size well above.
+        side: pixels of a side that the caller needs, with what it leaves to its own resampling.
+        reduce: decode every JPEG at the smallest of its own scales that leaves that; otherwise large ones alone.
 
     Raises:
         MygoEdgeError: no picture that can be read in full, or one with too many pixels. It names the file. So does what
@@ -71,7 +72,7 @@ def open_picture(path: Path, at_least: tuple[int, int]) -> Iterator[Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata, and of sizes, which are checked here
             with image_module.open(path, formats=_FORMATS) as opened:
-                _require_size(opened, path, at_least, limit)
+                _require_size(opened, path, side, limit, reduce)
                 opened.load()
                 yield opened
     except MygoEdgeError:
@@ -84,18 +85,17 @@ def open_picture(path: Path, at_least: tuple[int, int]) -> Iterator[Any]:
         ) from error
 
 
-def _require_size(opened: Any, path: Path, at_least: tuple[int, int], limit: int) -> None:
+def _require_size(opened: Any, path: Path, side: int, limit: int, reduce: bool) -> None:
     """Hold what decoding will take against the limit, after asking for a reduced size where that is possible."""
     pixels = opened.width * opened.height
-    if opened.format == "JPEG" and pixels > _REDUCED_FROM:
-        opened.draft(None, (max(at_least) * _REDUCED_MARGIN,) * 2)
+    if opened.format == "JPEG" and (reduce or pixels > _REDUCED_FROM):
+        opened.draft(None, (side, side))
         reduced = opened.width * opened.height
         # Of a progressive one all coefficients are kept, 2 bytes a channel of a pixel, whatever size is asked for.
         pixels = max(reduced, pixels // 2) if opened.info.get("progressive") else reduced
     if opened.format == "TIFF":  # a tile is decoded whole, however small the picture
         pixels = max(pixels, math.prod(int(opened.tag_v2.get(tag, 1)) for tag in _TILE_SIDES))
-    across = max(at_least) * max(opened.size)  # once it is shrunk in one direction
-    if max(pixels, across) > limit or max(opened.size) > _MAX_SIDE:
+    if max(pixels, side * max(opened.size) // REDUCED_MARGIN) > limit or max(opened.size) > _MAX_SIDE:
         raise _too_large(path, limit)
 
 
@@ -121,18 +121,37 @@ def shrunk(picture: Any, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     if turn in ("TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"):
         height, width = width, height
     mode = "L" if channels == 1 else "RGB"
-    top = _top(picture) if _is_deep(picture) else 0.0
     narrow = image_module.new(mode, (width, picture.height))
-    for start, strip in _strips(picture):
-        plain = image_module.fromarray(_scaled(strip, top)) if top else strip
-        converted = plain.convert(mode)
-        across = converted.resize((width, strip.height), image_module.Resampling.BOX)
+    for start, strip in _converted(picture, mode):
+        across = strip.resize((width, strip.height), image_module.Resampling.BOX)
         narrow.paste(across, (0, start))
     small = narrow.resize((width, height), image_module.Resampling.BOX)
     if turn:
         small = small.transpose(image_module.Transpose[turn])
     pixels = np.asarray(small)
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def upright(picture: Any, mode: str = "RGB") -> Any:
+    """An opened Pillow image in this mode, of 8 bits a channel, turned as its EXIF says.
+
+    Raises:
+        ValueError: pixels that are not finite.
+    """
+    turn = _TRANSPOSITIONS.get(picture.getexif().get(_ORIENTATION, 1), "")
+    if picture.mode != mode:
+        found = pillow().new(mode, picture.size)
+        for start, strip in _converted(picture, mode):
+            found.paste(strip, (0, start))
+        picture = found
+    return picture.transpose(pillow().Transpose[turn]) if turn else picture
+
+
+def _converted(picture: Any, mode: str) -> Iterator[tuple[int, Any]]:
+    """(first row, rows as an image of this mode) from top to bottom."""
+    top = _top(picture) if _is_deep(picture) else 0.0
+    for start, strip in _strips(picture):
+        yield start, (pillow().fromarray(_scaled(strip, top)) if top else strip).convert(mode)
 
 
 def _is_deep(picture: Any) -> bool:

@@ -8,10 +8,10 @@ A head is a linear layer on the features of one trunk, and means nothing on any 
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,8 @@ from mygo_edge.errors import MygoEdgeError
 from mygo_edge.files import sha256, write_bytes
 
 SCHEMA_VERSION = "1.0"
-_SUFFIX = ".json"
-_MAX_FILE_BYTES = 2**24
+SUFFIX = ".json"
+MAX_FILE_BYTES = 2**24
 _MAX_HEADS = 256
 _LARGEST = 1e6  # of a weight; beyond, logits lose their meaning
 
@@ -64,7 +64,7 @@ def trunk_of(manifest: Manifest) -> str:
 
 def head_path(folder: Path, name: str) -> Path:
     """Where the head of a task is kept."""
-    return folder / f"{name}{_SUFFIX}"
+    return folder / f"{name}{SUFFIX}"
 
 
 def write_head(path: Path, head: Head) -> None:
@@ -86,13 +86,18 @@ def head_bytes(head: Head) -> bytes:
         "weight": _encoded(head.weight),
         "bias": _encoded(head.bias),
     }
-    return json.dumps(values | {"sha256": digest_of(values)}, indent=1).encode() + b"\n"
+    return sealed(values)
+
+
+def sealed(values: Mapping[str, Any]) -> bytes:
+    """JSON of these values and of their digest; `checked_object` reads it back."""
+    return json.dumps(dict(values) | {"sha256": digest_of(values)}, indent=1).encode() + b"\n"
 
 
 def read_head(path: Path) -> Head:
     """Read and check a head's file. Raises HeadError, which names it."""
     try:
-        return parse_head(read_plain(path, _MAX_FILE_BYTES), str(path))
+        return parse_head(read_plain(path, MAX_FILE_BYTES), str(path))
     except BundleError as error:
         raise HeadError(f"{error}; learn the head again") from error
 
@@ -103,14 +108,7 @@ def parse_head(data: bytes, where: str) -> Head:
     Raises:
         BundleError: not JSON, an unknown schema, a value that is missing, of the wrong type or out of range, or damage.
     """
-    reader = load_object(data, where, "learn the head again")
-    schema = reader.value("schema_version", str)
-    reader.require(schema == SCHEMA_VERSION, f"schema_version {schema[:20]!a} is not {SCHEMA_VERSION}")
-    said = reader.match("sha256", SHA256)
-    reader.require(
-        said == digest_of({key: value for key, value in reader.values.items() if key != "sha256"}),
-        "sha256 does not fit the rest: the file is damaged",
-    )
+    reader = checked_object(data, where, SCHEMA_VERSION)
     classes = reader.names("classes", MAX_CLASSES)
     reader.require(len(classes) > 1, "classes must be two names or more")
     features = reader.integer("features", 1, 2**16)
@@ -125,43 +123,88 @@ def parse_head(data: bytes, where: str) -> Head:
     )
 
 
+class Kept(Protocol):
+    """What a device learnt and kept."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def trunk(self) -> str: ...
+
+    @property
+    def created(self) -> str: ...
+
+
+AnyKept = TypeVar("AnyKept", bound=Kept)
+
+
 def read_heads(folder: Path, manifest: Manifest, width: int | None) -> tuple[dict[str, Head], dict[str, str]]:
-    """The heads of a folder that fit a version, and, of the others, why not.
+    """`read_kept` of heads on a trunk of `width` features, where that is known."""
+
+    def read(path: Path) -> Head:
+        head = read_head(path)
+        if width is not None and head.weight.shape[1] != width:
+            raise HeadError(f"{path} takes {head.weight.shape[1]} features, the trunk has {width}; learn it again")
+        return head
+
+    return read_kept(folder, manifest, read)
+
+
+def read_kept(
+    folder: Path, manifest: Manifest, read: Callable[[Path], AnyKept]
+) -> tuple[dict[str, AnyKept], dict[str, str]]:
+    """What a folder holds that fits a version, and, of the rest, why not.
 
     Args:
         folder: of heads; it need not be there.
         manifest: of the version.
-        width: features of its trunk, where that is known.
+        read: reads and checks a file, or raises HeadError.
 
     Returns:
-        Heads by task name, in the order in which they were learnt, and reasons by task name.
+        What was learnt by task name, in the order in which it was, and reasons by task name.
     """
-    heads: list[Head] = []
+    found: list[AnyKept] = []
     refused: dict[str, str] = {}
-    paths = sorted(path for path in folder.glob(f"*{_SUFFIX}") if TASK_NAME.fullmatch(path.stem))
+    paths = sorted(path for path in folder.glob(f"*{SUFFIX}") if TASK_NAME.fullmatch(path.stem))
     for path in paths[:_MAX_HEADS]:
         try:
-            head = read_head(path)
-            if head.name != path.stem:
-                raise HeadError(f"{path} is the head of task {head.name}; give it its name back")
-            require_fit(head, manifest.tasks, trunk_of(manifest))
-            if width is not None and head.weight.shape[1] != width:
-                raise HeadError(f"{path} takes {head.weight.shape[1]} features, the trunk has {width}; learn it again")
-            heads.append(head)
+            kept = read(path)
+            if kept.name != path.stem:
+                raise HeadError(f"{path} is of task {kept.name}; give it its name back")
+            require_fit(kept, manifest.tasks, trunk_of(manifest))
+            found.append(kept)
         except HeadError as error:
             refused[path.stem] = str(error)
-    return {head.name: head for head in sorted(heads, key=lambda head: head.created)}, refused
+    return {kept.name: kept for kept in sorted(found, key=lambda kept: kept.created)}, refused
 
 
-def require_fit(head: Head, tasks: tuple[Task, ...], trunk: str) -> None:
-    """Raise HeadError unless the head stands on this trunk and no task of the bundle has its name."""
-    if head.name.casefold() in {task.name.casefold() for task in tasks}:
-        raise HeadError(f"the bundle has a task {head.name} itself, whose head is used; the one learnt here is not")
-    if head.trunk != trunk:
+def require_fit(kept: Kept, tasks: tuple[Task, ...], trunk: str) -> None:
+    """Raise HeadError unless this was learnt on this trunk and no task of the bundle has its name."""
+    if kept.name.casefold() in {task.name.casefold() for task in tasks}:
+        raise HeadError(f"the bundle has a task {kept.name} itself, which is used; the one learnt here is not")
+    if kept.trunk != trunk:
         raise HeadError(
-            f"the head of task {head.name} was learnt on another trunk, whose features mean something else; "
-            "learn it again from its images"
+            f"task {kept.name} was learnt on another trunk, whose features mean something else; learn it again from "
+            "its examples"
         )
+
+
+def checked_object(data: bytes, where: str, schema_version: str) -> Reader:
+    """The JSON object of a file that a device keeps, if it is of this schema and has the digest that it names.
+
+    Raises:
+        BundleError: it is not.
+    """
+    reader = load_object(data, where, "learn the task again")
+    schema = reader.value("schema_version", str)
+    reader.require(schema == schema_version, f"schema_version {schema[:20]!a} is not {schema_version}")
+    said = reader.match("sha256", SHA256)
+    reader.require(
+        said == digest_of({key: value for key, value in reader.values.items() if key != "sha256"}),
+        "sha256 does not fit the rest: the file is damaged",
+    )
+    return reader
 
 
 def digest_of(values: Mapping[str, Any]) -> str:
@@ -173,11 +216,16 @@ def _encoded(array: NDArray[np.float32]) -> str:
     return base64.b64encode(array.astype("<f4").tobytes()).decode()
 
 
-def _decoded(reader: Reader, key: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+def decoded_bytes(reader: Reader, key: str) -> bytes:
+    """The bytes of a value in base64. Raises BundleError."""
     try:
-        data = base64.b64decode(reader.value(key, str), validate=True)
+        return base64.b64decode(reader.value(key, str), validate=True)
     except (binascii.Error, ValueError) as error:
         raise BundleError(f"{reader.where}: {key} is not base64") from error
+
+
+def _decoded(reader: Reader, key: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    data = decoded_bytes(reader, key)
     reader.require(len(data) == 4 * int(np.prod(shape)), f"{key} does not hold {list(shape)} numbers of 4 bytes")
     array = np.frombuffer(data, "<f4").astype(np.float32).reshape(shape)
     # Written so that NaN fails it.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mygo_edge.bundle.decoding import open_picture, pillow, shrunk
+from mygo_edge.bundle.decoding import REDUCED_MARGIN, open_picture, pillow, shrunk
 from mygo_edge.errors import MygoEdgeError
 
 _GAP = 2  # pixels between the dreams of a grid
@@ -60,7 +60,7 @@ def read_picture(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     pillow()
     if shape[0] not in (1, 3):
         raise MygoEdgeError(f"{path}: the model takes {shape[0]} channels; give it an .npy array")
-    with open_picture(path, shape[1:]) as picture:
+    with open_picture(path, REDUCED_MARGIN * max(shape[1:])) as picture:
         return shrunk(picture, shape)
 
 

@@ -1,17 +1,15 @@
 """The self-test of a version: fixed noise, the dreams that it must become, the logits that those must get."""
 
-import io
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from mygo_edge.bundle.manifest import BundleError
+from mygo_edge.bundle.npz import ERRORS, read_arrays, write_arrays
 
 DREAMS_PER_TASK = 4
 
@@ -36,11 +34,9 @@ def write_selftest(test: SelfTest, others: Mapping[str, NDArray[np.float32]] = M
         test: with the logits of the classifier in fp32.
         others: logits, as `test` has them, of the classifiers of other precisions.
     """
-    archive = io.BytesIO()
     arrays: dict[str, Any] = {field.name: getattr(test, field.name) for field in fields(test)}
     arrays |= {f"logits.{precision}": logits for precision, logits in others.items()}
-    np.savez(archive, **arrays)
-    return archive.getvalue()
+    return write_arrays(arrays)
 
 
 def read_selftest(data: bytes, name: str, precision: str = "fp32") -> SelfTest:
@@ -51,26 +47,13 @@ def read_selftest(data: bytes, name: str, precision: str = "fp32") -> SelfTest:
             the archive has.
     """
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = {field.name: f"{field.name}.npy" for field in fields(SelfTest)}
-            if precision != "fp32":
-                members["logits"] = f"logits.{precision}.npy"
-            return SelfTest(**{key: _array(archive, member) for key, member in members.items()})
-    except (ValueError, KeyError, EOFError, OSError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
+        members = {field.name: field.name for field in fields(SelfTest)}
+        if precision != "fp32":
+            members["logits"] = f"logits.{precision}"
+        arrays = read_arrays(data, members.values())
+        return SelfTest(**{key: arrays[member] for key, member in members.items()})
+    except ERRORS as error:
         raise BundleError(f"{name} is no self-test ({error}); publish or fetch it again") from error
-
-
-def _array(archive: zipfile.ZipFile, member: str) -> NDArray:
-    if archive.getinfo(member).compress_type != zipfile.ZIP_STORED:
-        raise ValueError(f"{member} is compressed")
-    data = archive.read(member)
-    header = io.BytesIO(data)
-    if npy.read_magic(header) != (1, 0):
-        raise ValueError(f"{member} is not in format 1.0")
-    shape, _, dtype = npy.read_array_header_1_0(header)
-    if dtype.hasobject or np.prod(shape, dtype=object) * dtype.itemsize != len(data) - header.tell():
-        raise ValueError(f"{member} does not hold what its header says")
-    return np.load(io.BytesIO(data), allow_pickle=False)
 
 
 def fits(test: SelfTest, widths: Sequence[int], shape: tuple[int, ...], latent: int) -> bool:

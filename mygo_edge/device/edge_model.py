@@ -1,26 +1,31 @@
 """EdgeModel: what a device runs. It needs a bundle, numpy and onnxruntime."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mygo_edge.bundle.heads import Head, head_path, read_heads, write_head
-from mygo_edge.bundle.reading import HEADS, Bundle, read_bundle
-from mygo_edge.device.dreaming import Dreams, dream
-from mygo_edge.device.graphs import VersionGraphs
-from mygo_edge.device.learning import learn
-from mygo_edge.device.selftest import run_selftest
+from mygo_edge.bundle.heads import Head
+from mygo_edge.bundle.reading import HEADS, Bundle, current_version, read_bundle
+from mygo_edge.device.assessing import Assessment, assessments, softmax
+from mygo_edge.device.engine import Dreams, Engine, Key, Learnt, class_index
+from mygo_edge.device.loaded import Loaded
+from mygo_edge.device.pixels import PixelEngine
 from mygo_edge.device.session import SessionOptions
 from mygo_edge.errors import MygoEdgeError
 
-__all__ = ["Dreams", "EdgeModel"]
+__all__ = ["Assessment", "Dreams", "EdgeModel"]
 
-_HEAD_STREAM = 2**32 - 1  # of the dreams that a new head is fitted beside; the box uses small numbers
+
+class _Live(NamedTuple):
+    """Where `reload` looks: the name of the live version, and that version opened anew."""
+
+    version: Callable[[], str]
+    open: Callable[[], Loaded]
 
 
 class EdgeModel:
@@ -30,13 +35,13 @@ class EdgeModel:
     Where a task is given, its own head answers; without one, all heads' logits stand side by side.
     """
 
-    def __init__(self, bundle: Bundle, session: SessionOptions | None = None, *, precision: str = "fp32") -> None:
+    def __init__(self, bundle: Bundle, session: SessionOptions | None = None, *, precision: str | None = None) -> None:
         """Take a bundle that was read and verified. Most callers want `EdgeModel.load`."""
-        self._graphs = VersionGraphs(bundle, session or SessionOptions(), precision)
+        self._loaded = Loaded.open(bundle, session or SessionOptions(), precision)  # replaced, never changed
         self._heads_dir: Path | None = None
-        self._lock = Lock()  # of the heads' folder, and of both attributes below
-        self._learnt: Mapping[str, Head] = {}  # replaced, never changed, so that threads see the old or the new one
-        self._refused: Mapping[str, str] = {}
+        self._lock = Lock()  # of the heads' folder, and of replacing the above
+        self._reloading = Lock()  # one thread at a time
+        self._live: _Live | None = None
 
     @classmethod
     def load(
@@ -48,7 +53,7 @@ class EdgeModel:
         arena: bool = True,
         selftest: bool = True,
         version: str | None = None,
-        precision: str = "fp32",
+        precision: str | None = None,
         public_key: str | Path | None = None,
         heads: str | Path | None = None,
     ) -> "EdgeModel":
@@ -60,12 +65,12 @@ class EdgeModel:
             spinning, arena: as in `mygo_edge.device.session.SessionOptions`.
             selftest: reproduce the version's dreams and logits first.
             version: such as "v0002", to go back to the version before.
-            precision: of the classifier; fp32 is in every version, others where the publisher made them. A generator
-                comes in one precision, the publisher's.
+            precision: of the classifier (default: fp32, which is in every version; others where the publisher made
+                them). A generator comes in one precision, the publisher's, and so does a trunk.
             public_key: file of the publisher's Ed25519 key; with it, a version that is not signed by its owner is
                 refused. Needs the extra `mygo_edge[sign]`.
-            heads: folder of the heads that this device learnt (default: `heads` in the bundle's folder, or none with
-                a public key, because heads are not signed: name a folder that only this device can write). A head
+            heads: folder of the tasks that this device learnt (default: `heads` in the bundle's folder, or none with
+                a public key, because they are not signed: name a folder that only this device can write). One
                 that does not fit is left out; see `refused_heads`.
 
         Raises:
@@ -73,45 +78,86 @@ class EdgeModel:
             BundleError: the version is not what was published, or does not compute what it did; the message names
                 the file. A device then stays on the model that it has.
         """
-        session = SessionOptions(threads, spinning, arena)
+        folder, session = Path(bundle_dir), SessionOptions(threads, spinning, arena)
         key = None if public_key is None else Path(public_key)
-        model = cls(read_bundle(Path(bundle_dir), version, key), session, precision=precision)
+        model = cls(read_bundle(folder, version, key), session, precision=precision)
         if selftest:
             model.run_selftest()
         if heads is not None or public_key is None:
-            model._take_heads(Path(bundle_dir) / HEADS if heads is None else Path(heads))
+            model._heads_dir = folder / HEADS if heads is None else Path(heads)
+            model._loaded = model._loaded.with_heads(model._heads_dir)
+
+        def open_live() -> Loaded:
+            loaded = Loaded.open(read_bundle(folder, None, key), session, precision)
+            if selftest:
+                loaded.engine.run_selftest()
+            return loaded
+
+        if version is None:
+            model._live = _Live(lambda: current_version(folder), open_live)
         return model
+
+    def reload(self) -> bool:
+        """Take up the version that is live by now, as an update leaves it, while other threads go on predicting.
+
+        The new version is read, verified, opened and self-tested beside the old one, with the options of `load`, and
+        what this device learnt is read for it anew; then it takes over between two calls. A call that has begun ends on
+        the version that it began with. While both are open, they need the memory of both.
+
+        Returns:
+            Whether another version has taken over; False where the live one is in use already.
+
+        Raises:
+            MygoEdgeError: the model was not made by `load`, or of a version that was named.
+            BundleError: the live version is not what was published; the model goes on with the one that it has.
+        """
+        if self._live is None:
+            raise MygoEdgeError("only a model of a bundle's live version can be reloaded: EdgeModel.load(FOLDER)")
+        with self._reloading:
+            if self._live.version() == self.version:
+                return False
+            loaded = self._live.open()
+            with self._lock:  # a task that is learnt meanwhile is in the folder by now, or comes after
+                self._loaded = loaded.with_heads(self._heads_dir)
+        return True
 
     @property
     def version(self) -> str:
         """The version's name, such as "v0003"."""
-        return self._graphs.bundle.version
+        return self._loaded.engine.version
 
     @property
     def precision(self) -> str:
-        """The classifier's."""
-        return self._graphs.precision
+        """Of the classifier, or of the trunk."""
+        return self._loaded.engine.precision
 
     @property
     def tasks(self) -> Mapping[str, tuple[str, ...]]:
         """Task name -> class names, in the order in which they were learnt; those learnt on this device come last."""
-        published = {name: task.classes for name, task in self._graphs.tasks.items()}
-        return MappingProxyType(published | {name: head.classes for name, head in self._learnt.items()})
+        return MappingProxyType(self._loaded.tasks)
 
     @property
     def refused_heads(self) -> Mapping[str, str]:
-        """Task name -> why its head, which this device learnt, is not used: most often, another trunk since."""
-        return MappingProxyType(self._refused)
+        """Task name -> why what this device learnt is not used: most often, other features since."""
+        return MappingProxyType(self._loaded.refused)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of an image."""
-        return self._graphs.manifest.pixels.shape
+        """Channels, height and width of an image, of a bundle whose dreams are images."""
+        return self._loaded.engine.manifest.pixels.shape
+
+    @property
+    def takes_text(self) -> bool:
+        """Whether the inputs are texts, not images."""
+        return self._loaded.engine.takes_text
+
+    def example(self, n: int) -> Any:
+        """`n` inputs, always the same, to measure with."""
+        return self._loaded.engine.example(n)
 
     def labels(self, task: str | None = None) -> list[tuple[str, str]]:
         """(task, class) of every column of `logits` and `predict_proba`."""
-        tasks = self.tasks
-        return [(name, label) for name in self._selected(task, tasks) for label in tasks[name]]
+        return self._loaded.labels(task)
 
     def logits(self, images: Any, task: str | None = None) -> NDArray[np.float32]:
         """[n, classes of the task, or of all tasks].
@@ -123,11 +169,11 @@ class EdgeModel:
         Raises:
             MygoEdgeError: images or a task that it cannot take.
         """
-        return self._logits(images, self._selected(task, self.tasks), self._learnt)
+        return self._loaded.scores(images, task).logits
 
     def predict_proba(self, images: Any, task: str | None = None) -> NDArray[np.float32]:
         """Softmax of `logits`, over the task's head or over all heads."""
-        return _softmax(self.logits(images, task))
+        return softmax(self.logits(images, task))
 
     def predict(self, images: Any, task: str | None = None) -> list[str]:
         """The most likely class of every image, by name."""
@@ -135,12 +181,52 @@ class EdgeModel:
 
     def answers(self, images: Any, task: str | None = None) -> list[tuple[str, str]]:
         """(task, class) of the most likely class of every image, of the task or of all tasks."""
-        tasks, learnt = self.tasks, self._learnt
-        if task is None and not learnt:
-            return self._graphs.answers(images)
-        names = [name for name in self._selected(task, tasks) if name in self._graphs.tasks or name in learnt]
-        labels = [(name, label) for name in names for label in tasks[name]]
-        return [labels[column] for column in self._logits(images, names, learnt).argmax(1)]
+        loaded = self._loaded
+        if task is None and not loaded.learnt:
+            return loaded.engine.answers(images)
+        labels = loaded.labels(task)
+        return [labels[column] for column in loaded.scores(images, task).logits.argmax(1)]
+
+    def novelty(self, images: Any, task: str | None = None) -> NDArray[np.float32]:
+        """How little each image looks like any class of the task, or of all tasks: [n], to be compared with each other.
+
+        For images it is the negative of the largest logit; for vectors of a trunk, the squared Mahalanobis distance
+        to the nearest class (see docs/device.md for what tells known from unknown classes how well).
+        """
+        return self._loaded.scores(images, task).novelty
+
+    def rejects(self, images: Any, task: str | None = None, false_alarms: float = 0.05) -> NDArray[np.bool_]:
+        """Whether each image looks like none of the classes: [n].
+
+        Args:
+            images, task: as for `logits`.
+            false_alarms: share of the model's own dreams that the threshold would reject, in (0, 1).
+
+        Raises:
+            MygoEdgeError: a share out of range, or a task without dreams to calibrate on.
+        """
+        loaded = self._loaded
+        return loaded.scores(images, task).novelty > loaded.threshold(task, false_alarms)
+
+    def threshold(self, task: str | None = None, false_alarms: float = 0.05) -> float:
+        """The novelty that this share of the model's own dreams exceeds; it is taken at the first call and kept."""
+        return self._loaded.threshold(task, false_alarms)
+
+    def assess(
+        self, images: Any, task: str | None = None, *, top: int = 1, false_alarms: float | None = None
+    ) -> list[Assessment]:
+        """All that can be said of every image, from one look at it.
+
+        Args:
+            images, task: as for `logits`.
+            top: how many of the most likely classes.
+            false_alarms: as for `rejects`; None leaves out whether the image is rejected.
+        """
+        if top < 1:
+            raise MygoEdgeError(f"top must be at least 1, not {top}")
+        loaded = self._loaded
+        limit = None if false_alarms is None else loaded.threshold(task, false_alarms)
+        return assessments(loaded.scores(images, task), loaded.labels(task), top, limit)
 
     def dream(
         self,
@@ -152,7 +238,7 @@ class EdgeModel:
         stream: int = 0,
         step: int = 0,
     ) -> Dreams:
-        """Dream `n` images of a task.
+        """Dream `n` images, or vectors of the trunk, of a task.
 
         Args:
             task: name of the task.
@@ -164,12 +250,33 @@ class EdgeModel:
         Raises:
             MygoEdgeError: an unknown task or class, or a number out of range.
         """
-        self._selected(task, self.tasks)
-        if task not in self._graphs.tasks:
-            raise MygoEdgeError(
-                f"task {task} was learnt on this device as a head alone; it has no generator to dream with"
-            )
-        return dream(self._graphs, task, class_id, n, seed=seed, stream=stream, step=step)
+        loaded = self._loaded
+        loaded.selected(task)
+        key = Key(seed, stream, step)
+        key.require_in_range()
+        if not 1 <= n < 2**32:
+            raise MygoEdgeError(f"n must be at least 1 and below 2^32, not {n}")
+        chosen = None if class_id is None else class_index(class_id, loaded.tasks[task], task)
+        return loaded.engine.dream(task, chosen, n, key, loaded.learnt)
+
+    def learn(self, name: str, inputs: Any, labels: Sequence[str], *, store: bool = True) -> Learnt:
+        """Learn a task on this device, usable at once: from five inputs a class, or, with a trunk, from one.
+
+        With a trunk it is remembered as the box remembers its tasks, stays across every update, and dreams. Where
+        dreams are images it is a head, see `learn_head`. What was learnt under the same name before is replaced.
+
+        Args:
+            name: of the task, of letters, digits, "_" and "-".
+            inputs: as for `predict`.
+            labels: the class of every input, by name; the task's classes are these names in sorted order.
+            store: keep it in the folder of heads.
+
+        Raises:
+            MygoEdgeError: a name that is taken, or that cannot be one, too few classes, inputs that do not fit, or no
+                folder to keep it in.
+            OSError: the disk refuses; it is not used then.
+        """
+        return self._keep(name, inputs, labels, store)
 
     def learn_head(
         self,
@@ -181,89 +288,47 @@ class EdgeModel:
         dreams: int = 256,
         store: bool = True,
     ) -> Head:
-        """Learn a task on this device: a new head on the features of this version, usable at once.
+        """`learn` where dreams are images: a new head on the features of this version.
 
         It is fitted in numpy to tell its own classes apart, and to be comparable with the heads that are there, for
-        which the device dreams of the tasks that they know (see `mygo_edge.device.fitting`). A head of the same name
-        that was learnt before is replaced. It is kept in the folder of heads, and stays usable across updates that
-        keep the trunk; a sleep changes the trunk, and then it must be learnt again.
+        which the device dreams of the tasks that they know (see `mygo_edge.device.fitting`). It stays usable across
+        updates that keep the trunk; a sleep changes the trunk, and then it must be learnt again.
 
         Args:
-            name: of the task, of letters, digits, "_" and "-".
-            images: as for `predict`; five a class are enough to start with.
-            labels: the class of every image, by name; the head's classes are these names in sorted order.
+            name, images, labels, store: as for `learn`; five images a class are enough to start with.
             regularisation: see `mygo_edge.device.fitting.fit_head`.
             dreams: of every task of the bundle.
-            store: keep the head in the folder of heads.
-
-        Raises:
-            MygoEdgeError: a name that is taken, or that cannot be one, fewer than two classes, images that do not fit,
-                or no folder to keep the head in.
-            OSError: the disk refuses; the head is not used then.
         """
+        if not isinstance(self._loaded.engine, PixelEngine):
+            raise MygoEdgeError(f"{self.version} has a trunk, on which no head is fitted; use learn() instead")
+        return self._keep(name, images, labels, store, regularisation=regularisation, dreams=dreams)
+
+    def _keep(self, name: str, inputs: Any, labels: Sequence[str], store: bool, **how: Any) -> Any:
         if store and self._heads_dir is None:
             raise MygoEdgeError("with a public key heads need a folder of their own: load(..., heads=FOLDER)")
-        head = learn(
-            name,
-            images,
-            labels,
-            manifest=self._graphs.manifest,
-            extract=lambda shown: self._features(shown, name),
-            dream=lambda task, index: self.dream(task, n=dreams, stream=_HEAD_STREAM, step=index),
-            regularisation=regularisation,
-        )
+        loaded = self._loaded
+        task = loaded.engine.learn(name, inputs, labels, loaded.learnt, **how)
         with self._lock:
+            now = self._loaded
+            if now.engine is not loaded.engine and not store:
+                raise MygoEdgeError(f"{now.engine.version} took over while {name} was learnt; learn it again")
             if store and self._heads_dir is not None:
-                write_head(head_path(self._heads_dir, name), head)
-            self._learnt = {**self._learnt, name: head}
-            self._refused = {task: why for task, why in self._refused.items() if task != name}
-        return head
-
-    def _features(self, images: Any, name: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Features of images [n, features], and the logits of all heads but `name` [n, classes]."""
-        heads = [task.head for task in self._graphs.tasks.values()]
-        own = [head for task, head in self._learnt.items() if task != name]
-        features, logits = [], []
-        for *found, last in self._graphs.classify(images, [*heads, "features"]):
-            features.append(last)
-            logits.append(np.concatenate([*found, *(head.logits(last) for head in own)], 1))
-        if not features:
-            raise MygoEdgeError("a head cannot be learnt from no images")
-        return np.concatenate(features), np.concatenate(logits)
-
-    def _take_heads(self, folder: Path) -> None:
-        self._heads_dir = folder
-        width = self._graphs.classifier.outputs.get("features", (None, None))[-1]
-        self._learnt, self._refused = read_heads(folder, self._graphs.manifest, width)
+                loaded.engine.store(self._heads_dir, task)
+            # On a version that took over meanwhile it may stand, or not: reading it again tells.
+            self._loaded = now.with_task(task) if now.engine is loaded.engine else now.with_heads(self._heads_dir)
+        return task
 
     def run_selftest(self) -> dict[str, float]:
-        """Check that every generator and the classifier compute what they did when published.
+        """Check that the files of the version compute what they did when published.
 
         Returns:
-            How far each graph is from what was published, by its name, absolute below 1 and relative above.
+            How far each file is from what was published, by its name, absolute below 1 and relative above.
 
         Raises:
-            BundleError: farther than the manifest allows; the message names the graph.
+            BundleError: farther than the manifest allows; the message names the file.
         """
-        return run_selftest(self._graphs)
+        return self._loaded.engine.run_selftest()
 
-    def _selected(self, task: str | None, tasks: Mapping[str, tuple[str, ...]]) -> list[str]:
-        if task is None:
-            return list(tasks)
-        if task in self._refused:
-            raise MygoEdgeError(self._refused[task])
-        if task not in tasks:
-            raise MygoEdgeError(f"unknown task {task!r}; the tasks of {self.version} are {', '.join(tasks)}")
-        return [task]
-
-    def _logits(self, images: Any, names: Sequence[str], learnt: Mapping[str, Head]) -> NDArray[np.float32]:
-        """Logits of these heads side by side, those of the bundle before those in `learnt`."""
-        published = self._graphs.tasks
-        own = [learnt[name] for name in names if name not in published]
-        return self._graphs.logits(images, [name for name in names if name in published], own)
-
-
-def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    with np.errstate(invalid="ignore"):  # infinite logits have no softmax: NaN
-        exponentials = np.exp(logits - logits.max(1, keepdims=True))
-        return exponentials / exponentials.sum(1, keepdims=True)
+    @property
+    def _engine(self) -> Engine:
+        return self._loaded.engine

@@ -36,30 +36,44 @@ def learn(
         extract: features [n, features] and the logits of all other heads [n, classes], those of the bundle first.
         dream: images of a task of the bundle and their class ids, counted within the task.
     """
-    if (
-        not isinstance(name, str)
-        or TASK_NAME.fullmatch(name) is None
-        or name.casefold() in {task.name.casefold() for task in manifest.tasks}
-    ):
+    classes, index = new_task(name, labels, manifest, least=2)
+    features, on_new = extract(images)
+    require_labels(features, labels)
+    weight, bias = fit_head(features, index, len(classes), _others(on_new, manifest, extract, dream), regularisation)
+    created = datetime.now(UTC).isoformat(timespec="microseconds")
+    head = Head(name, classes, weight, bias, trunk_of(manifest), len(labels), created)
+    parse_head(head_bytes(head), f"the head of task {name}")  # refused now rather than when it is read again
+    return head
+
+
+def new_task(
+    name: str, labels: Sequence[str], manifest: Manifest, least: int
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """The classes of a task that a device is about to learn, in sorted order, and of which of them each label is.
+
+    Raises:
+        MygoEdgeError: a name that cannot be a task's or is one of the bundle's, or too few classes.
+    """
+    taken = {task.name.casefold() for task in manifest.tasks}
+    if not isinstance(name, str) or TASK_NAME.fullmatch(name) is None or name.casefold() in taken:
         raise MygoEdgeError(
             f"{str(name)[:80]!a} cannot name a new task: use letters, digits, _ and -, and no task's name"
         )
     if isinstance(labels, str) or not isinstance(labels, Iterable):
-        raise MygoEdgeError(f"labels must be the name of every image's class, in order, not {type(labels).__name__}")
-    labels = [str(label) for label in labels]
-    classes = sorted({composed(label) for label in labels})
-    if len(classes) < 2 or not all(printable(label) for label in classes):
-        raise MygoEdgeError(f"labels must be printable names of two classes or more, not {classes[:5]}")
-    features, on_new = extract(images)
-    if len(features) != len(labels):
-        raise MygoEdgeError(f"{len(features)} images need as many labels, not {len(labels)}")
+        raise MygoEdgeError(f"labels must be the name of every input's class, in order, not {type(labels).__name__}")
+    words = [composed(str(label)) for label in labels]
+    classes = sorted(set(words))
+    if len(classes) < least or not all(printable(label) for label in classes):
+        count = "two classes" if least == 2 else "a class"
+        raise MygoEdgeError(f"labels must be printable names of {count} or more, not {classes[:5]}")
     column = {label: number for number, label in enumerate(classes)}
-    index = np.array([column[composed(label)] for label in labels])
-    weight, bias = fit_head(features, index, len(classes), _others(on_new, manifest, extract, dream), regularisation)
-    created = datetime.now(UTC).isoformat(timespec="microseconds")
-    head = Head(name, tuple(classes), weight, bias, trunk_of(manifest), len(labels), created)
-    parse_head(head_bytes(head), f"the head of task {name}")  # refused now rather than when it is read again
-    return head
+    return tuple(classes), np.array([column[word] for word in words])
+
+
+def require_labels(features: NDArray[np.float32], labels: Sequence[str]) -> None:
+    """Raise MygoEdgeError unless there is a label for every input."""
+    if len(features) != len(labels):
+        raise MygoEdgeError(f"{len(features)} inputs need as many labels, not {len(labels)}")
 
 
 def _others(on_new: NDArray[np.float32], manifest: Manifest, extract: FeatureExtractor, dream: Dream) -> Others:

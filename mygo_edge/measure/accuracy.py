@@ -54,6 +54,34 @@ def accuracies(
     return known, unknown
 
 
+@torch.inference_mode()
+def confusion(
+    logits: Callable[[Tensor], Tensor], tasks: Sequence[Task], breathe: Callable[[], None] = lambda: None
+) -> list[list[int]]:
+    """Counts of test inputs with the task unknown: a row a true class, a column an answer, classes of all `tasks`.
+    A class whose test data is not there has a row of zeros.
+
+    Args:
+        logits, breathe: as for `accuracies`.
+    """
+    total = sum(len(task.classes) for task in tasks)
+    counts = torch.zeros(total, total, dtype=torch.int64)
+    offset = 0
+    for task in tasks:
+        if task.tested:
+            for part, labels in zip(task.test.inputs.split(BATCH), task.test.labels.split(BATCH), strict=True):
+                pairs = (labels.cpu() + offset) * total + logits(part).argmax(1).cpu()
+                counts += torch.bincount(pairs, minlength=total * total).reshape(total, total)
+                breathe()
+        offset += len(task.classes)
+    return counts.tolist()
+
+
+def per_class(counts: Sequence[Sequence[int]]) -> list[float | None]:
+    """Accuracy of each class from `confusion`'s counts; None for a class without test inputs."""
+    return [row[label] / sum(row) if sum(row) else None for label, row in enumerate(counts)]
+
+
 def scores(matrix: Matrix) -> Scores:
     """The measures of a matrix whose row i has i + 1 entries.
 

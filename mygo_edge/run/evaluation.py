@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mygo_edge.learn.methods import Method
 from mygo_edge.learn.phase import Phase
-from mygo_edge.measure.accuracy import accuracies, mean, scores
+from mygo_edge.measure.accuracy import accuracies, confusion, mean, per_class, scores
 from mygo_edge.measure.dreams import classification_accuracy_score, label_fidelity, train_judge
 from mygo_edge.model.network import NeocortexNet
 from mygo_edge.run.phases import RunPhase
@@ -30,6 +30,8 @@ class Evaluation:
         known, unknown = accuracies(method.logits, run.tasks[: index + 1], phase.breathe)
         for key, row in (("task_known", known), ("task_unknown", unknown)):
             results[key] = scores([*results[key].get("matrix", [])[:index], row])
+        counts = confusion(method.logits, run.tasks[: index + 1], phase.breathe)
+        results.update(confusion=counts, per_class=per_class(counts))
         if method.dreams and run.options.measure.dreams:
             self._measure_dreams(method, index, results["dreams"])
         run.folder.log(event="accuracy", task=index, method=method.name, task_known=known, task_unknown=unknown)

@@ -10,17 +10,16 @@ import torch
 from mygo_edge.data.tasks import Arrival, Task
 from mygo_edge.domains.domain import Domain
 from mygo_edge.errors import MygoEdgeError
-from mygo_edge.files import write_json
 from mygo_edge.learn.methods import Finetune, Frozen, Joint, Method, MyGO, NamedPhase
 from mygo_edge.learn.phase import Stateful
 from mygo_edge.learn.reference import Reference
 from mygo_edge.learn.team import ALONE, LostError, Team
-from mygo_edge.measure.plots import plot_accuracies, plot_dreams
 from mygo_edge.options import TrainOptions
 from mygo_edge.run.checkpoint import Checkpoint
 from mygo_edge.run.evaluation import Evaluation, new_results
 from mygo_edge.run.folder import RunFolder
 from mygo_edge.run.forgetting import forget_results
+from mygo_edge.run.outputs import write_outputs, write_summary
 from mygo_edge.run.phases import Interruption, RunPhase
 from mygo_edge.run.progress import Display
 from mygo_edge.run.states import flatten, restore
@@ -141,7 +140,7 @@ class Runner:
         for index in range(self.learnt, len(self.tasks)):
             self._learn(index)
         if self.team.leads:
-            self.write_summary()
+            write_summary(self)
             self.display.contrast([task.name for task in self.tasks], self.state["results"])
 
     def _learn(self, index: int) -> None:
@@ -296,14 +295,8 @@ class Runner:
         return version
 
     def _finish_task(self, tasks: int) -> None:
-        names = [task.name for task in self.tasks[:tasks]]
         if self.team.leads:
-            self.write_summary()
-            plots = self.folder.path / "plots"
-            plot_accuracies(plots, [task.name for task in self.tasks], self.state["results"])
-            for method in self.methods.values():
-                if method.dreams and (method.name == "mygo" or "mygo" not in self.methods):
-                    plot_dreams(plots, names, method)
+            write_outputs(self, tasks)
         self._commit()
         if self.team.leads:
             self.display.results([task.name for task in self.tasks], self.state["results"])
@@ -313,15 +306,3 @@ class Runner:
 
     def _prepare(self, inputs: Any) -> torch.Tensor:
         return self.domain.prepare(inputs, self.device)
-
-    def write_summary(self) -> None:
-        """summary.json, anew."""
-        document: dict[str, Any] = {
-            "dataset": self.options.dataset,
-            "seed": self.options.seed,
-            "preset": self.options.preset,
-            "learner": self.folder.run_id,
-        }
-        tasks = [{"name": task.name, "classes": task.classes} for task in self.tasks]
-        document |= {"tasks": tasks, "methods": self.state["results"]}
-        write_json(Path(self.folder.path) / "summary.json", document)

@@ -131,7 +131,7 @@ def test_after_the_trunk_changed_a_head_is_refused_with_the_reason(own_bundle: P
     publish_tiny(own_bundle, 3, seed=1)
     again = EdgeModel.load(own_bundle)
     assert "stripes" not in again.tasks
-    reason = "the head of task stripes was learnt on another trunk"
+    reason = "task stripes was learnt on another trunk"
     assert reason in again.refused_heads["stripes"]
     with pytest.raises(MygoEdgeError, match=reason):
         again.predict(np.zeros(SHAPE, np.uint8), "stripes")
@@ -148,7 +148,7 @@ def test_the_commands_say_that_a_head_is_not_used(own_bundle: Path, learnt: Edge
         command = [sys.executable, "-m", f"mygo_edge.{arguments[0]}", *map(str, arguments[1:])]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0
-        assert "warning: the head of task stripes was learnt on another trunk" in done.stderr
+        assert "warning: task stripes was learnt on another trunk" in done.stderr
 
 
 def test_a_task_of_the_bundle_comes_before_one_learnt_here(own_bundle: Path) -> None:
@@ -174,7 +174,7 @@ def test_a_head_has_nothing_to_dream_with(learnt: EdgeModel) -> None:
         ("", ["a", "b"], "cannot name a new task"),
         ("new", ["a", "a"], "two classes or more"),
         ("new", ["a", "\x1b[2J"], "printable"),
-        ("new", ["a", "b", "c"], "2 images need as many labels, not 3"),
+        ("new", ["a", "b", "c"], "2 inputs need as many labels, not 3"),
         ("new", [], "two classes or more"),
     ],
 )
@@ -346,7 +346,7 @@ def test_a_damaged_file_of_a_head_is_left_out_and_the_rest_works(
     [
         (5, ["a", "b"], "'5' cannot name a new task"),
         (None, ["a", "b"], "'None' cannot name a new task"),
-        ("stripes", None, "labels must be the name of every image's class, in order, not NoneType"),
+        ("stripes", None, "labels must be the name of every input's class, in order, not NoneType"),
         ("stripes", "ab", "in order, not str"),
         ("stripes", 7, "in order, not int"),
     ],
@@ -359,5 +359,5 @@ def test_arguments_of_another_type_are_one_line(own_bundle: Path, name: object, 
 
 @pytest.mark.parametrize("threads", ["2", 2.0, True, None, 0])
 def test_threads_are_a_number(own_bundle: Path, threads: object) -> None:
-    with pytest.raises(MygoEdgeError, match="threads must be a number"):
+    with pytest.raises(MygoEdgeError, match="threads must be at least 1"):
         EdgeModel.load(own_bundle, threads=threads)  # type: ignore[arg-type]

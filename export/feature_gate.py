@@ -1,0 +1,115 @@
+"""What storing a Gaussian memory smaller, or keeping an older shared factor, changes: measured on dreams."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mygo_edge.bundle.gaussian import ClassMeans, Precision, SharedFactor, discriminant, dreams, join
+from mygo_edge.bundle.own_covariance import OwnCovariances, own_dreams, quadratic
+from mygo_edge.device.noise import dream_noise, feature_noise
+from mygo_edge.export.gate import Measure
+from mygo_edge.export.samples import Purpose
+
+_DREAMS = 10_000  # of all classes together, where that is 10 a class or more
+_PER_CLASS = (10, 100)
+
+
+class Memory(NamedTuple):
+    """means: by task; shared: what all classes share; own: what each class's covariance has besides, if anything."""
+
+    means: Sequence[ClassMeans]
+    shared: SharedFactor
+    own: OwnCovariances | None = None
+
+    def logits(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+        """[n, features], in the transformed space -> [n, classes of all tasks]."""
+        means = join(self.means)
+        weight, bias = discriminant(means, self.shared)
+        linear = vectors @ weight.T + bias
+        return linear if self.own is None else linear + quadratic(vectors, means, self.own)
+
+
+class LabelledVectors(NamedTuple):
+    """vectors: float32 [n, features] in the transformed space; class_id: int64 [n], counted within the task."""
+
+    vectors: NDArray[np.float32]
+    class_id: NDArray[np.int64]
+
+
+def labelled_vectors(memory: Memory) -> list[LabelledVectors]:
+    """Dreams of every class, as many each, by task; where real features cannot be, they are brought there."""
+    shared = memory.shared
+    classes = sum(len(task.counts) for task in memory.means)
+    per_class = int(np.clip(_DREAMS // classes, *_PER_CLASS))
+    found, start = [], 0
+    for step, means in enumerate(memory.means):
+        n = per_class * len(means.counts)
+        key = {"seed": 0, "stream": int(Purpose.GATE), "step": step}
+        z, _ = dream_noise(np.arange(n), len(means.counts), shared.rank, **key)
+        noise = feature_noise(np.arange(n), shared.factor.shape[1], shared.rank, **key)
+        class_id = np.arange(n) % len(means.counts)
+        dreamt = dreams(means, shared, z, noise, class_id)
+        rows, start = slice(start, start + len(means.counts)), start + len(means.counts)
+        if memory.own is not None:
+            dreamt = own_dreams(dreamt, class_id, means, shared, memory.own.take(rows))
+        found.append(LabelledVectors(shared.transform(shared.transform.inverse(dreamt)), class_id))
+    return found
+
+
+def memory_measures(
+    path: str,
+    exact: Memory,
+    stored: Memory,
+    samples: Sequence[LabelledVectors],
+    on: str,
+) -> list[Measure]:
+    """Accuracy with the task known and unknown, and how often the stored memory answers as the exact one does.
+
+    Args:
+        path: the file that is judged.
+        exact, stored: what is compared.
+        samples: labelled vectors by task.
+        on: what they are, "dreams" or "real features".
+    """
+    known, unknown, same = np.zeros(2), np.zeros(2), 0
+    widths = [len(task.counts) for task in exact.means]
+    starts = np.cumsum([0, *widths])
+    for task, (vectors, class_id) in enumerate(samples):
+        own = slice(starts[task], starts[task + 1])
+        answers = []
+        for row, memory in enumerate((exact, stored)):
+            logits = memory.logits(vectors)
+            answers.append(logits.argmax(1))
+            known[row] += (logits[:, own].argmax(1) == class_id).sum()
+            unknown[row] += (answers[row] == class_id + starts[task]).sum()
+        same += int((answers[0] == answers[1]).sum())
+    total = sum(len(sample.class_id) for sample in samples)
+    return [
+        Measure(path, f"accuracy on {on}, task known,", *(known / total).tolist()),
+        Measure(path, f"accuracy on {on}, task unknown,", *(unknown / total).tolist()),
+        Measure(path, f"agreement with fp32 on {on}", 1.0, same / total),
+    ]
+
+
+def divergence(new: SharedFactor, old: SharedFactor) -> float:
+    """How different dreams become: the Kullback-Leibler divergence of N(0, new) from N(0, old), in nats a feature.
+
+    Infinite where the two are not of the same space. The closed form of two Gaussians of one mean, by the determinant
+    lemma for the factors.
+    """
+    if new.transform != old.transform or new.factor.shape != old.factor.shape:
+        return float("inf")
+    precision = Precision(old)
+    trace = float(precision.norms(precision.whiten(new.factor)).sum())
+    weights = (1 - (precision.basis**2).sum(0)) * precision.scale**2  # diagonal of the inverse of old's covariance
+    trace += float((weights * new.diagonal).sum())
+    features = new.factor.shape[1]
+    return 0.5 * (trace - features + _log_determinant(old) - _log_determinant(new)) / features
+
+
+def _log_determinant(shared: SharedFactor) -> float:
+    scaled = shared.factor / np.sqrt(shared.diagonal.astype(np.float64))
+    inner = np.linalg.slogdet(np.eye(shared.rank) + scaled @ scaled.T)[1]
+    return float(inner + np.log(shared.diagonal.astype(np.float64)).sum())

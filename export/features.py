@@ -1,0 +1,219 @@
+"""Publish a memory in the feature space of a trunk as a bundle version: trunk, shared factor, class means, self-test.
+
+The classifier is not among the files: a device computes it from means and factor (docs/bundle.md says what that saves).
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import onnxruntime
+
+import mygo_edge
+from mygo_edge.bundle.feature_selftest import write_feature_selftest
+from mygo_edge.bundle.gaussian import ClassMeans, SharedFactor
+from mygo_edge.bundle.gaussian_files import Precision, read_means, read_shared, write_means, write_shared
+from mygo_edge.bundle.manifest import GAUSSIAN, FileEntry, Manifest, Task, TextInput
+from mygo_edge.bundle.own_covariance import OwnCovariances, read_own, write_own
+from mygo_edge.bundle.reading import Bundle
+from mygo_edge.device.feature_selftest import compute
+from mygo_edge.device.features import FeatureEngine
+from mygo_edge.device.session import SessionOptions
+from mygo_edge.errors import MygoEdgeError
+from mygo_edge.export import gate
+from mygo_edge.export.feature_gate import LabelledVectors, Memory, divergence, labelled_vectors, memory_measures
+from mygo_edge.export.graphs import head_name
+from mygo_edge.export.recipes import MAX_LOSS
+from mygo_edge.export.trunks import TrunkFiles
+from mygo_edge.export.versions import live_bundle, write_version
+from mygo_edge.files import sha256
+
+TOLERANCE = 1e-3  # of the self-test: sums in another order, ten times over
+INTEGER_TOLERANCE = 5e-2  # of a trunk that multiplies integers: a last bit may move an activation to the next level
+MAX_DIVERGENCE = 0.005  # nats a feature by which dreams may become others while the shared factor stays
+
+
+class Precisions(NamedTuple):
+    """How a memory is stored. int8 for the means too saves a twelfth, and changes six times as many answers
+    (docs/bundle.md)."""
+
+    means: Precision = "fp16"
+    factor: Precision = "int8"
+
+
+PRECISIONS = Precisions()
+
+
+class FeatureMemory(NamedTuple):
+    """A task as the learner remembers it. classes: their names, as many as `means` has."""
+
+    name: str
+    classes: Sequence[str]
+    means: ClassMeans
+
+
+def publish_features(
+    bundle_dir: Path,
+    *,
+    trunk: TrunkFiles,
+    shared: SharedFactor,
+    tasks: Sequence[FeatureMemory],
+    learner_id: str,
+    sequence: int,
+    own: OwnCovariances | None = None,
+    precisions: Precisions = PRECISIONS,
+    max_loss: float = MAX_LOSS,
+    real: Sequence[LabelledVectors] = (),
+    say: Callable[[str], None] = lambda line: None,
+) -> Path:
+    """Write, check and make live a version. One process at a time publishes to a bundle.
+
+    Files of the live version stay, byte for byte: the trunk; the means of a task that it holds; the shared factor, as
+    long as answers with it differ by no more than `max_loss` and dreams by no more than `MAX_DIVERGENCE`.
+
+    Args:
+        bundle_dir: the bundle's folder; created when it is not there.
+        trunk: see `mygo_edge.export.trunks`.
+        shared: the factor as the learner has it now.
+        tasks: in task order.
+        own: what the covariances of classes have besides, of all tasks, stored in int8.
+        learner_id: 32 hexadecimal digits, the same in everything that this learner publishes.
+        sequence: the learner's count of publications.
+        precisions: of means and factor.
+        max_loss: how much a measure of `mygo_edge.export.feature_gate` may fall against fp32, a fraction.
+        real: labelled vectors by task, to compare on besides dreams.
+        say: gets a line for every number that is measured.
+
+    Returns:
+        The folder of the live version.
+
+    Raises:
+        PrecisionLossError: the precisions lose more than `max_loss`. The version that is live stays so.
+        MygoEdgeError: names or files that do not fit, or numbers that are not finite. The version that is live stays.
+        OSError: the disk refuses.
+    """
+    exact = Memory([task.means for task in tasks], shared, own)
+    samples = {"dreams": labelled_vectors(exact)} | ({"real features": real} if real else {})
+    draft = _Draft(live_bundle(bundle_dir), precisions)
+    draft.add_trunk(trunk)
+    stored_means = [draft.add_means(task) for task in tasks]
+
+    def measures(factor: SharedFactor) -> list[gate.Measure]:
+        stored = Memory(stored_means, factor, own and draft.stored_own(own, factor))
+        return [
+            measure
+            for on, sample in samples.items()
+            for measure in memory_measures("the memory", exact, stored, sample, on)
+        ]
+
+    kept = draft.live_factor()
+    if kept is not None:
+        apart = divergence(shared, kept)
+        stays = apart <= MAX_DIVERGENCE and all(measure.loss <= max_loss for measure in measures(kept))
+        say(f"shared factor: {apart:.4f} nats a feature from the live one, which {'stays' if stays else 'is replaced'}")
+        kept = kept if stays else None
+    factor = draft.add_factor(shared, kept is not None)
+    found = measures(factor)
+    for measure in found:
+        say(str(measure))
+    gate.require(found, max_loss)
+    if own is not None:
+        draft.add("covariances.int8.npz", "covariances", write_own(own, factor), "int8")
+    manifest = Manifest(
+        sequence=sequence,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        tasks=tuple(Task(name, tuple(classes), head_name(name), GAUSSIAN) for name, classes, _ in tasks),
+        input=None,
+        tolerance=TOLERANCE,
+        files=tuple(draft.files),
+        producer={"mygo_edge": mygo_edge.__version__, "onnxruntime": onnxruntime.__version__, "numpy": np.__version__},
+        id=learner_id,
+        latent=shared.rank,
+        features=trunk.form.features,
+        trunk=trunk.form,
+    )
+    engine = FeatureEngine(Bundle("the new version", manifest, draft.contents), trunk.form, SessionOptions(), None)
+    draft.add("selftest.npz", "selftest", write_feature_selftest(compute(engine)), "fp32")
+    return write_version(bundle_dir, replace(manifest, files=tuple(draft.files)), draft.contents)
+
+
+@dataclass
+class _Draft:
+    """The files of a version as they are made. live: the version whose files stay where they can."""
+
+    live: Bundle | None
+    precisions: Precisions
+    files: list[FileEntry] = field(default_factory=list)
+    contents: dict[str, bytes] = field(default_factory=dict)
+
+    def add_trunk(self, trunk: TrunkFiles) -> None:
+        tolerance = INTEGER_TOLERANCE if trunk.precision == "int8" else None
+        self.add(trunk.form.file, "trunk", trunk.graph, trunk.precision, tolerance=tolerance)
+        if isinstance(trunk.form.input, TextInput):
+            if trunk.tokenizer is None:
+                raise MygoEdgeError(f"{trunk.form.file} takes text and has no tokenizer; give its tokenizer.json")
+            self.add(trunk.form.input.tokenizer, "tokenizer", trunk.tokenizer, "fp32")
+
+    def add_means(self, task: FeatureMemory) -> ClassMeans:
+        """The means as a device reads them; the very bytes of the live version, where that has the task already."""
+        name, classes, means = task
+        if len(classes) != len(means.counts) or not np.isfinite(means.means).all():
+            raise MygoEdgeError(f"task {name}: {len(classes)} classes need as many means, and finite ones")
+        precision = self.precisions.means
+        path, digest = f"means-{name}{_variant(precision)}.npz", _digest(means=means.means, counts=means.counts)
+        before = self.live and self.live.manifest.find("generator", name, precision)
+        if self.live and before and before.weights == digest:
+            data = self.live.contents[before.path]
+        else:
+            data = write_means(means, precision)
+        self.add(path, "generator", data, precision, name, digest)
+        return read_means(data, path, means.means.shape[1], len(classes))
+
+    def live_factor(self) -> SharedFactor | None:
+        """The live version's, where that has one of the same precision."""
+        before = self.live and self.live.manifest.find("factor", None, self.precisions.factor)
+        return read_shared(self.live.contents[before.path], before.path) if self.live and before else None
+
+    def stored_own(self, own: OwnCovariances, factor: SharedFactor) -> OwnCovariances:
+        """As a device will read them beside this factor."""
+        return read_own(write_own(own, factor), "the covariances", factor, len(own.covariances))
+
+    def add_factor(self, shared: SharedFactor, keep: bool) -> SharedFactor:
+        """The factor as a device reads it."""
+        precision = self.precisions.factor
+        path = f"factor{_variant(precision)}.npz"
+        before = self.live and self.live.manifest.find("factor", None, self.precisions.factor)
+        data = self.live.contents[before.path] if keep and self.live and before else write_shared(shared, precision)
+        self.add(path, "factor", data, precision)
+        return read_shared(data, path)
+
+    def add(
+        self,
+        path: str,
+        role: str,
+        data: bytes,
+        precision: str,
+        task: str | None = None,
+        weights: str | None = None,
+        tolerance: float | None = None,
+    ) -> None:
+        self.contents[path] = data
+        self.files.append(FileEntry(path, role, sha256(data), len(data), precision, task, weights, tolerance))
+
+
+def _variant(precision: str) -> str:
+    """What the name of a file of that precision has before its suffix."""
+    return "" if precision == "fp32" else f".{precision}"
+
+
+def _digest(**arrays: np.ndarray) -> str:
+    """SHA-256 of arrays with their names, types and shapes."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(repr((name, str(array.dtype), array.shape)).encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

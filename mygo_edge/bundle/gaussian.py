@@ -1,0 +1,220 @@
+"""The memory in the feature space of a frozen trunk, shared by box and device: numpy only.
+
+A class is a Gaussian around its own mean; its covariance, U'U + diag(d), is one for all classes and tasks. Everything
+lives in a power-transformed space, in which features of a trunk are close enough to Gaussian. The classifier that the
+sleep would reach with infinitely many dreams is then known in closed form: `discriminant`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mygo_edge.bundle.manifest import BundleError
+
+Floats = NDArray[np.float32]
+Ids = NDArray[np.int64]
+Product = Callable[[NDArray], NDArray[np.float64]]
+TINY = 1e-12  # below any norm of a feature vector that is not all zeros
+_SIMILAR = 0.25  # share of the median count: a mean of fewer images would be taken for noise among the others
+
+
+@dataclass(frozen=True, slots=True)
+class PowerTransform:
+    """How features become nearly Gaussian: divided by their norm where `normalised`, then raised to `power`.
+
+    `signed` keeps the sign, for features that can be negative; without it, negative features count as 0. Powers other
+    than 1 for discriminants: Yang et al. 2021, "Free lunch for few-shot learning" (Tukey's ladder of powers).
+    """
+
+    power: float = 0.5
+    signed: bool = False
+    normalised: bool = False
+
+    def __call__(self, features: NDArray) -> Floats:
+        """[..., features] of the trunk -> the same shape in the transformed space, float32."""
+        vectors = np.asarray(features, np.float32)
+        if self.normalised:
+            vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), np.float32(TINY))
+        if not self.signed and self.power == 0.5:  # the default, in the fewest passes
+            return np.sqrt(np.maximum(vectors, 0))
+        return _signed_power(vectors if self.signed else np.maximum(vectors, 0), self.power)
+
+    def inverse(self, vectors: NDArray) -> Floats:
+        """[..., features] in the transformed space -> features as a trunk gives them; where `normalised`, of norm 1."""
+        vectors = np.asarray(vectors, np.float32)
+        features = _signed_power(vectors if self.signed else np.maximum(vectors, 0), 1 / self.power)
+        if self.normalised:
+            features = features / np.maximum(np.linalg.norm(features, axis=-1, keepdims=True), np.float32(TINY))
+        return features
+
+
+def _signed_power(values: Floats, power: float) -> Floats:
+    """sign(x) |x|^power; powers that have an exact operation use it, so that all machines agree to the bit."""
+    if power == 1:
+        return values
+    if power == 0.5:
+        return np.copysign(np.sqrt(np.abs(values)), values)
+    if power == 2:
+        return np.copysign(values * values, values)
+    return np.copysign(np.abs(values) ** np.float32(power), values)
+
+
+@dataclass(frozen=True, slots=True)
+class SharedFactor:
+    """What the Gaussians of all tasks share.
+
+    factor: [rank, features] float32, U in the covariance U'U + diag(diagonal) of the transformed space; diagonal:
+    [features] float32, variances, all above 0; shrinkage: the share of the diagonal that the box mixed in; spread: the
+    mean squared Mahalanobis distance, under this covariance, of real features to the mean of their class.
+    """
+
+    factor: Floats
+    diagonal: Floats
+    transform: PowerTransform
+    shrinkage: float
+    spread: float
+
+    @property
+    def rank(self) -> int:
+        """The width of the noise z of a dream."""
+        return len(self.factor)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassMeans:
+    """means: [classes, features] float32, in the transformed space; counts: [classes] int64, images behind each."""
+
+    means: Floats
+    counts: Ids
+
+
+def join(tasks: Sequence[ClassMeans]) -> ClassMeans:
+    """The classes of several tasks, one after another."""
+    return ClassMeans(np.concatenate([task.means for task in tasks]), np.concatenate([task.counts for task in tasks]))
+
+
+class Precision:
+    """Products with the inverse of U'U + diag(d), in float64, by Woodbury's identity: O(rank x features) a vector."""
+
+    def __init__(self, shared: SharedFactor) -> None:
+        self.scale = 1 / np.sqrt(shared.diagonal.astype(np.float64))  # [features]
+        factor = shared.factor * self.scale  # [rank, features]
+        inner = np.linalg.cholesky(np.eye(len(factor)) + factor @ factor.T)
+        self.basis = np.linalg.solve(inner, factor)  # [rank, features]: I - basis' basis = (I + factor' factor)^-1
+
+    def whiten(self, vectors: NDArray) -> NDArray[np.float64]:
+        """[n, features] -> [n, features], scaled by the diagonal alone; squared distances are `norms` of these."""
+        return vectors * self.scale
+
+    def norms(self, whitened: NDArray) -> NDArray[np.float64]:
+        """[n, features], whitened -> [n]: x' S^-1 x."""
+        return (whitened**2).sum(1) - ((whitened @ self.basis.T) ** 2).sum(1)
+
+    def times(self, vectors: NDArray) -> NDArray[np.float64]:
+        """[n, features] -> [n, features]: each vector x becomes S^-1 x."""
+        whitened = self.whiten(vectors)
+        return (whitened - (whitened @ self.basis.T) @ self.basis) * self.scale
+
+
+def discriminant(
+    means: ClassMeans, shared: SharedFactor, centre: Floats | None = None, denoise: bool = True
+) -> tuple[Floats, Floats]:
+    """The classifier that sleep reaches with infinitely many dreams: Fisher's linear discriminant.
+
+    See `fisher` for the meaning of the logits, `centre` and `denoise`.
+
+    Returns:
+        weight [classes, features] and bias [classes], for vectors in the transformed space.
+
+    Raises:
+        BundleError: the numbers of a damaged memory do not give finite weights.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        try:
+            weight, bias = fisher(means, Precision(shared).times, shared.spread, centre, denoise)
+        except np.linalg.LinAlgError as error:
+            raise BundleError(f"the shared factor is no covariance ({error}); publish or fetch it again") from error
+    if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+        raise BundleError("the means and the shared factor give no finite classifier; publish or fetch them again")
+    return weight, bias
+
+
+def fisher(
+    means: ClassMeans, times: Product, spread: float, centre: Floats | None = None, denoise: bool = True
+) -> tuple[Floats, Floats]:
+    """Weight [classes, features] and bias [classes] of the linear discriminant, classes taken as equally likely.
+
+    The logits weight x + bias are log-likelihoods less those of a class at `centre`: one scale for all tasks, so a
+    task's rows are its head, and arg max over all of them answers an unknown task.
+
+    A mean of n images lies off its class by noise, which adds spread / n to its squared norm, and which the bias takes
+    back. `denoise` also takes the noise out of the means. Those of similar numbers of images shrink together: in
+    coordinates where the noise is the same in all directions, their singular values shrink as far as noise explains
+    them (empirical Bayes, Efron & Morris 1972; Gavish & Donoho 2017). Of a few images alone nothing says which
+    direction is noise, so such a mean is drawn in to the length that the others have.
+
+    Args:
+        means: of all classes that will be compared.
+        times: [n, features] -> the same times the inverse of the covariance.
+        spread: mean squared Mahalanobis distance of features to the mean of their class.
+        centre: [features], where all logits are 0; unless given, the mean of the means, of many images with `denoise`.
+            Heads that are computed apart from one another compare only with the same centre, and without `denoise`.
+        denoise: see above.
+
+    Raises:
+        numpy.linalg.LinAlgError: numbers that are not finite.
+    """
+    many = means.counts >= np.median(means.counts) * _SIMILAR if denoise else np.full(len(means.counts), True)
+    middle = means.means[many].mean(0, dtype=np.float64) if centre is None else centre.astype(np.float64)
+    away = means.means - middle  # [classes, features]
+    weight = times(away)
+    inner = weight @ away.T  # [classes, classes]
+    noise = spread / means.counts
+    mix, noise_left = np.eye(len(away)), noise.copy()
+    if denoise:
+        signal = max(float((inner.diagonal() - noise)[many].mean()), 0.0)
+        share = signal / (signal + noise)
+        mix = np.diag(np.sqrt(share))
+        mix[np.ix_(many, many)] = _shrinkage(inner[np.ix_(many, many)], means.counts[many], spread)
+        noise_left = np.where(many, 0, share * noise)
+        weight = mix @ weight
+    norms = ((mix @ inner) * mix).sum(1)
+    return weight.astype(np.float32), (-0.5 * (norms - noise_left) - weight @ middle).astype(np.float32)
+
+
+def _shrinkage(inner: NDArray[np.float64], counts: Ids, spread: float) -> NDArray[np.float64]:
+    """The matrix [classes, classes] that denoises means, out of their inner products under the precision."""
+    root = np.sqrt(counts)
+    values, vectors = np.linalg.eigh(inner * np.outer(root, root))
+    shares = np.maximum(1 - spread / np.maximum(values, TINY), 0)
+    return (vectors * shares) @ vectors.T * (root / root[:, None])
+
+
+def mahalanobis(vectors: NDArray, means: ClassMeans, shared: SharedFactor) -> NDArray[np.float64]:
+    """Squared Mahalanobis distances of vectors [n, features], in the transformed space, to all means: [n, classes].
+
+    Dreams of a class lie at about `features` from its mean, real features at about `shared.spread`.
+    """
+    precision = Precision(shared)
+    middle = means.means.mean(0, dtype=np.float64)  # the cross terms below cancel less around it
+    x, m = precision.whiten(vectors - middle), precision.whiten(means.means - middle)
+    cross = x @ m.T - (x @ precision.basis.T) @ (m @ precision.basis.T).T
+    return np.maximum(precision.norms(x)[:, None] - 2 * cross + precision.norms(m), 0)
+
+
+def dreams(means: ClassMeans, shared: SharedFactor, z: Floats, noise: Floats, class_ids: Ids) -> Floats:
+    """Dreams in the transformed space; `shared.transform.inverse` makes them features of the trunk.
+
+    Args:
+        means: of the classes that `class_ids` count.
+        shared: factor and diagonal.
+        z: [n, rank] standard normal.
+        noise: [n, features] standard normal; what the factor does not explain.
+        class_ids: [n].
+
+    Returns:
+        [n, features] float32.
+    """
+    return means.means[class_ids] + z @ shared.factor + noise * np.sqrt(shared.diagonal)

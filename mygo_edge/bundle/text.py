@@ -1,0 +1,159 @@
+"""Strings to token ids, the same on box and device. Needs `tokenizers`, which is imported on first use.
+
+A tokenizer.json may come from anyone who can reach a device's network, so `vetted` looks at it before the library does.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mygo_edge.bundle.manifest import BundleError
+from mygo_edge.bundle.tokenizer_vetting import vetted
+from mygo_edge.errors import MygoEdgeError
+
+MIN_TOKENS, MAX_TOKENS = 8, 8192
+# Characters of a text that are looked at, per token that is kept. English has 4 to 5 a token, and what a text costs
+# stays bounded whoever wrote it.
+CHARACTERS_A_TOKEN = 16
+
+
+class Tokenizer:
+    """A tokenizer.json, ready to turn strings into what a text trunk takes."""
+
+    def __init__(self, data: bytes, max_tokens: int, where: str = "tokenizer.json") -> None:
+        """Vet and load a tokenizer.
+
+        Args:
+            data: the content of a tokenizer.json, as Hugging Face's `tokenizers` writes it. Padding, truncation and
+                decoder in it are ignored.
+            max_tokens: longer texts keep their first tokens, special ones included.
+            where: names the file in errors.
+
+        Raises:
+            BundleError: the content may not be used, or is none.
+            MygoEdgeError: `tokenizers` is not installed.
+        """
+        if not MIN_TOKENS <= max_tokens <= MAX_TOKENS:
+            raise BundleError(f"{where}: max_tokens {max_tokens} must be from {MIN_TOKENS} to {MAX_TOKENS}")
+        content, pad_id = vetted(data, where)
+        library = _tokenizers()
+        with _blamed(f"{where} is no tokenizer that this version can load"):
+            self._tokenizer = library.Tokenizer.from_str(content)
+            special = self._tokenizer.num_special_tokens_to_add(False)
+            if special < max_tokens:
+                self._tokenizer.enable_truncation(max_tokens)
+        if special >= max_tokens:
+            raise BundleError(f"{where} adds {special} tokens to every text, which leaves none of {max_tokens} for it")
+        self.max_tokens, self._where, self._pad_id = max_tokens, where, pad_id
+
+    def token_lists(self, texts: Any) -> list[list[int]]:
+        """The ids of every text, at most `max_tokens` of each; an empty text may have none.
+
+        Raises:
+            MygoEdgeError: as `as_texts`, or the tokenizer fails on a text.
+        """
+        characters = CHARACTERS_A_TOKEN * self.max_tokens
+        cut = [text[:characters] for text in as_texts(texts)]
+        with _blamed(f"{self._where} fails on a text; it is damaged"):
+            # A batch starts threads, which one text is not worth.
+            found = [self._tokenizer.encode(cut[0])] if len(cut) == 1 else self._tokenizer.encode_batch(cut)
+        return [encoding.ids for encoding in found]
+
+    def encode(self, texts: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Token ids and mask, int64 [n, tokens] each, padded to the longest text, to one token at least.
+
+        Args:
+            texts: a string or a sequence of strings; n may be 0. The mask of an empty text may be all 0.
+
+        Raises:
+            MygoEdgeError: as `token_lists`.
+        """
+        return padded(self.token_lists(texts), self._pad_id)
+
+    def batches(
+        self, texts: Sequence[str], batch_size: int = 64, tokens: int = 4096
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
+        """Texts of like length together, so that little is padding: the rows of a batch in `texts`, ids and mask.
+
+        The order depends on `texts` alone: by number of tokens, and by row where that is equal.
+
+        Args:
+            texts: n strings.
+            batch_size: texts of a batch, at most.
+            tokens: of a batch, padding included, at most; one text alone may have more.
+        """
+        lists = self.token_lists(texts)
+        lengths = np.array([len(ids) for ids in lists], dtype=np.int64)
+        order = np.argsort(lengths, kind="stable")
+        start = 0
+        while start < len(order):
+            end = start + 1
+            while end < min(len(order), start + batch_size) and (end + 1 - start) * lengths[order[end]] <= tokens:
+                end += 1
+            rows = order[start:end]
+            yield (rows, *padded([lists[row] for row in rows], self._pad_id))
+            start = end
+
+
+def padded(lists: Sequence[Sequence[int]], pad_id: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Lists of ids as one array [n, tokens], filled up on the right, and its mask: 1 where a token is, 0 elsewhere."""
+    tokens = max([1, *map(len, lists)])
+    ids = np.full((len(lists), tokens), pad_id, dtype=np.int64)
+    mask = np.zeros((len(lists), tokens), dtype=np.int64)
+    for row, numbers in enumerate(lists):
+        ids[row, : len(numbers)] = numbers
+        mask[row, : len(numbers)] = 1
+    return ids, mask
+
+
+def as_texts(texts: Any) -> list[str]:
+    """A string or a sequence of strings as a list; what is no Unicode (half a surrogate pair) becomes U+FFFD.
+
+    Raises:
+        MygoEdgeError: anything else.
+    """
+    given = [texts] if isinstance(texts, str) else texts
+    if isinstance(given, np.ndarray):
+        given = given.tolist()
+    if not isinstance(given, (list, tuple)):
+        raise MygoEdgeError(f"expected a string or a list of strings; got {type(given).__name__}")
+    for row, text in enumerate(given):
+        if not isinstance(text, str):
+            raise MygoEdgeError(f"expected a list of strings; item {row} is {type(text).__name__}")
+    return [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in given]
+
+
+def read_lines(path: Path) -> list[str]:
+    """The texts of a file in UTF-8, one a line; lines without a word are left out.
+
+    Raises:
+        MygoEdgeError: no such file, or none in UTF-8.
+    """
+    try:
+        lines = path.read_bytes().decode("utf-8-sig").split("\n")  # nothing else ends a line
+    except (OSError, UnicodeDecodeError) as error:
+        raise MygoEdgeError(f"{path} cannot be read as lines of UTF-8 text ({error})") from error
+    return [line.removesuffix("\r") for line in lines if line.strip()]
+
+
+@contextmanager
+def _blamed(message: str) -> Iterator[None]:
+    """Turn what the library raises on bad data into a BundleError; its panics are no Exceptions."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise BundleError(f"{message} ({str(error)[:200]})") from error
+        raise
+
+
+def _tokenizers() -> Any:
+    try:
+        import tokenizers
+    except ImportError as error:
+        raise MygoEdgeError("texts need the package tokenizers: pip install 'mygo_edge[text]'") from error
+    return tokenizers

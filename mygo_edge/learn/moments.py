@@ -1,0 +1,88 @@
+"""What a wake leaves of its features: class means, counts, and the scatter within classes that all tasks pool."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mygo_edge.bundle.gaussian import ClassMeans
+from mygo_edge.errors import MygoEdgeError
+
+_ROWS = 512  # of a product, enough for a matrix library to run at full speed
+
+
+@dataclass
+class PooledMoments:
+    """The learner's own, of a size that does not grow with tasks.
+
+    scatter: [features, features] float64, the sum over images of outer products of their distance to their class mean;
+    freedom: images less classes; tasks: pooled.
+    """
+
+    scatter: NDArray[np.float64]
+    freedom: int = 0
+    tasks: int = 0
+
+    @classmethod
+    def empty(cls, features: int) -> "PooledMoments":
+        """Of no task."""
+        return cls(np.zeros((features, features)))
+
+    def covariance(self) -> NDArray[np.float64]:
+        """[features, features]: the unbiased estimate of what all classes share. Raises ValueError of no task."""
+        if not self.freedom:
+            raise ValueError("no task has been pooled")
+        return self.scatter / self.freedom
+
+
+class TaskMoments:
+    """Moments of one task, batch after batch; each costs O(batch x features^2), and none is kept."""
+
+    def __init__(self, classes: list[str], features: int) -> None:
+        self._names = classes
+        self._counts = np.zeros(len(classes), np.int64)
+        self._sums = np.zeros((len(classes), features))
+        self._second = np.zeros((features, features))
+        self._shift: NDArray[np.float32] | None = None
+
+    def add(self, vectors: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
+        """vectors: [n, features] in the transformed space; labels: [n], counted within the task.
+
+        Raises:
+            MygoEdgeError: vectors that are not finite.
+        """
+        if not np.isfinite(vectors).all():
+            raise MygoEdgeError("the trunk makes NaN or infinite features of an image; use another trunk")
+        if not len(vectors):
+            return
+        if self._shift is None:
+            self._shift = vectors.mean(0)  # products of what is left fit float32; the sum over batches is of float64
+        for start in range(0, len(vectors), _ROWS):
+            part = vectors[start : start + _ROWS] - self._shift
+            self._second += part.T @ part
+            which = labels[start : start + _ROWS]
+            np.add.at(self._counts, which, 1)
+            member = (which == np.arange(len(self._counts))[:, None]).astype(np.float32)  # [classes, n]
+            self._sums += member @ part
+
+    def pool(self, pooled: PooledMoments) -> ClassMeans:
+        """Add the scatter to the pool; the task's means, which never change again.
+
+        Raises:
+            MygoEdgeError: a class of fewer than two images, by name, or features that never vary.
+        """
+        for name, count in zip(self._names, self._counts, strict=True):
+            if count < 2:
+                raise MygoEdgeError(f"class {name!r} has {count} image(s) for training; give it at least two")
+        assert self._shift is not None
+        means = self._sums / self._counts[:, None]  # [classes, features], from the shift
+        within = self._second - (means * self._counts[:, None]).T @ means
+        np.fill_diagonal(within, np.maximum(np.diag(within), 0))
+        if not within.diagonal().any():
+            raise MygoEdgeError(
+                "the trunk makes the same features of all images of a class; use another trunk, or other images"
+            )
+        pooled.scatter += within
+        pooled.freedom += int(self._counts.sum()) - len(self._counts)
+        pooled.tasks += 1
+        return ClassMeans((means + self._shift).astype(np.float32), self._counts.copy())
