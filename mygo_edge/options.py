@@ -93,7 +93,7 @@ class MemoryOptions:
 
     epochs: int = 4
     """Passes over the task's images."""
-    min_steps: int = 400
+    min_steps: int = 700
     """At least this many steps of a batch, however small the task."""
     max_steps: int = 20000
     """At most this many steps of a batch, however large the task."""

@@ -104,7 +104,7 @@ class MyGO(Network):
         phase.team.follow(list(frozen.buffers()))
         self.memory.add(frozen)
         self.memories.append({"task": index, **asdict(report)})
-        if report.poor:
+        if report.poor and phase.team.leads:
             warn(
                 f"the dreams of {task.name} are poor: {report.recognised:.0%} of them are recognised, and "
                 f"{report.recognised_real:.0%} of the real images. Sleeps keep what they dream of: give the task more "
