@@ -63,8 +63,8 @@ class ExactMyGO(Method):
         widths = self.net.widths
         with torch.no_grad():
             for head, rows, offsets in zip(self.net.classifiers, weight.split(widths), bias.split(widths), strict=True):
-                head.weight.copy_(rows)  # type: ignore[operator, union-attr]
-                head.bias.copy_(offsets)  # type: ignore[operator, union-attr]
+                head.weight.copy_(rows)  # type: ignore[operator]
+                head.bias.copy_(offsets)  # type: ignore[operator]
         freeze(self.net)
         self.memory.refactor(covariance)
         return covariance.shrunk.shrinkage

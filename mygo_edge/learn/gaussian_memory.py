@@ -82,7 +82,7 @@ class GaussianMemory:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Everything, as arrays for a checkpoint."""
-        state = {
+        state: dict[str, NDArray[Any]] = {
             "scatter": self.pooled.scatter,
             "numbers": np.array(
                 [self.pooled.freedom, self.pooled.tasks, self.strength.images, self.strength.tried_at], np.int64
