@@ -74,9 +74,15 @@ class GaussianMemory:
         self.shared, self.factor_version = new, self.factor_version + 1
         return new
 
+    def forget(self, task: int) -> None:
+        """Let go of a task's means. What it added to the pooled scatter stays: that says how images of any class differ
+        from their mean, and cannot be told apart from what others added.
+        """
+        del self.tasks[task]
+
     def state(self) -> dict[str, NDArray[Any]]:
         """Everything, as arrays for a checkpoint."""
-        state = {
+        state: dict[str, NDArray[Any]] = {
             "scatter": self.pooled.scatter,
             "numbers": np.array(
                 [self.pooled.freedom, self.pooled.tasks, self.strength.images, self.strength.tried_at], np.int64

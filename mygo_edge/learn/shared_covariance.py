@@ -58,8 +58,10 @@ class SharedCovariance:
     def __init__(self, shrunk: Shrunk, transform: PowerTransform) -> None:
         """O(features^3), once."""
         self.shrunk, self.transform = shrunk, transform
+        self._covariance = shrunk.covariance.astype(np.float32)
+        self._matrix = shrunk.matrix.astype(np.float32)
         self._scale = 1 / np.sqrt(shrunk.target)  # Cholesky of near-equal variances: float32 is enough
-        scaled = (shrunk.matrix * np.outer(self._scale, self._scale)).astype(np.float32)
+        scaled = self._matrix * np.outer(self._scale, self._scale).astype(np.float32)
         self._cholesky = cho_factor(scaled, lower=True, overwrite_a=True, check_finite=False)
         root, _ = strtri(np.asfortranarray(np.tril(self._cholesky[0])), lower=1)  # S^-1 = root' root, when scaled
         inverse_trace = float((root.astype(np.float64) ** 2).sum())
@@ -84,8 +86,8 @@ class SharedCovariance:
         Only differences between logits count, as they do for an answer.
         """
         first, second = (weight - weight.mean(0, dtype=np.float64) for weight in (one, other))
-        product = second @ self.shrunk.matrix
-        powers = float((first * (first @ self.shrunk.matrix)).sum() * (second * product).sum())
+        product = second.astype(np.float32) @ self._matrix
+        powers = float((first * (first.astype(np.float32) @ self._matrix)).sum() * (second * product).sum())
         if powers == 0:  # of one class, or of means that are all noise, there is nothing to tell apart
             return 0.0
         return 1 - float((first * product).sum()) ** 2 / powers
@@ -101,12 +103,11 @@ class SharedCovariance:
         whole_weight, _ = self.discriminant(means)
         features = len(self._scale)
         rank = min(rank, features)
-        scaled = (self.shrunk.covariance * np.outer(self._scale, self._scale)).astype(np.float32)
+        scaled = self._covariance * np.outer(self._scale, self._scale).astype(np.float32)
         variances = scaled.diagonal().copy()
         values, vectors = eigh(scaled, subset_by_index=[features - rank, features - 1], overwrite_a=True)
-        vectors = vectors.T * np.where(
-            vectors[:1].T < 0, -1, 1
-        )  # [rank, features]; of two equal answers always the same
+        signs = np.where(vectors[:1].T < 0, -1, 1)  # of two equal answers always the same
+        vectors = vectors.T * signs  # [rank, features]
         candidates = []
         for share in _SHARES:
             amount = 1 - (1 - self.shrunk.shrinkage) * share
@@ -121,9 +122,9 @@ class SharedCovariance:
         """The shared factor, with the trace of (U'U + diag(d))^-1 C as its spread."""
         rows, variances = factor.astype(np.float32), diagonal.astype(np.float32)
         precision = Precision(SharedFactor(rows, variances, self.transform, shrinkage, 0.0))
-        covariance, scale, basis = self.shrunk.covariance, precision.scale, precision.basis
-        projected = (basis * scale) @ covariance * scale  # [rank, features]
-        spread = float((covariance.diagonal() * scale**2).sum() - (projected * basis).sum())
+        rotated = precision.basis * precision.scale  # [rank, features]
+        explained = float(((rotated.astype(np.float32) @ self._covariance) * rotated).sum())
+        spread = float((self.shrunk.covariance.diagonal() * precision.scale**2).sum()) - explained
         return SharedFactor(rows, variances, self.transform, shrinkage, spread)
 
 

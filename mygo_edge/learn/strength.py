@@ -46,7 +46,7 @@ def left_out(
     target = shrink(pooled, 1.0).target
     scale, middle = 1 / np.sqrt(target), means.means[rows].mean(0, dtype=np.float64)
     correlations = (pooled.covariance() * np.outer(scale, scale)).astype(np.float32)
-    values, basis = eigh(correlations, overwrite_a=True, check_finite=False)  # all strengths share it
+    values, basis = eigh(correlations, overwrite_a=True, check_finite=False, driver="evd")  # all strengths share it
     x = ((vectors[chosen] - middle) * scale).astype(np.float32) @ basis  # [n, features]
     m = ((means.means[rows] - middle) * scale).astype(np.float32) @ basis  # [classes, features]
     own, counts = labels[chosen], means.counts[rows]

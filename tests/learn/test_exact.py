@@ -1,0 +1,98 @@
+"""MyGO in feature space as a method of a run: phases, answers, dreams, state, forgetting."""
+
+import numpy as np
+import pytest
+import torch
+
+from mygo_edge.data.split import Split
+from mygo_edge.data.tasks import Task
+from mygo_edge.domains.features import Features
+from mygo_edge.errors import MygoEdgeError
+from mygo_edge.learn.exact import ExactMyGO
+from mygo_edge.learn.phase import Phase
+from mygo_edge.options import TrainOptions
+
+CPU = torch.device("cpu")
+WIDTH = 24
+
+
+class Vectors(Features):
+    """A domain whose raw inputs are vectors already; `directions` as of a trunk for texts."""
+
+    def __init__(self, directions: int = 0) -> None:
+        self.features, self.transform, self.rank, self.directions = WIDTH, None, 16, directions
+
+
+def split(task: int, seed: int, per_class: int = 50) -> Split:
+    root = np.random.default_rng(1).normal(size=(WIDTH, WIDTH)) * 0.3
+    truth = np.random.default_rng([2, task]).normal(size=(2, WIDTH)) * 0.8 + 3
+    rng = np.random.default_rng([3, task, seed])
+    labels = np.repeat(np.arange(2), per_class)
+    vectors = (truth[labels] + rng.normal(size=(len(labels), WIDTH)) @ root).astype(np.float32) ** 2
+    return Split(torch.from_numpy(vectors), torch.from_numpy(labels))
+
+
+def task(index: int, train: Split | None = None) -> Task:
+    return Task(f"task{index}", ["a", "b"], train or split(index, 0), split(index, 1), lambda vectors: vectors)
+
+
+def learnt(tasks: int = 3, method: ExactMyGO | None = None, first: int = 0, directions: int = 0) -> ExactMyGO:
+    method = method or ExactMyGO(Vectors(directions), TrainOptions(), CPU)
+    for index in range(first, tasks):
+        for named in method.phases(index, [task(index)]):
+            named.work(Phase(CPU, 0))
+    return method
+
+
+def right(method: ExactMyGO, tasks: list[int]) -> float:
+    found = []
+    for place, index in enumerate(tasks):
+        test = split(index, 1)
+        found.append((method.logits(test.inputs).argmax(1) == test.labels + 2 * place).float().mean().item())
+    return float(np.mean(found))
+
+
+@pytest.mark.parametrize("directions", [0, 4])
+def test_tasks_are_learnt_and_none_is_forgotten(directions: int) -> None:
+    method = learnt(directions=directions)
+    assert right(method, [0, 1, 2]) > 0.9
+    assert method.logits(split(0, 1).inputs).shape == (100, 6)
+    assert [sleep["task"] for sleep in method.sleeps] == [0, 1, 2]
+    assert method.sleeps[1]["classifier_change"] > 0
+
+
+@pytest.mark.parametrize("directions", [0, 4])
+def test_a_method_goes_on_from_its_state_to_the_same_bits(directions: int) -> None:
+    whole, part = learnt(directions=directions), learnt(2, directions=directions)
+    resumed = ExactMyGO(Vectors(directions), TrainOptions(), CPU)
+    resumed.load(part.state())
+    learnt(3, resumed, first=2)
+    expected, found = whole.state(), resumed.state()
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(value, found[key]) for key, value in expected.items())
+
+
+@pytest.mark.parametrize("directions", [0, 4])
+def test_dreams_are_vectors_of_the_trunk_that_are_answered_as_asked(directions: int) -> None:
+    method = learnt(directions=directions)
+    dreams, classes = method.dream(1, 400, stream=0, step=0)
+    assert dreams.shape == (400, WIDTH)
+    assert set(classes.tolist()) == {0, 1}
+    assert (method.logits(dreams).argmax(1) == classes + 2).float().mean() > 0.85
+    assert torch.equal(method.dream(1, 400, stream=0, step=0)[0], dreams)
+    assert not torch.equal(method.dream(1, 400, stream=0, step=1)[0], dreams)
+
+
+def test_a_forgotten_task_has_no_means_and_the_others_stay() -> None:
+    method = learnt()
+    for named in method.forgetting(1, []):
+        named.work(Phase(CPU, 0))
+    assert len(method.memory.tasks) == 2
+    assert right(method, [0, 2]) > 0.9
+
+
+def test_a_class_of_one_input_is_refused_by_name() -> None:
+    few = Split(split(0, 0).inputs[[0, 1, 60]], torch.tensor([0, 0, 1]))
+    method = ExactMyGO(Vectors(), TrainOptions(), CPU)
+    with pytest.raises(MygoEdgeError, match=r"task0: class 'b' has 1 image\(s\) for training"):
+        method.phases(0, [task(0, few)])[0].work(Phase(CPU, 0))
