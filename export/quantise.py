@@ -15,7 +15,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from mygo_edge.device.session import Graph
 from mygo_edge.export.errors import GraphError
-from mygo_edge.export.graphs import OPSET, serialised
+from mygo_edge.model.onnx_graph import OPSET, serialised
 
 _BATCH = 100  # images a calibration step
 

@@ -16,7 +16,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from torch import Tensor
 
 from mygo_edge.errors import MygoEdgeError
-from mygo_edge.export.graphs import BATCH, serialised
+from mygo_edge.model.onnx_graph import BATCH, serialised
 
 NAME = "efficientnet-lite0"
 FEATURES = 1280

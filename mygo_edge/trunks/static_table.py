@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from mygo_edge.export.graphs import Builder
+from mygo_edge.model.onnx_graph import Builder
 from mygo_edge.trunks.package_files import package_file
 from mygo_edge.trunks.text import TextTrunk
 from mygo_edge.trunks.text_graphs import mean_square_one, serialise, weighted_sum

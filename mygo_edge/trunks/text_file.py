@@ -9,7 +9,7 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 from mygo_edge.bundle.tokenizer_vetting import MAX_BYTES
 from mygo_edge.bundle.vetting import vet
 from mygo_edge.errors import MygoEdgeError
-from mygo_edge.export.graphs import Builder
+from mygo_edge.model.onnx_graph import Builder
 from mygo_edge.trunks.text import Embedder, TextTrunk
 from mygo_edge.trunks.text_graphs import INPUTS, OUTPUT, mean_square_one, weighted_sum
 

@@ -3,7 +3,7 @@
 import numpy as np
 from onnx import TensorProto
 
-from mygo_edge.export.graphs import Builder
+from mygo_edge.model.onnx_graph import Builder
 
 INPUTS = ("ids", "mask")
 OUTPUT = "features"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mygo_edge.errors import MygoEdgeError
-from mygo_edge.export.graphs import OPSET
+from mygo_edge.model.onnx_graph import OPSET
 
 # What stands above the pooled features, by model; replaced by nothing.
 HEADS = {
