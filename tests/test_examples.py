@@ -6,7 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-NOTEBOOK = Path(__file__).parent.parent / "examples" / "quickstart.ipynb"
+EXAMPLES = Path(__file__).parent.parent / "examples"
+NOTEBOOK = EXAMPLES / "quickstart.ipynb"
 
 
 def test_the_quickstart_runs_on_digits(tmp_path: Path) -> None:
@@ -26,3 +27,11 @@ def test_the_quickstart_runs_on_digits(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for words in ("mygo:", "among all ten digits", "asked for:", "seen as:", "['bright', 'bright', 'bright']"):
         assert words in done.stdout
+
+
+def test_the_example_of_a_learner_runs(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "learner.py", tmp_path / "mine"], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "tasks: {'small': ['0', '1', '2'], 'large': ['7', '8', '9']}" in done.stdout
