@@ -3,7 +3,7 @@ import torch
 
 from mygo_edge.data.split import Split
 from mygo_edge.data.tasks import Task
-from mygo_edge.measure.accuracy import accuracies, confusion, per_class, scores
+from mygo_edge.measure.accuracy import accuracies, answers_on_tests, confusion, per_class, scores
 
 
 def test_scores_follow_their_definitions():
@@ -22,7 +22,8 @@ def test_task_known_looks_at_its_own_head_and_task_unknown_at_all():
     images, labels = torch.zeros(2, 1, 8, 8), torch.tensor([0, 1])
     task = Task("task0", ["a", "b"], None, Split(images, labels), lambda inputs: inputs)
     other = Task("task1", ["c", "d", "e"], None, Split(images, torch.tensor([2, 0])), lambda inputs: inputs)
-    known, unknown = accuracies(lambda images: answers[: len(images)], [task, other])
+    tasks = [task, other]
+    known, unknown = accuracies(answers_on_tests(lambda images: answers[: len(images)], tasks), tasks)
     assert known == [1.0, 0.5]  # of the other task, head 1 says (0 by a tie, 0): one of two
     assert unknown == [0.5, 0.5]
 
@@ -34,7 +35,8 @@ def test_confusion_counts_every_test_image_by_its_class_and_its_answer():
     other = Task("task1", ["c", "d", "e"], None, Split(images[:2], torch.tensor([2, 0])), lambda inputs: inputs)
     gone = Task("task2", ["f", "g"], None, None, lambda inputs: inputs)
     wide = torch.nn.functional.pad(answers, (0, 2))
-    counts = confusion(lambda images: wide[: len(images)], [first, other, gone])
+    tasks = [first, other, gone]
+    counts = confusion(answers_on_tests(lambda images: wide[: len(images)], tasks), tasks)
     assert [row[5:] for row in counts] == [[0, 0]] * 7
     assert counts[5:] == [[0] * 7] * 2
     counts = [row[:5] for row in counts[:5]]
@@ -52,7 +54,8 @@ def test_a_task_without_test_data_is_not_measured_and_does_not_count():
     images, labels = torch.zeros(2, 1, 8, 8), torch.tensor([0, 1])
     gone = Task("task0", ["a", "b"], None, None, lambda inputs: inputs)
     here = Task("task1", ["c", "d"], None, Split(images, labels), lambda inputs: inputs)
-    known, unknown = accuracies(lambda inputs: torch.tensor([[0.0, 0, 2, 1], [9, 0, 1, 2]]), [gone, here])
+    tasks, logits = [gone, here], torch.tensor([[0.0, 0, 2, 1], [9, 0, 1, 2]])
+    known, unknown = accuracies(answers_on_tests(lambda inputs: logits, tasks), tasks)
     assert (known, unknown) == ([None, 1.0], [None, 0.5])
     assert scores([[0.9], [None, 0.5]])["average"] == 0.5
     assert scores([[0.9], [None, 0.5]])["forgetting"] == 0.0
