@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,10 @@ from bench.contenders.inference import PixelClassifier, export_plainly
 from bench.turns import in_turns
 from mygo_edge.bundle.selftest import deviation
 from mygo_edge.data.datasets import load
-from mygo_edge.data.tasks import make_tasks
+from mygo_edge.data.tasks import Task, arrivals_of
 from mygo_edge.device.edge_model import EdgeModel
 from mygo_edge.device.pruning import pruned
+from mygo_edge.export.publication import publish_run, real_images
 from mygo_edge.export.recipes import PRECISIONS
 from mygo_edge.export.samples import Purpose, labelled_dreams
 from mygo_edge.export.stages import ClassifierSource, make
@@ -47,7 +49,7 @@ from mygo_edge.learn.phase import Phase
 from mygo_edge.measure.dreams import classification_accuracy_score, label_fidelity, train_judge
 from mygo_edge.model.gan import LATENT
 from mygo_edge.options import MeasureOptions
-from mygo_edge.run.publish import open_learner, publish_run, real_images
+from mygo_edge.run.saved import open_learner
 
 RESULTS = Path(__file__).parent / "results" / "edge.json"
 BATCHES = (1, 32)
@@ -76,7 +78,9 @@ def main() -> None:
 
 
 def measure(run: Path, data_root: Path, work: Path) -> dict[str, Any]:
-    method, train_options, names = open_learner(run)
+    saved = open_learner(run)
+    assert isinstance(saved.method, MyGO), "images are measured here"
+    method, train_options, names = saved.method, saved.options, saved.tasks
     for module in method.modules().values():
         module.eval().requires_grad_(False)
     files, report = export_all(run, data_root, work)
@@ -93,7 +97,9 @@ def measure(run: Path, data_root: Path, work: Path) -> dict[str, Any]:
         "convolution_share": share,
     }
     print("dreams", flush=True)
-    tasks = make_tasks(load(train_options), train_options.tasks, batch_size=64, device=torch.device("cpu"))
+    arrivals = arrivals_of(load(train_options), train_options.tasks)
+    prepare = partial(method.domain.prepare, device=CPU)
+    tasks = [Task(one.name, one.classes, one.train, one.test, prepare) for one in arrivals]
     dreams = measure_dreams(method, {p: folder.parent for p, folder in files.items()}, tasks)
     print("timing", flush=True)
     before = os.getloadavg()[0]
@@ -219,7 +225,7 @@ class Classifiers(Candidates):
         contiguous = copy.deepcopy(module).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         self.eager["eager PyTorch"] = lambda feed: contiguous(torch.from_numpy(feed["image"])).numpy()
         self.eager["eager PyTorch, channels last"] = lambda feed: module(torch.from_numpy(feed["image"])).numpy()
-        self.plain(module, (torch.zeros(2, *method.shape, dtype=torch.uint8),), ["image"], work)
+        self.plain(module, (torch.zeros(2, *method.domain.shape, dtype=torch.uint8),), ["image"], work)
         for precision, folder in files.items():
             name = "classifier.onnx" if precision == "fp32" else f"classifier.{precision}.onnx"
             self.bytes[precision] = (folder / name).read_bytes()
@@ -311,13 +317,13 @@ class Device:
 def measure_dreams(method: MyGO, bundles: dict[str, Path], tasks: Sequence[Any]) -> dict[str, Any]:
     """Label fidelity and classification accuracy score of eager PyTorch and of every kind of generator."""
     phase = Phase(torch.device("cpu"), SEED)
-    judge = train_judge(tasks, phase)
+    judge = train_judge(tasks, method.domain, phase)
     options = MeasureOptions()
     found = {}
     sources: dict[str, Any] = {"eager PyTorch": method}
     sources |= {PRECISIONS[precision].generator.name: Device(folder) for precision, folder in bundles.items()}
     for name, source in sources.items():
-        fidelity = [label_fidelity(source, task, judge, options.dreams_per_class) for task in range(len(tasks))]
+        fidelity = [label_fidelity(source, task, judge, options.dreams_per_class, phase) for task in range(len(tasks))]
         score = classification_accuracy_score(source, tasks, options, phase)
         found[name] = {
             "label_fidelity": sum(fidelity) / len(fidelity),

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.contenders import CannotRunError, Way
 from bench.contenders.inference import open_graph
+from mygo_edge.domains.pixels import Pixels
 from mygo_edge.export.graphs import generator_graph
 from mygo_edge.kernels.backend import BackendError, choose_backend
 from mygo_edge.kernels.noise import dream_noise
@@ -19,6 +20,7 @@ from mygo_edge.model.memory import GenerativeMemory
 from mygo_edge.model.network import Shape
 
 SHAPE: Shape = (1, 28, 28)
+DOMAIN = Pixels(SHAPE)
 CLASSES = 2
 WIDTH = {"perceptron": 128, "convolutional": 64}  # the published generator's hidden layer; the learner's default
 COMPILED_TASKS = 5  # compiling takes up to a minute a shape

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.contenders import CannotRunError, Way
-from bench.contenders.dreams import SHAPE
+from bench.contenders.dreams import DOMAIN, SHAPE
 from mygo_edge.data.datasets import Split
 from mygo_edge.data.tasks import Task
 from mygo_edge.learn.memorise import GAN
@@ -28,7 +28,7 @@ def task_of(images: int = 1024) -> Task:
     """Noise is as much work as digits."""
     source = torch.Generator().manual_seed(0)
     split = Split(torch.rand(images, *SHAPE, generator=source) * 2 - 1, torch.randint(2, (images,), generator=source))
-    return Task("task0", ["a", "b"], split, split)
+    return Task("task0", ["a", "b"], split, split, lambda inputs: inputs)
 
 
 class MemoryCase:
@@ -45,7 +45,9 @@ class MemoryCase:
         return Way(lambda: made.step(next(numbers)), lambda: self._agree(self._gan(name)))
 
     def _gan(self, name: str) -> GAN:
-        made = GAN(self.task, MemoryOptions(), Phase(self.device, 0, step_mode="graph" if name == "graph" else "eager"))
+        made = GAN(
+            self.task, DOMAIN, MemoryOptions(), Phase(self.device, 0, step_mode="graph" if name == "graph" else "eager")
+        )
         if name == "compiled":
             made._actor.compile(mode="max-autotune")  # a step with two backward passes is not for torch.compile
             made._critic.compile(mode="max-autotune")

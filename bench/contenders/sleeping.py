@@ -11,19 +11,19 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.contenders import CannotRunError, Way
-from bench.contenders.dreams import SHAPE, images_of
+from bench.contenders.dreams import DOMAIN, SHAPE, images_of
+from mygo_edge.domains.pixels import shift
 from mygo_edge.kernels.backend import BackendError, choose_backend
 from mygo_edge.kernels.noise import dream_noise
 from mygo_edge.kernels.philox import below
 from mygo_edge.learn.lessons import Lessons, plan_dreams
 from mygo_edge.learn.methods import new_net
 from mygo_edge.learn.phase import Phase, freeze
-from mygo_edge.learn.randomness import shift, shift_pixels
 from mygo_edge.learn.reference import PublishedGenerator, PublishedSleep, Reference
 from mygo_edge.learn.sleep import DREAM_STREAM, Consolidation, flat_features
 from mygo_edge.model.gan import LATENT, FrozenGenerator, Generator
 from mygo_edge.model.memory import GenerativeMemory
-from mygo_edge.model.network import FEATURES, NeocortexNet
+from mygo_edge.model.network import NeocortexNet
 from mygo_edge.options import SleepOptions, StepMode, TrainOptions
 
 WAYS = ("published algorithm", "loop", "plain", "ahead", "compiled", "graph", "graph + fused")
@@ -43,7 +43,7 @@ class Learner:
 
 def learner_of(tasks: int, device: torch.device) -> Learner:
     """A learner of so many tasks of two classes."""
-    net = new_net(SHAPE, 0, device)
+    net = new_net(DOMAIN, 0, device)
     memory = GenerativeMemory(SHAPE)
     torch.manual_seed(0)
     for _ in range(tasks):
@@ -85,7 +85,16 @@ class SleepCase:
         plan = plan_dreams(len(self.learner.memory), 0, self.batch)
         features, ahead = self.learner.net.features, self.options.ahead_megabytes * 1e6
         lessons = Lessons(
-            self.learner.memory, plan, features, features, new_task=0, seed=0, stream=0, share=0.0, ahead_bytes=ahead
+            self.learner.memory,
+            plan,
+            features,
+            features,
+            new_task=0,
+            width=DOMAIN.features,
+            seed=0,
+            stream=0,
+            augmented=lambda dreams: dreams.images,
+            ahead_bytes=ahead,
         )
         return lessons.rounds_ahead * plan.steps
 
@@ -105,7 +114,7 @@ class SleepCase:
 
     def _published(self) -> Way:
         """It does less: a perceptron dreams, of one task a step, and no gradient goes through the features."""
-        method = Reference(SHAPE, TrainOptions(), self.device)
+        method = Reference(DOMAIN, TrainOptions(), self.device)
         method.net.features.requires_grad_(False)  # as its wake leaves them, for good
         torch.manual_seed(0)
         tasks = len(self.learner.memory)
@@ -133,7 +142,7 @@ class SleepCase:
         weights = sum(parameter.numel() for parameter in net.parameters())
         # Images and teacher's features are written once and read once or twice; weights, gradients and Adam's two
         # averages are read and written once.
-        moved = 4 * (self.batch * (3 * images[0].numel() + 2 * FEATURES) + 8 * weights)
+        moved = 4 * (self.batch * (3 * images[0].numel() + 2 * DOMAIN.features) + 8 * weights)
         return {"flop": counter.get_total_flops(), "bytes": moved}
 
 
@@ -151,7 +160,7 @@ class OurSteps:
         memory.backend = backend
         options = replace(case.options, ahead_megabytes=ahead, steps=10**6)
         phase = Phase(case.device, 0, step_mode=step_mode)
-        consolidation = Consolidation(self.net, deepcopy(learner.expert), memory, options, phase)
+        consolidation = Consolidation(self.net, deepcopy(learner.expert), memory, DOMAIN, options, phase)
         if compile_loss:
             consolidation.loss_of = torch.compile(consolidation.loss_of, mode="max-autotune")  # type: ignore[method-assign]
         self.net.requires_grad_(True)
@@ -214,7 +223,7 @@ class PlainLoop:
             ids = torch.randint(CLASSES, (count,), device=self._device)
             words = torch.randint(2**32, (2, count), device=self._device)
         images = images_of(self._generators[task], z, ids)
-        most = shift_pixels(self._options.shift, images)
+        most = DOMAIN.most_shifted(self._options.shift)
         images = shift(images, below(words, 2 * most + 1) - most)
         logits = self._teachers[task == len(self._generators) - 1](images)
         own = logits[:, task * CLASSES : (task + 1) * CLASSES]
