@@ -21,6 +21,7 @@ from bench.contenders import CannotRunError, Way
 from bench.contenders.inference import Learnt
 from bench.measuring import copy_bandwidth, matmul_rate, surroundings
 from bench.turns import Recorded, Timed, in_turns
+from mygo_edge.kernels.exactness import set_exact_arithmetic
 from mygo_edge.run.allocator import keep_freed_memory
 
 Measure = Callable[..., None]
@@ -46,7 +47,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("threads") < 1:
         raise pytest.UsageError(f"--threads {config.getoption('threads')}: there must be one at least")
     torch.set_num_threads(config.getoption("threads"))
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    if torch.cuda.is_available():
+        set_exact_arithmetic()
     keep_freed_memory()  # as the learner does
     config.stash[_NOT_MEASURED], config.stash[_STARTED], config.stash[_TIMED] = [], time.monotonic(), {}
 

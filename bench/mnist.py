@@ -1,9 +1,9 @@
 """The measurements behind docs/results.md: Split-MNIST, three seeds, all methods, and an ablation.
 
-    python bench/mnist.py --data-root DIR [--work runs/bench] [--jobs 2]
+    python bench/mnist.py --data-root DIR [--dataset fashion-mnist] [--work runs/bench] [--jobs 2]
 
 Each run is `python -m mygo_edge.train` with the options below; runs that were stopped go on, finished ones are kept.
-Their summaries are copied to bench/results/mnist/, with their configurations' versions and device, and are committed.
+Their summaries are copied to bench/results/DATASET/, with their configurations' versions and device, and are committed.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-RESULTS = Path(__file__).parent / "results" / "mnist"
+RESULTS = Path(__file__).parent / "results"
 BEST = ["--preset", "best"]
 # The ablation changes one thing at a time from `ablation-base`, whose generators the sleeps' variants take over.
 GAN = ["--memory.epochs", "6", "--memory.learning-rate", "4e-4", "--memory.ema", "0.99"]
@@ -32,6 +32,9 @@ RUNS: dict[str, list[str]] = {
     "ablation-published-teacher": [*REUSE, "--sleep.teacher", "published"],
     "ablation-own-heads-only": [*REUSE, "--sleep.other-heads", "0"],
     "ablation-no-expert": [*REUSE, "--wake.no-expert"],
+    "ablation-no-calibration": [*REUSE, "--sleep.no-calibrate"],
+    "ablation-no-gaussians": [*ABLATION, "--memory.gaussians", "0"],
+    "ablation-gaussians-alone": [*ABLATION, "--memory.gaussians", "1"],
     "fast-seed0": ["--preset", "fast", "--methods", "mygo", "reference"],
     "ablation-12-epochs": [*ABLATION, "--memory.epochs", "12"],
 }
@@ -39,31 +42,33 @@ RUNS: dict[str, list[str]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-root", required=True, help="folder with MNIST/raw")
+    parser.add_argument("--data-root", required=True, help="folder with MNIST/raw or FashionMNIST/raw")
+    parser.add_argument("--dataset", default="mnist", choices=["mnist", "fashion-mnist"], help="which images")
     parser.add_argument("--work", type=Path, default=Path("runs/bench"), help="folder of the runs")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--threads", type=int, help="threads of each run (default: cores / jobs)")
     parser.add_argument("--only", nargs="*", choices=list(RUNS), help="these runs alone")
     options = parser.parse_args()
     names = options.only or list(RUNS)
+    work = options.work if options.dataset == "mnist" else options.work / options.dataset
     threads = options.threads or max(1, (os.cpu_count() or 1) // options.jobs)
     base = [name for name in names if any(f"{{work}}/{name}" in part for run in RUNS.values() for part in run)]
     with ThreadPoolExecutor(options.jobs) as pool:  # what others build on is waited for first where it is needed
         done = {}
         for name in names:
             waits = [done[other] for other in base if any(f"/{other}" in part for part in RUNS[name]) and other in done]
-            done[name] = pool.submit(run, name, options.work, options.data_root, threads, waits)
+            done[name] = pool.submit(run, name, options.dataset, work, options.data_root, threads, waits)
         for future in done.values():
             future.result()
 
 
-def run(name: str, work: Path, data_root: str, threads: int, waits: list) -> None:
+def run(name: str, dataset: str, work: Path, data_root: str, threads: int, waits: list) -> None:
     """Run or resume one run to its end and copy its summary."""
     for earlier in waits:
         earlier.result()
     folder = work / name
     given = [part.format(work=work) for part in RUNS[name]]
-    arguments = ["--dataset", "mnist", "--data-root", data_root, "--out", str(folder), *given]
+    arguments = ["--dataset", dataset, "--data-root", data_root, "--out", str(folder), *given]
     if (folder / "config.json").exists():
         arguments = ["--resume", str(folder)]
     log = work / f"{name}.log"
@@ -79,10 +84,10 @@ def run(name: str, work: Path, data_root: str, threads: int, waits: list) -> Non
     summary = json.loads((folder / "summary.json").read_text())
     config = json.loads((folder / "config.json").read_text())
     words = [part.format(work="RUNS") for part in RUNS[name]]
-    summary["command"] = " ".join(["python -m mygo_edge.train --dataset mnist --data-root DIR", *words])
+    summary["command"] = " ".join([f"python -m mygo_edge.train --dataset {dataset} --data-root DIR", *words])
     summary |= {key: config[key] for key in ("versions", "device", "git_commit")}
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(summary, indent=1) + "\n")
+    (RESULTS / dataset).mkdir(parents=True, exist_ok=True)
+    (RESULTS / dataset / f"{name}.json").write_text(json.dumps(summary, indent=1) + "\n")
     print(f"{name}: done", flush=True)
 
 

@@ -32,6 +32,9 @@ ABLATIONS = {
     "ablation-published-teacher": "teacher = student, as published",
     "ablation-own-heads-only": "without the other-head term",
     "ablation-no-expert": "without the expert",
+    "ablation-no-calibration": "without calibration",
+    "ablation-no-gaussians": "without Gaussians",
+    "ablation-gaussians-alone": "Gaussians alone in sleeps",
 }
 
 Summary = dict[str, Any]

@@ -83,7 +83,8 @@ def publish(
     # Checked where a device runs them: on the CPU, in fp32.
     net = _on_cpu(net, "the classifier")
     generators = [
-        _on_cpu(generator, f"the generator of {name}") for generator, name in zip(generators, names, strict=True)
+        _on_cpu(generator.for_devices(), f"the generator of {name}")
+        for generator, name in zip(generators, names, strict=True)
     ]
     draft = Draft(ClassifierSource("classifier.onnx", net, names, mean, std), generators, say)
     draft.add_classifier()

@@ -13,6 +13,7 @@ from torch import Tensor
 from mygo_edge.bundle.selftest import deviation
 from mygo_edge.device.session import Graph
 from mygo_edge.export.errors import GraphError
+from mygo_edge.export.folding import DeviceNet
 from mygo_edge.export.graphs import classifier_outputs, head_name
 from mygo_edge.export.recipes import EXACT
 from mygo_edge.model.gan import LATENT, FrozenGenerator
@@ -25,7 +26,7 @@ BATCHES = (1, 2, 7)
 
 def check_classifier(
     graph: bytes,
-    net: NeocortexNet,
+    net: NeocortexNet | DeviceNet,
     tasks: Sequence[str],
     name: str = "classifier.onnx",
     *,
@@ -33,13 +34,21 @@ def check_classifier(
     std: Sequence[float] = (0.5,),
     tolerance: float = EXACT,
 ) -> None:
-    """Check a classifier's graph against `net`, which is on the CPU. Raises GraphError."""
+    """Check a classifier's graph against `net`, which is on the CPU. Raises GraphError.
+
+    Args:
+        net: the learner's network, given pixels scaled by mean and std; or a `DeviceNet`, which has its own.
+    """
     heads = [*map(head_name, tasks), "features"]
     check_format(graph, name, inputs=["image"], outputs=classifier_outputs(tasks))
 
     def reference(image: Tensor) -> list[Tensor]:
-        features = net.features(scaled(image, mean, std))
-        return [*(head(features) for head in net.classifiers), features]
+        if isinstance(net, DeviceNet):
+            logits, features = net.look(image)
+        else:
+            features = net.features(scaled(image, mean, std))
+            logits = net.logits(features)
+        return [*logits.split(net.widths, 1), features]
 
     samples = [{"image": _pixels(batch, net.shape)} for batch in BATCHES]
     check_parity(graph, name, heads, reference, samples, tolerance)

@@ -13,14 +13,13 @@ from mygo_edge.bundle.reading import Bundle
 from mygo_edge.bundle.selftest import DREAMS_PER_TASK, SelfTest, write_selftest
 from mygo_edge.device.session import Graph
 from mygo_edge.export import gate
-from mygo_edge.export.checks import scaled
+from mygo_edge.export.folding import DeviceNet
 from mygo_edge.export.graphs import head_name
 from mygo_edge.export.recipes import EXACT, FP32, Recipe
 from mygo_edge.export.samples import Labelled, Purpose, dreams, labelled_dreams, noise
 from mygo_edge.export.stages import ClassifierSource, GeneratorSource, make
 from mygo_edge.files import sha256
 from mygo_edge.model.gan import FrozenGenerator
-from mygo_edge.model.network import NeocortexNet
 
 # Of the self-test, on any device: so many times what publishing allows between PyTorch and onnxruntime on one machine.
 OTHER_MACHINES = 10
@@ -41,7 +40,7 @@ class Draft:
     contents: dict[str, bytes] = field(default_factory=dict)
     measures: list[gate.Measure] = field(default_factory=list)
     # What PyTorch computes with the weights of the files: classifiers by precision, generators by task.
-    classifier_twins: dict[str, NeocortexNet] = field(default_factory=dict)
+    classifier_twins: dict[str, DeviceNet] = field(default_factory=dict)
     generator_twins: list[FrozenGenerator] = field(default_factory=list)
 
     def add_classifier(self) -> None:
@@ -101,9 +100,8 @@ class Draft:
         samples = [noise(Purpose.SELFTEST, 0, generator.classes, DREAMS_PER_TASK) for generator in self.generators]
         images = torch.stack([dreams(*pair) for pair in zip(self.generator_twins, samples, strict=True)])
         pixels = torch.from_numpy(to_pixels(images.flatten(0, 1).numpy()))
-        inputs = scaled(pixels, self.source.mean, self.source.std)
         logits = {
-            name: net(inputs).unflatten(0, images.shape[:2]).numpy() for name, net in self.classifier_twins.items()
+            name: net(pixels).unflatten(0, images.shape[:2]).numpy() for name, net in self.classifier_twins.items()
         }
         ids = torch.stack([sample.class_id for sample in samples])
         test = SelfTest(samples[0].z.numpy(), ids.numpy(), images.numpy(), logits.pop(FP32.name))

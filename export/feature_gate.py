@@ -7,12 +7,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mygo_edge.bundle.gaussian import ClassMeans, Precision, SharedFactor, discriminant, dreams, join
+from mygo_edge.bundle.own_covariance import OwnCovariances, own_dreams, quadratic
 from mygo_edge.device.noise import dream_noise, feature_noise
 from mygo_edge.export.gate import Measure
 from mygo_edge.export.samples import Purpose
 
 _DREAMS = 10_000  # of all classes together, where that is 10 a class or more
 _PER_CLASS = (10, 100)
+
+
+class Memory(NamedTuple):
+    """means: by task; shared: what all classes share; own: what each class's covariance has besides, if anything."""
+
+    means: Sequence[ClassMeans]
+    shared: SharedFactor
+    own: OwnCovariances | None = None
+
+    def logits(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+        """[n, features], in the transformed space -> [n, classes of all tasks]."""
+        means = join(self.means)
+        weight, bias = discriminant(means, self.shared)
+        linear = vectors @ weight.T + bias
+        return linear if self.own is None else linear + quadratic(vectors, means, self.own)
 
 
 class LabelledVectors(NamedTuple):
@@ -22,26 +38,30 @@ class LabelledVectors(NamedTuple):
     class_id: NDArray[np.int64]
 
 
-def labelled_vectors(tasks: Sequence[ClassMeans], shared: SharedFactor) -> list[LabelledVectors]:
+def labelled_vectors(memory: Memory) -> list[LabelledVectors]:
     """Dreams of every class, as many each, by task; where real features cannot be, they are brought there."""
-    classes = sum(len(task.counts) for task in tasks)
+    shared = memory.shared
+    classes = sum(len(task.counts) for task in memory.means)
     per_class = int(np.clip(_DREAMS // classes, *_PER_CLASS))
-    found = []
-    for step, means in enumerate(tasks):
+    found, start = [], 0
+    for step, means in enumerate(memory.means):
         n = per_class * len(means.counts)
         key = {"seed": 0, "stream": int(Purpose.GATE), "step": step}
         z, _ = dream_noise(np.arange(n), len(means.counts), shared.rank, **key)
         noise = feature_noise(np.arange(n), shared.factor.shape[1], shared.rank, **key)
         class_id = np.arange(n) % len(means.counts)
         dreamt = dreams(means, shared, z, noise, class_id)
+        rows, start = slice(start, start + len(means.counts)), start + len(means.counts)
+        if memory.own is not None:
+            dreamt = own_dreams(dreamt, class_id, means, shared, memory.own.take(rows))
         found.append(LabelledVectors(shared.transform(shared.transform.inverse(dreamt)), class_id))
     return found
 
 
 def memory_measures(
     path: str,
-    exact: tuple[Sequence[ClassMeans], SharedFactor],
-    stored: tuple[Sequence[ClassMeans], SharedFactor],
+    exact: Memory,
+    stored: Memory,
     samples: Sequence[LabelledVectors],
     on: str,
 ) -> list[Measure]:
@@ -49,19 +69,18 @@ def memory_measures(
 
     Args:
         path: the file that is judged.
-        exact, stored: class means by task and the shared factor.
+        exact, stored: what is compared.
         samples: labelled vectors by task.
         on: what they are, "dreams" or "real features".
     """
     known, unknown, same = np.zeros(2), np.zeros(2), 0
-    widths = [len(task.counts) for task in exact[0]]
+    widths = [len(task.counts) for task in exact.means]
     starts = np.cumsum([0, *widths])
-    heads = [discriminant(join(tasks), shared) for tasks, shared in (exact, stored)]
     for task, (vectors, class_id) in enumerate(samples):
         own = slice(starts[task], starts[task + 1])
         answers = []
-        for row, (weight, bias) in enumerate(heads):
-            logits = vectors @ weight.T + bias
+        for row, memory in enumerate((exact, stored)):
+            logits = memory.logits(vectors)
             answers.append(logits.argmax(1))
             known[row] += (logits[:, own].argmax(1) == class_id).sum()
             unknown[row] += (answers[row] == class_id + starts[task]).sum()

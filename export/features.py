@@ -18,13 +18,14 @@ from mygo_edge.bundle.feature_selftest import write_feature_selftest
 from mygo_edge.bundle.gaussian import ClassMeans, SharedFactor
 from mygo_edge.bundle.gaussian_files import Precision, read_means, read_shared, write_means, write_shared
 from mygo_edge.bundle.manifest import GAUSSIAN, FileEntry, Manifest, Task, TextInput
+from mygo_edge.bundle.own_covariance import OwnCovariances, read_own, write_own
 from mygo_edge.bundle.reading import Bundle
 from mygo_edge.device.feature_selftest import compute
 from mygo_edge.device.features import FeatureEngine
 from mygo_edge.device.session import SessionOptions
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.export import gate
-from mygo_edge.export.feature_gate import LabelledVectors, divergence, labelled_vectors, memory_measures
+from mygo_edge.export.feature_gate import LabelledVectors, Memory, divergence, labelled_vectors, memory_measures
 from mygo_edge.export.graphs import head_name
 from mygo_edge.export.recipes import MAX_LOSS
 from mygo_edge.export.trunks import TrunkFiles
@@ -37,8 +38,8 @@ MAX_DIVERGENCE = 0.005  # nats a feature by which dreams may become others while
 
 
 class Precisions(NamedTuple):
-    """How a memory is stored. int8 for the means saves another 13 KB in ten classes of 1,280 features, and changed one
-    answer in seventy where fp16 changed none and int8 for the factor one in three hundred (docs/bundle.md)."""
+    """How a memory is stored. int8 for the means too saves a twelfth, and changes six times as many answers
+    (docs/bundle.md)."""
 
     means: Precision = "fp16"
     factor: Precision = "int8"
@@ -63,10 +64,12 @@ def publish_features(
     tasks: Sequence[FeatureMemory],
     learner_id: str,
     sequence: int,
+    own: OwnCovariances | None = None,
     precisions: Precisions = PRECISIONS,
     max_loss: float = MAX_LOSS,
     real: Sequence[LabelledVectors] = (),
     say: Callable[[str], None] = lambda line: None,
+    keep_before: bool = True,
 ) -> Path:
     """Write, check and make live a version. One process at a time publishes to a bundle.
 
@@ -78,12 +81,14 @@ def publish_features(
         trunk: see `mygo_edge.export.trunks`.
         shared: the factor as the learner has it now.
         tasks: in task order.
+        own: what the covariances of classes have besides, of all tasks, stored in int8.
         learner_id: 32 hexadecimal digits, the same in everything that this learner publishes.
         sequence: the learner's count of publications.
         precisions: of means and factor.
         max_loss: how much a measure of `mygo_edge.export.feature_gate` may fall against fp32, a fraction.
         real: labelled vectors by task, to compare on besides dreams.
         say: gets a line for every number that is measured.
+        keep_before: whether the version before stays on disk.
 
     Returns:
         The folder of the live version.
@@ -93,18 +98,18 @@ def publish_features(
         MygoEdgeError: names or files that do not fit, or numbers that are not finite. The version that is live stays.
         OSError: the disk refuses.
     """
-    means = [task.means for task in tasks]
-    samples = {"dreams": labelled_vectors(means, shared)} | ({"real features": real} if real else {})
+    exact = Memory([task.means for task in tasks], shared, own)
+    samples = {"dreams": labelled_vectors(exact)} | ({"real features": real} if real else {})
     draft = _Draft(live_bundle(bundle_dir), precisions)
     draft.add_trunk(trunk)
     stored_means = [draft.add_means(task) for task in tasks]
 
     def measures(factor: SharedFactor) -> list[gate.Measure]:
-        stored = (stored_means, factor)
+        stored = Memory(stored_means, factor, own and draft.stored_own(own, factor))
         return [
             measure
             for on, sample in samples.items()
-            for measure in memory_measures("the memory", (means, shared), stored, sample, on)
+            for measure in memory_measures("the memory", exact, stored, sample, on)
         ]
 
     kept = draft.live_factor()
@@ -118,6 +123,8 @@ def publish_features(
     for measure in found:
         say(str(measure))
     gate.require(found, max_loss)
+    if own is not None:
+        draft.add("covariances.int8.npz", "covariances", write_own(own, factor), "int8")
     manifest = Manifest(
         sequence=sequence,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -133,7 +140,8 @@ def publish_features(
     )
     engine = FeatureEngine(Bundle("the new version", manifest, draft.contents), trunk.form, SessionOptions(), None)
     draft.add("selftest.npz", "selftest", write_feature_selftest(compute(engine)), "fp32")
-    return write_version(bundle_dir, replace(manifest, files=tuple(draft.files)), draft.contents)
+    whole = replace(manifest, files=tuple(draft.files))
+    return write_version(bundle_dir, whole, draft.contents, keep_before=keep_before)
 
 
 @dataclass
@@ -172,6 +180,10 @@ class _Draft:
         """The live version's, where that has one of the same precision."""
         before = self.live and self.live.manifest.find("factor", None, self.precisions.factor)
         return read_shared(self.live.contents[before.path], before.path) if self.live and before else None
+
+    def stored_own(self, own: OwnCovariances, factor: SharedFactor) -> OwnCovariances:
+        """As a device will read them beside this factor."""
+        return read_own(write_own(own, factor), "the covariances", factor, len(own.covariances))
 
     def add_factor(self, shared: SharedFactor, keep: bool) -> SharedFactor:
         """The factor as a device reads it."""

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 import mygo_edge
 from mygo_edge.errors import MygoEdgeError
+from mygo_edge.export.folding import DeviceNet
 from mygo_edge.model.gan import LATENT, FrozenGenerator
 from mygo_edge.model.network import NeocortexNet
 
@@ -34,7 +34,10 @@ def classifier_outputs(task_names: Sequence[str]) -> list[str]:
 
 
 def classifier_graph(
-    net: NeocortexNet, task_names: Sequence[str], mean: Sequence[float] = (0.5,), std: Sequence[float] = (0.5,)
+    net: NeocortexNet | DeviceNet,
+    task_names: Sequence[str],
+    mean: Sequence[float] = (0.5,),
+    std: Sequence[float] = (0.5,),
 ) -> bytes:
     """Serialise scaling, features, all heads, and the answer among all classes.
 
@@ -43,23 +46,24 @@ def classifier_graph(
     float32, and `task_id` and `class_id` [batch] int64: where the largest of all heads' logits is, as the index of the
     task and the index of the class within it; the first of equal ones.
 
+    Args:
+        net: a `DeviceNet` has its own mean and std.
+
     Raises:
         MygoEdgeError: `net.features` has a layer that has no node here.
         ValueError: not one name a head.
     """
     heads = {head_name(name): width for name, width in zip(task_names, net.widths, strict=True)}
+    net = net if isinstance(net, DeviceNet) else DeviceNet(net, mean, std)
     builder = Builder()
-    hidden = _scaled_pixels(builder, mean, std)
+    pixels = builder.node("Cast", ["image"], "pixels", to=TensorProto.FLOAT)
+    maps = hidden = builder.node("Sub", [pixels, builder.weight("centre", net.centre)], "centred")
     layers = list(net.features)
     for index, layer in enumerate(layers):
         output = "features" if index + 1 == len(layers) else f"features.{index}"
-        hidden = builder.layer(layer, hidden, output, f"features.{index}")
-    weights = [
-        builder.weight(f"classifiers.{kind}", torch.cat([head.get_parameter(kind) for head in net.classifiers]))
-        for kind in ("weight", "bias")
-    ]
+        maps, hidden = hidden, builder.layer(layer, hidden, output, f"features.{index}")
     # One multiplication for all heads: a node costs more than the arithmetic of so few classes.
-    logits = builder.node("Gemm", [hidden, *weights], "logits", transB=1)
+    logits = builder.layer(net.logits, maps if net.folds else hidden, "logits", "logits")
     builder.node("Split", [logits, builder.constant("widths", np.array(net.widths))], *heads, axis=1)
     column = builder.node("ArgMax", [logits], "column", axis=1, keepdims=0)
     for output, values in (
@@ -77,14 +81,6 @@ def classifier_graph(
             "class_id": (TensorProto.INT64, ()),
         },
     )
-
-
-def _scaled_pixels(builder: "Builder", mean: Sequence[float], std: Sequence[float]) -> str:
-    """(pixel / 255 - mean) / std, as one subtraction and one multiplication."""
-    centre, factor = (np.array(values, np.float64)[:, None, None] for values in (mean, std))
-    pixels = builder.node("Cast", ["image"], "pixels", to=TensorProto.FLOAT)
-    centred = builder.node("Sub", [pixels, builder.constant("mean", (255 * centre).astype(np.float32))], "centred")
-    return builder.node("Mul", [centred, builder.constant("scale", (1 / (255 * factor)).astype(np.float32))], "scaled")
 
 
 def generator_graph(generator: FrozenGenerator) -> bytes:
@@ -120,18 +116,18 @@ class Builder:
     """Collects nodes and weights; a node is named after its first output."""
 
     def __init__(self) -> None:
-        self._nodes: list[NodeProto] = []
-        self._weights: list[TensorProto] = []
+        self.nodes: list[NodeProto] = []
+        self.weights: list[TensorProto] = []
 
     def node(self, kind: str, inputs: Sequence[str], *outputs: str, **attributes: Any) -> str:
-        self._nodes.append(helper.make_node(kind, list(inputs), list(outputs), name=outputs[0], **attributes))
+        self.nodes.append(helper.make_node(kind, list(inputs), list(outputs), name=outputs[0], **attributes))
         return outputs[0]
 
     def weight(self, name: str, value: Tensor) -> str:
         return self.constant(name, value.detach().cpu().float().contiguous().numpy())
 
     def constant(self, name: str, value: np.ndarray) -> str:
-        self._weights.append(numpy_helper.from_array(value, name))
+        self.weights.append(numpy_helper.from_array(value, name))
         return name
 
     def layer(self, layer: nn.Module, hidden: str, output: str, name: str) -> str:
@@ -171,7 +167,7 @@ class Builder:
             [helper.make_tensor_value_info(key, kind, [BATCH, *shape]) for key, (kind, shape) in part.items()]
             for part in (inputs, outputs)
         )
-        return serialised(helper.make_graph(self._nodes, name, takes, gives, self._weights))
+        return serialised(helper.make_graph(self.nodes, name, takes, gives, self.weights))
 
 
 def serialised(graph: GraphProto) -> bytes:

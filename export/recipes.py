@@ -65,8 +65,8 @@ class Precision:
 
 FP32 = Recipe(name="fp32", stages=("build",))
 
-# Of the classifier: the heads stay fp32, they are less than a hundredth of the bytes, and decide. Of a generator: all.
-_FEATURES = ("features*",)
+# Of the classifier and of a generator: all.
+_CLASSIFIER = ("features*", "logits")
 _GENERATOR = ("noise", "bias", "map_*")
 
 _GENERATOR_INT8 = Recipe(name="int8-weights", stages=("build", "store-int8"), nodes=_GENERATOR)
@@ -74,16 +74,16 @@ _GENERATOR_INT8 = Recipe(name="int8-weights", stages=("build", "store-int8"), no
 PRECISIONS: dict[str, Precision] = {
     "fp32": Precision(classifier=FP32, generator=FP32),
     "fp16": Precision(
-        classifier=Recipe(name="fp16", stages=("build", "store-fp16"), nodes=_FEATURES),
+        classifier=Recipe(name="fp16", stages=("build", "store-fp16"), nodes=_CLASSIFIER),
         generator=Recipe(name="fp16", stages=("build", "store-fp16"), nodes=_GENERATOR),
     ),
     "int8": Precision(
-        # The layer that has 98 % of the weights. Convolutions in int8 are slower than in fp32 on CPUs without
-        # dot-product instructions (docs/edge.md), and would save no bytes to speak of.
+        # The layers that have most weights, and one input. Convolutions in int8 are slower than in fp32 on CPUs
+        # without dot-product instructions (docs/edge.md), and would save no bytes to speak of.
         classifier=Recipe(
             name="int8",
             stages=("build", "preprocess", "quantise"),
-            nodes=("features",),
+            nodes=("features", "logits"),
             calibration=Calibration(dreams_per_class=100),
             # A convolution's last bits may move an activation to the neighbouring one of 256 levels.
             tolerance=1e-2,
@@ -92,7 +92,7 @@ PRECISIONS: dict[str, Precision] = {
         generator=_GENERATOR_INT8,
     ),
     "int8-weights": Precision(
-        classifier=Recipe(name="int8-weights", stages=("build", "store-int8"), nodes=_FEATURES),
+        classifier=Recipe(name="int8-weights", stages=("build", "store-int8"), nodes=_CLASSIFIER),
         generator=_GENERATOR_INT8,
     ),
 }

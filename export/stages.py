@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mygo_edge.export.checks import check_classifier, check_generator
 from mygo_edge.export.errors import GraphError
+from mygo_edge.export.folding import DeviceNet
 from mygo_edge.export.graphs import classifier_graph, generator_graph
 from mygo_edge.export.recipes import Recipe
 from mygo_edge.export.storage import WEIGHTS, chosen_nodes, store_fp16, store_int8, stored_weight, weight_name
@@ -56,23 +57,30 @@ class Source(Protocol[Twin]):
 
 @dataclass(frozen=True)
 class ClassifierSource:
-    """The classifier of these tasks; mean and std of a channel."""
+    """The classifier of these tasks; mean and std of a channel. learnt: the learner's network, on the CPU, in fp32."""
 
     name: str
-    network: NeocortexNet
+    learnt: NeocortexNet
     tasks: Sequence[str]
     mean: Sequence[float]
     std: Sequence[float]
 
+    @cached_property
+    def network(self) -> DeviceNet:
+        return DeviceNet(self.learnt, self.mean, self.std)
+
     def build(self) -> bytes:
-        return classifier_graph(self.network, self.tasks, self.mean, self.std)
+        """Checked against the learner's own network too: folding must not change what is computed."""
+        graph = classifier_graph(self.network, self.tasks)
+        check_classifier(graph, self.learnt, self.tasks, self.name, mean=self.mean, std=self.std)
+        return graph
 
-    def check(self, graph: bytes, twin: NeocortexNet, tolerance: float) -> None:
-        check_classifier(graph, twin, self.tasks, self.name, mean=self.mean, std=self.std, tolerance=tolerance)
+    def check(self, graph: bytes, twin: DeviceNet, tolerance: float) -> None:
+        check_classifier(graph, twin, self.tasks, self.name, tolerance=tolerance)
 
-    def layer(self, twin: NeocortexNet, node: str) -> nn.Module:
+    def layer(self, twin: DeviceNet, node: str) -> nn.Module:
         names = [f"features.{index}" for index in range(len(twin.features) - 1)]
-        layers = dict(zip([*names, "features"], twin.features, strict=True))
+        layers = dict(zip([*names, "features"], twin.features, strict=True)) | {"logits": twin.logits}
         if node not in layers:
             raise GraphError(f"{self.name}: PyTorch has no layer for node {node}, so it cannot be checked")
         return layers[node]

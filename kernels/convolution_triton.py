@@ -35,7 +35,7 @@ class Layer(NamedTuple):
     out_width: Any
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first_tile"])
 def _base_kernel(
     maps_ptr, draw, first, first_tile, base,
     LATENT: tl.constexpr, BLOCKS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
@@ -65,7 +65,7 @@ def _positions(draw, number, layer, first_tile, SAMPLES: tl.constexpr, ROWS: tl.
     return tl.load(tile), first, there, flat // area, flat % area // layer.width, flat % layer.width
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first_tile"])
 def _upsample_kernel(
     out_ptr, maps_ptr, draw, layer, first_tile,
     SAMPLES: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
@@ -110,7 +110,7 @@ def _upsample_kernel(
     tl.store(out, tl.maximum(total, 0.0).to(out_ptr.dtype.element_ty), mask=fits[:, None] & valid[None, :])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first_tile"])
 def _image_kernel(
     images_ptr, maps_ptr, draw, layer, first_tile, SAMPLES: tl.constexpr, ROWS: tl.constexpr, DEPTH: tl.constexpr
 ):
@@ -126,12 +126,15 @@ def _image_kernel(
     inside = sample < there
     slot = number.to(tl.int64) * SAMPLES + sample
     bias = tl.load(layer.bias + task * layer.bias_strides[0] + out_channel * layer.bias_strides[1])
-    top_left = tl.zeros([ROWS], tl.float32) + bias
+    bias_ptr = layer.bias + task * layer.bias_strides[0] + out_channel * layer.bias_strides[1]
+    bias = tl.load(bias_ptr)
+    top_left = tl.zeros([ROWS, DEPTH], tl.float32)
     top_right, bottom_left, bottom_right = top_left, top_left, top_left
     weights = layer.weight + task * layer.weight_strides[0] + out_channel * layer.weight_strides[2]
     for start in range(0, layer.channels, DEPTH):
         channel = start + tl.arange(0, DEPTH)
         known = channel < layer.channels
+        at = weights + channel * layer.weight_strides[1]
         for down in tl.static_range(-1, 2):
             for right in tl.static_range(-1, 2):
                 row, column = m + down, n + right
@@ -139,15 +142,14 @@ def _image_kernel(
                 source = maps_ptr + ((slot * layer.height + row) * layer.width + column) * layer.channels
                 x = tl.load(source[:, None] + channel[None, :], mask=seen[:, None] & known[None, :], other=0.0)
                 x = x.to(tl.float32)
-                at = weights + channel * layer.weight_strides[1]
                 if down < 1 and right < 1:
-                    top_left += _tap(x, at, known, layer, 1 - 2 * down, 1 - 2 * right)
+                    top_left += x * _tap(at, known, layer, 1 - 2 * down, 1 - 2 * right)
                 if down < 1 and right > -1:
-                    top_right += _tap(x, at, known, layer, 1 - 2 * down, 2 - 2 * right)
+                    top_right += x * _tap(at, known, layer, 1 - 2 * down, 2 - 2 * right)
                 if down > -1 and right < 1:
-                    bottom_left += _tap(x, at, known, layer, 2 - 2 * down, 1 - 2 * right)
+                    bottom_left += x * _tap(at, known, layer, 2 - 2 * down, 1 - 2 * right)
                 if down > -1 and right > -1:
-                    bottom_right += _tap(x, at, known, layer, 2 - 2 * down, 2 - 2 * right)
+                    bottom_right += x * _tap(at, known, layer, 2 - 2 * down, 2 - 2 * right)
     place = first + sample
     rows = place
     if draw.order is not None:
@@ -157,20 +159,18 @@ def _image_kernel(
     out = images_ptr + out[:, None] + pair
     fits = inside[:, None] & (2 * n[:, None] + pair < layer.out_width)
     kind = images_ptr.dtype.element_ty
-    tl.store(out, tanh(tl.join(top_left, top_right)).to(kind), mask=fits)
-    tl.store(
-        out + layer.out_width,
-        tanh(tl.join(bottom_left, bottom_right)).to(kind),
-        mask=fits & (2 * m + 1 < layer.out_height)[:, None],
-    )
+    top = tl.join(tl.sum(top_left, 1), tl.sum(top_right, 1)) + bias
+    bottom = tl.join(tl.sum(bottom_left, 1), tl.sum(bottom_right, 1)) + bias
+    tl.store(out, tanh(top).to(kind), mask=fits)
+    tl.store(out + layer.out_width, tanh(bottom).to(kind), mask=fits & (2 * m + 1 < layer.out_height)[:, None])
 
 
 @triton.jit
-def _tap(x, weights, known, layer, kernel_row, kernel_column):
-    """x [ROWS, DEPTH] times one column of the weights; nothing where the kernel is too small for the tap."""
+def _tap(weights, known, layer, kernel_row, kernel_column):
+    """A tap's weights of all channels, [1, DEPTH]; zeros where the kernel is too small for it."""
     exists = known & (kernel_row < layer.kernel_rows) & (kernel_column < layer.kernel_columns)
     at = weights + kernel_row * layer.weight_strides[3] + kernel_column * layer.weight_strides[4]
-    return tl.sum(x * tl.load(at, mask=exists, other=0.0)[None, :], 1)
+    return tl.load(at, mask=exists, other=0.0)[None, :]
 
 
 def layers_of(stack: GeneratorStack) -> list[Layer]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mygo_edge.kernels.agreement import kernels_agree
 from mygo_edge.kernels.backend import choose_backend
 from mygo_edge.kernels.dream_torch import dream_reference
 from mygo_edge.kernels.layout import Layout, layout_of_counts, layout_of_tasks, position_of
@@ -114,13 +115,14 @@ def _dream(
         kind, base_weight, class_bias, class_offsets, base_size, weights, biases, deviation, power, non_negative,
         task_ids, samples, order, counts,
     )  # fmt: skip
-    if choose_backend(backend or None, task_ids.device) == "triton":
-        from mygo_edge.kernels.dream_triton import dream_triton as run
-    else:
-        run = dream_reference
+    choice = choose_backend(backend or None, task_ids.device)
     # Dreams are the same inside and outside of mixed precision.
     with torch.no_grad(), torch.autocast(task_ids.device.type, enabled=False):
-        return run(stack, layout, position, dtype)
+        if choice.name == "torch" or not (choice.asked_for or kernels_agree(stack, dtype)):
+            return dream_reference(stack, layout, position, dtype)
+        from mygo_edge.kernels.dream_triton import dream_triton
+
+        return dream_triton(stack, layout, position, dtype)
 
 
 @_dream.register_fake

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import triton
 
 INTERPRETER = 0  # target of Triton's interpreter; the others are compute capabilities, 90 for 9.0
+OPERANDS_IN_SHARED = (90, 100, 103)  # matrix units that read operands from shared memory (wgmma, tcgen05)
 
 
 class Tile(NamedTuple):
@@ -31,8 +32,8 @@ def perceptron_tile(target: int, single: bool, hidden: int) -> Tile:
     depth = power_of_two(hidden)
     if target == INTERPRETER:
         return Tile(16, 256, depth, 4, 1)  # it likes few programs without idle rows
-    if single:  # three TF32 products an operand need its two halves: small tiles, or registers spill
-        return Tile(32, 32, depth, 8, 1)
+    if single:  # three TF32 products keep both halves of the hidden units in registers: 32 rows spill
+        return Tile(16, 32, depth, 4, 1)
     return Tile(64, 64, depth, 4, 2)
 
 
@@ -48,19 +49,23 @@ def upsample_tile(target: int, single: bool, channels: int, out_channels: int) -
     columns, depth = min(64, power_of_two(out_channels)), min(32, power_of_two(channels))
     if target == INTERPRETER:
         return Tile(256, columns, depth, 4, 1)
+    if single and target not in OPERANDS_IN_SHARED:  # operands and their halves are in registers: half of each
+        return Tile(64, columns, min(16, depth), 4, 2)
     return Tile(128, columns, depth, 8 if single else 4, 2)
 
 
 def image_tile(target: int, channels: int) -> Tile:
     """Rows: positions of the last maps. Columns: one channel of the image, no matrix product. Depth: map channels."""
-    return Tile(256 if target == INTERPRETER else 128, 1, min(32, power_of_two(channels)), 4, 1)
+    if target == INTERPRETER:
+        return Tile(256, 1, power_of_two(channels), 4, 1)
+    return Tile(64, 1, 16, 4, 1)  # four sums of the tile's size stay in registers; twice as large, they spill
 
 
 def gaussian_tile(target: int, single: bool, features: int) -> Tile:
     """Rows: samples. Columns: features at a time. Depth: z."""
     if target == INTERPRETER:
         return Tile(16, min(256, power_of_two(features)), 16, 4, 1)
-    return Tile(32, 64, 16, 4, 1)
+    return Tile(16, 64, 16, 4, 1)  # noise and products share the registers: fewer rows, more programs at once
 
 
 def chunk_tiles(bytes_a_sample: int, samples: int, most_bytes: int = 40_000_000) -> int:

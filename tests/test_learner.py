@@ -76,7 +76,7 @@ def test_every_publication_has_a_higher_number_under_the_learners_name(learner, 
     [
         ({"name": "../x"}, "cannot name a task"),
         ({"name": "small"}, "task small is learnt already"),
-        ({"labels": ["5"] * 3}, "do not match"),
+        ({"labels": ["5", "6", "5"]}, "do not match"),
         ({"inputs": np.zeros((4, 8, 8), np.int32), "labels": ["5", "6"] * 2}, "images must be uint8"),
         ({"inputs": np.full((4, 8, 8), 7.0), "labels": ["5", "6"] * 2}, r"floats must be in \[0, 1\]"),
         ({"inputs": np.full((4, 8, 8), np.nan), "labels": ["5", "6"] * 2}, r"floats must be in \[0, 1\]"),

@@ -28,3 +28,14 @@ def test_the_page_of_benchmarks_is_the_one_that_the_committed_results_make() -> 
     assert page == (ROOT / "docs" / "benchmarks.md").read_text()
     for picture in ("dreams", "inference", "tasks"):
         assert (maker["RESULTS"].parent / f"{picture}.png").exists()
+
+
+def test_the_page_of_photos_is_the_one_that_the_committed_results_make() -> None:
+    maker = runpy.run_path(str(ROOT / "bench" / "photos_page.py"))
+    assert maker["page"](*maker["read"]()) == (ROOT / "docs" / "photos.md").read_text()
+    assert maker["PICTURE"].exists()
+
+
+def test_the_page_of_texts_is_the_one_that_the_committed_measurement_makes() -> None:
+    maker = runpy.run_path(str(ROOT / "bench" / "text_page.py"))
+    assert maker["page"](json.loads(maker["RESULTS"].read_text())) == (ROOT / "docs" / "text.md").read_text()

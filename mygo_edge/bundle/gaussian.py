@@ -17,7 +17,7 @@ Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
 Product = Callable[[NDArray], NDArray[np.float64]]
 TINY = 1e-12  # below any norm of a feature vector that is not all zeros
-_SIMILAR = 0.25  # share of the median count: with fewer images a mean would be taken for noise among the others
+_SIMILAR = 0.25  # share of the median count: a mean of fewer images would be taken for noise among the others
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,35 +149,39 @@ def fisher(
     The logits weight x + bias are log-likelihoods less those of a class at `centre`: one scale for all tasks, so a
     task's rows are its head, and arg max over all of them answers an unknown task.
 
-    A mean of n images lies off its class by noise, which adds spread / n to its squared norm. `denoise` takes the noise
-    out of means that stand on similar numbers of images: in coordinates where the noise is the same in all directions,
-    their singular values shrink as far as noise explains them (empirical Bayes, Efron & Morris 1972; Gavish & Donoho
-    2017). Other means stay, and the bias takes back what noise adds on average, so that both kinds compare.
+    A mean of n images lies off its class by noise, which adds spread / n to its squared norm, and which the bias takes
+    back. `denoise` also takes the noise out of the means. Those of similar numbers of images shrink together: in
+    coordinates where the noise is the same in all directions, their singular values shrink as far as noise explains
+    them (empirical Bayes, Efron & Morris 1972; Gavish & Donoho 2017). Of a few images alone nothing says which
+    direction is noise, so such a mean is drawn in to the length that the others have.
 
     Args:
         means: of all classes that will be compared.
         times: [n, features] -> the same times the inverse of the covariance.
         spread: mean squared Mahalanobis distance of features to the mean of their class.
-        centre: [features], where all logits are 0; the mean of the class means unless given. Heads that are computed
-            apart from one another compare only with the same centre, and without `denoise`.
+        centre: [features], where all logits are 0; unless given, the mean of the means, of many images with `denoise`.
+            Heads that are computed apart from one another compare only with the same centre, and without `denoise`.
         denoise: see above.
 
     Raises:
         numpy.linalg.LinAlgError: numbers that are not finite.
     """
-    middle = means.means.mean(0, dtype=np.float64) if centre is None else centre.astype(np.float64)
+    many = means.counts >= np.median(means.counts) * _SIMILAR if denoise else np.full(len(means.counts), True)
+    middle = means.means[many].mean(0, dtype=np.float64) if centre is None else centre.astype(np.float64)
     away = means.means - middle  # [classes, features]
     weight = times(away)
     inner = weight @ away.T  # [classes, classes]
     noise = spread / means.counts
-    mix, kept = np.eye(len(away)), noise * 1.0
+    mix, noise_left = np.eye(len(away)), noise.copy()
     if denoise:
-        many = means.counts >= np.median(means.counts) * _SIMILAR
+        signal = max(float((inner.diagonal() - noise)[many].mean()), 0.0)
+        share = signal / (signal + noise)
+        mix = np.diag(np.sqrt(share))
         mix[np.ix_(many, many)] = _shrinkage(inner[np.ix_(many, many)], means.counts[many], spread)
-        kept[many] = 0  # what is left of the noise in these is what they should have
-    norms = np.einsum("ck,kl,cl->c", mix, inner, mix) if denoise else np.diag(inner)
-    weight = mix @ weight if denoise else weight
-    return weight.astype(np.float32), (-0.5 * (norms - kept) - weight @ middle).astype(np.float32)
+        noise_left = np.where(many, 0, share * noise)
+        weight = mix @ weight
+    norms = ((mix @ inner) * mix).sum(1)
+    return weight.astype(np.float32), (-0.5 * (norms - noise_left) - weight @ middle).astype(np.float32)
 
 
 def _shrinkage(inner: NDArray[np.float64], counts: Ids, spread: float) -> NDArray[np.float64]:

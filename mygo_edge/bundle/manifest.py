@@ -16,7 +16,7 @@ SIGNATURE = "manifest.sig"  # Ed25519 over the bytes of manifest.json, where the
 LATENT = 64  # normals a dream starts from, where the manifest says nothing else
 DTYPE = "uint8"  # of the images that a classifier takes: raw pixels, scaled within the graph
 
-ROLES = ("classifier", "generator", "selftest", "trunk", "tokenizer", "factor")
+ROLES = ("classifier", "generator", "selftest", "trunk", "tokenizer", "factor", "covariances")
 PRECISIONS = ("fp32", "fp16", "int8", "int8-weights")  # the recipes of `mygo_edge.export.recipes`
 GAUSSIAN = "gaussian"  # the kind of a generator that is class means in an .npz file; all others are graphs
 GENERATORS = ("convolutional", "perceptron", GAUSSIAN)

@@ -229,5 +229,6 @@ def _names(role: str, precision: str, task: str | None, kind: str) -> re.Pattern
             "trunk": rf"trunk{_LABEL}{variant}\.onnx",
             "tokenizer": rf"tokenizer{_LABEL}\.(json|txt|model)",
             "factor": rf"factor{variant}\.npz",
+            "covariances": rf"covariances{variant}\.npz",
         }[role]
     )

@@ -75,17 +75,28 @@ class Tokenizer:
         return padded(self.token_lists(texts), self._pad_id)
 
     def batches(
-        self, texts: Sequence[str], batch_size: int
+        self, texts: Sequence[str], batch_size: int = 64, tokens: int = 4096
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
         """Texts of like length together, so that little is padding: the rows of a batch in `texts`, ids and mask.
 
         The order depends on `texts` alone: by number of tokens, and by row where that is equal.
+
+        Args:
+            texts: n strings.
+            batch_size: texts of a batch, at most.
+            tokens: of a batch, padding included, at most; one text alone may have more.
         """
         lists = self.token_lists(texts)
-        order = np.argsort(np.array([len(ids) for ids in lists], dtype=np.int64), kind="stable")
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
+        lengths = np.array([len(ids) for ids in lists], dtype=np.int64)
+        order = np.argsort(lengths, kind="stable")
+        start = 0
+        while start < len(order):
+            end = start + 1
+            while end < min(len(order), start + batch_size) and (end + 1 - start) * lengths[order[end]] <= tokens:
+                end += 1
+            rows = order[start:end]
             yield (rows, *padded([lists[row] for row in rows], self._pad_id))
+            start = end
 
 
 def padded(lists: Sequence[Sequence[int]], pad_id: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -123,10 +134,10 @@ def read_lines(path: Path) -> list[str]:
         MygoEdgeError: no such file, or none in UTF-8.
     """
     try:
-        lines = path.read_bytes().decode("utf-8-sig").splitlines()
+        lines = path.read_bytes().decode("utf-8-sig").split("\n")  # nothing else ends a line
     except (OSError, UnicodeDecodeError) as error:
         raise MygoEdgeError(f"{path} cannot be read as lines of UTF-8 text ({error})") from error
-    return [line for line in lines if line.strip()]
+    return [line.removesuffix("\r") for line in lines if line.strip()]
 
 
 @contextmanager

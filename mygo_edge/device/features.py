@@ -18,6 +18,7 @@ from mygo_edge.bundle.gaussian_files import read_means, read_shared
 from mygo_edge.bundle.heads import HeadError, head_path, read_kept
 from mygo_edge.bundle.manifest import GAUSSIAN, BundleError, FileEntry, TrunkFormat
 from mygo_edge.bundle.memories import TaskMemory, memory_bytes, parse_memory, read_memory
+from mygo_edge.bundle.own_covariance import OwnCovariances, own_dreams, quadratic, read_own
 from mygo_edge.bundle.reading import Bundle
 from mygo_edge.device.engine import CALIBRATION_DREAMS, CALIBRATION_STREAM, Dreams, Key, Scores
 from mygo_edge.device.feature_selftest import run_selftest
@@ -34,11 +35,16 @@ _DREAMS = 256  # at a time, to bound the memory of a device
 
 @dataclass(frozen=True, slots=True)
 class FeatureTask:
-    """A task and its part of the classifier. weight: [classes, features], in the transformed space; bias: [classes]."""
+    """A task and its part of the classifier.
+
+    weight: [classes, features], in the transformed space; bias: [classes]; own: what its classes' covariances have
+    besides the one that all share, where the box sends that.
+    """
 
     memory: TaskMemory
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
+    own: OwnCovariances | None = None
 
     @property
     def name(self) -> str:
@@ -84,7 +90,7 @@ class FeatureEngine:
                 raise BundleError(f"task {task.name} has a generator of kind {task.generator!a}; update mygo_edge")
         means = [self._means(bundle, task.name, len(task.classes)) for task in self.manifest.tasks]
         self._centre = join(means).means.mean(0, dtype=np.float64).astype(np.float32)
-        self.published = self._consolidated(means)
+        self.published = self._consolidated(means, self._own(bundle, sum(len(own.counts) for own in means)))
         # After the line that refuses what is no covariance.
         self._precision = Precision(self.shared)
         self._few_shot = FewShot(join(means), self.shared, self._centre)
@@ -109,6 +115,12 @@ class FeatureEngine:
         tasks = [learnt.get(name) or self.published[name] for name in names]
         logits = vectors @ np.concatenate([task.weight for task in tasks]).T
         logits += np.concatenate([task.bias for task in tasks])
+        start = 0
+        for task in tasks:
+            stop = start + len(task.classes)
+            if task.own is not None:
+                logits[:, start:stop] += quadratic(vectors, task.memory.means, task.own)
+            start = stop
         largest = logits.max(1, initial=-np.inf)
         with np.errstate(over="ignore", invalid="ignore"):  # of a damaged memory, before its self-test refuses it
             from_centre = self._precision.norms(self._precision.whiten(vectors - self._centre))
@@ -121,18 +133,18 @@ class FeatureEngine:
         return [labels[column] for column in self.scores(inputs, list(self.published), {}).logits.argmax(1)]
 
     def dream(self, task: str, class_id: int | None, n: int, key: Key, learnt: Mapping[str, FeatureTask]) -> Dreams:
-        means = (learnt.get(task) or self.published[task]).memory.means
+        chosen = learnt.get(task) or self.published[task]
         vectors, class_ids = np.empty((n, self.trunk.form.features), np.float32), np.empty(n, np.int64)
         for start in range(0, n, _DREAMS):
             part = slice(start, min(start + _DREAMS, n))
-            vectors[part], class_ids[part] = self._dream_part(means, class_id, np.arange(part.start, part.stop), key)
+            vectors[part], class_ids[part] = self._dream_part(chosen, class_id, np.arange(part.start, part.stop), key)
         return Dreams(vectors, class_ids)
 
     def _dream_part(
-        self, means: ClassMeans, class_id: int | None, samples: NDArray[np.int64], key: Key
+        self, task: FeatureTask, class_id: int | None, samples: NDArray[np.int64], key: Key
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Dreams of these samples and their classes."""
-        rank, features = self.shared.factor.shape
+        means, (rank, features) = task.memory.means, self.shared.factor.shape
         drawn = dream_noise(samples, len(means.counts), rank, **key._asdict())
         z, noise = np.zeros((_DREAMS, rank), np.float32), np.zeros((_DREAMS, features), np.float32)
         class_ids = np.zeros(_DREAMS, np.int64)
@@ -140,8 +152,10 @@ class FeatureEngine:
         rows = slice(len(samples))
         z[rows], class_ids[rows] = drawn[0], drawn[1] if class_id is None else class_id
         noise[rows] = feature_noise(samples, features, rank, **key._asdict())
-        dreamt = dreams(means, self.shared, z, noise, class_ids)[rows]
-        return self.shared.transform.inverse(dreamt), class_ids[rows]
+        dreamt = dreams(means, self.shared, z, noise, class_ids)
+        if task.own is not None:
+            dreamt = own_dreams(dreamt, class_ids, means, self.shared, task.own)
+        return self.shared.transform.inverse(dreamt[rows]), class_ids[rows]
 
     def dream_novelty(self, names: Sequence[str], learnt: Mapping[str, FeatureTask]) -> NDArray[np.float32]:
         each = -(-CALIBRATION_DREAMS // len(names))
@@ -188,7 +202,13 @@ class FeatureEngine:
         where = f"{self.version}/{self.entry('selftest').path}"
         return run_selftest(self, self._recorded or b"", where)
 
-    def _consolidated(self, means: Sequence[ClassMeans]) -> dict[str, FeatureTask]:
+    def _own(self, bundle: Bundle, classes: int) -> OwnCovariances | None:
+        if self.manifest.find("covariances", None, None) is None:
+            return None
+        data, where = self._content(bundle, "covariances")
+        return read_own(data, where, self.shared, classes)
+
+    def _consolidated(self, means: Sequence[ClassMeans], covariances: OwnCovariances | None) -> dict[str, FeatureTask]:
         """The tasks of the bundle, with their rows of the discriminant of all of them."""
         weight, bias = discriminant(join(means), self.shared)
         digest, start = self.trunk.form.digest, 0
@@ -196,7 +216,7 @@ class FeatureEngine:
         for task, own in zip(self.manifest.tasks, means, strict=True):
             rows = slice(start, start + len(task.classes))
             memory = TaskMemory(task.name, task.classes, own, digest, self.shared.transform, "")
-            tasks[task.name] = FeatureTask(memory, weight[rows], bias[rows])
+            tasks[task.name] = FeatureTask(memory, weight[rows], bias[rows], covariances and covariances.take(rows))
             start = rows.stop
         return tasks
 

@@ -36,8 +36,8 @@ class FewShot:
         belief = self._variance / np.maximum(self._variance + doubt, np.finfo(np.float64).tiny)
         believed = belief * norms + (1 - belief) * self._norm
         scale = np.sqrt(self._norm / (self._norm + noise))
-        bias = scale * (-0.5 * believed - products @ self._centre)
-        return (scale[:, None] * products).astype(np.float32), bias.astype(np.float32)
+        biases = scale * (-0.5 * believed - products @ self._centre)
+        return (scale[:, None] * products).astype(np.float32), biases.astype(np.float32)
 
     def _products(self, means: ClassMeans) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """S^-1 (mean - centre) [classes, features], and the squared norms of mean - centre less noise [classes]."""

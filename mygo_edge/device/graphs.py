@@ -15,6 +15,7 @@ from mygo_edge.bundle.reading import Bundle
 from mygo_edge.device.session import Graph, SessionOptions
 from mygo_edge.errors import MygoEdgeError
 
+ANSWER = ["task_id", "class_id"]
 BATCH = 256  # images at a time, to bound the memory of a device
 
 
@@ -48,6 +49,8 @@ class VersionGraphs:
             {"image": (None, *manifest.pixels.shape)},
             {task.head: (None, len(task.classes)) for task in manifest.tasks}
             | {"task_id": (None,), "class_id": (None,)},
+            # Answers need no features, and most of the network's weights are in those.
+            views=[ANSWER, [*(task.head for task in manifest.tasks), *ANSWER]],
         )
         for name in self.tasks:
             self.entry("generator", name, precision=None)
@@ -88,7 +91,7 @@ class VersionGraphs:
         classes = [(task.name, task.classes) for task in self.manifest.tasks]
         found = [
             (int(task), int(label))
-            for outputs in self.classify(images, ["task_id", "class_id"])
+            for outputs in self.classify(images, ANSWER)
             for task, label in zip(*outputs, strict=True)
         ]
         if not all(0 <= task < len(classes) and 0 <= label < len(classes[task][1]) for task, label in found):
@@ -115,12 +118,14 @@ class VersionGraphs:
         entry: FileEntry,
         inputs: Mapping[str, tuple[int | None, ...]],
         outputs: Mapping[str, tuple[int | None, ...]],
+        views: Sequence[Sequence[str]] = (),
     ) -> Graph:
         graph = Graph(
             self.bundle.contents[entry.path],
             f"{self.bundle.version}/{entry.path}",
             self._session,
             dequantise_once=entry.precision == "int8-weights",
+            views=views,
         )
         graph.require(inputs, outputs)
         return graph

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from threading import Lock
 
 import numpy as np
 import onnxruntime
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from mygo_edge.bundle.manifest import BundleError
 from mygo_edge.bundle.vetting import RefusedGraphError, vet
+from mygo_edge.device.pruning import output_shapes, pruned
 from mygo_edge.errors import MygoEdgeError
 
 _FATAL = 4  # log level; what goes wrong is raised, with a message that names the file
@@ -70,13 +72,19 @@ def _share_arena() -> None:
 
 
 class Graph:
-    """A graph that runs.
+    """A graph that runs. Safe to use from several threads.
 
     inputs and outputs: name -> shape, with None for the batch, in the graph's order.
     """
 
     def __init__(
-        self, model: bytes, name: str, session: "SessionOptions | None" = None, *, dequantise_once: bool = False
+        self,
+        model: bytes,
+        name: str,
+        session: "SessionOptions | None" = None,
+        *,
+        dequantise_once: bool = False,
+        views: Sequence[Sequence[str]] = (),
     ) -> None:
         """Load from the very bytes that were verified.
 
@@ -86,31 +94,59 @@ class Graph:
             session: how to run it (default: as `SessionOptions` says).
             dequantise_once: compute weights stored as integers when the graph is loaded instead of at every run. Not
                 for a graph whose activations are integers too: it would compute in fp32.
+            views: outputs that are often wanted without the others, fewest first. onnxruntime computes all that it
+                loaded, whatever is asked for, so each view is loaded as a graph of its own: the first now, another, or
+                the whole, when its outputs are first asked for.
 
         Raises:
             BundleError: `vet` or onnxruntime refuses it.
         """
-        session = session or SessionOptions()
+        self.name = name
+        self._model, self._settings, self._dequantise_once = model, session or SessionOptions(), dequantise_once
+        self._opened: dict[tuple[str, ...], onnxruntime.InferenceSession] = {}  # by the outputs of the view
+        self._chosen: dict[tuple[str, ...], onnxruntime.InferenceSession] = {}  # by the outputs that were asked for
+        self._lock = Lock()  # of both
         try:
             vet(model)
+            self.outputs = dict(output_shapes(model)) if views else {}
         except RefusedGraphError as error:
             raise BundleError(f"{name} {error}") from error
         except ValueError as error:
             raise BundleError(f"{name} is no ONNX graph ({error}); publish or fetch it again") from error
-        options = session.options()
-        if dequantise_once:  # without its own handling of DequantizeLinear, onnxruntime folds it as any constant
+        # A view of what is not there is left to `require`, which says so.
+        self._views = [view for view in views if set(view) <= self.outputs.keys()]
+        first = self._open(self._view_for(self._views[0] if self._views else ()))
+        self.inputs = {value.name: _shape(value.shape) for value in first.get_inputs()}
+
+    def _view_for(self, outputs: Sequence[str]) -> tuple[str, ...]:
+        """The first view that has these outputs, or (), which stands for all."""
+        return next((tuple(view) for view in self._views if set(outputs) <= set(view)), ())
+
+    def _open(self, view: tuple[str, ...]) -> onnxruntime.InferenceSession:
+        """The session of a view, or of all outputs for (), loaded when it is first needed. Raises BundleError."""
+        if view in self._opened:
+            return self._opened[view]
+        options = self._settings.options()
+        if self._dequantise_once:  # without its own handling of DequantizeLinear, onnxruntime folds it as any constant
             options.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
-            self._session = onnxruntime.InferenceSession(
-                model, options, providers=["CPUExecutionProvider"], enable_fallback=0
+            session = onnxruntime.InferenceSession(
+                pruned(self._model, view) if view else self._model,
+                options,
+                providers=["CPUExecutionProvider"],
+                enable_fallback=0,
             )
-            self.inputs = {value.name: _shape(value.shape) for value in self._session.get_inputs()}
-            self.outputs = {value.name: _shape(value.shape) for value in self._session.get_outputs()}
+            found = {value.name: _shape(value.shape) for value in session.get_outputs()}
         except Exception as error:  # onnxruntime's errors have no common base below Exception
             raise BundleError(
-                f"{name}: onnxruntime {onnxruntime.__version__} cannot load it ({_line(error)})"
+                f"{self.name}: onnxruntime {onnxruntime.__version__} cannot load it ({_line(error)})"
             ) from error
-        self.name = name
+        if not self._opened:  # what onnxruntime infers is at least as exact as what the graph says
+            self.outputs |= found
+        if wrong := [output for output in found if found[output] != self.outputs[output]]:
+            raise BundleError(f"{self.name}: {wrong[0]} has not the shape that the graph says")
+        self._opened[view] = session
+        return session
 
     def require(
         self, inputs: Mapping[str, tuple[int | None, ...]], outputs: Mapping[str, tuple[int | None, ...]]
@@ -124,8 +160,13 @@ class Graph:
 
     def run(self, outputs: Sequence[str], feed: Mapping[str, NDArray]) -> list[NDArray[np.float32]]:
         """The named outputs for one batch. Raises BundleError when onnxruntime cannot compute them."""
+        key = tuple(outputs)
+        session = self._chosen.get(key)
+        if session is None:
+            with self._lock:
+                session = self._chosen[key] = self._open(self._view_for(key))
         try:
-            return self._session.run(list(outputs), dict(feed))
+            return session.run(key, feed)
         except Exception as error:  # as above
             hint = f"; {_LIMIT_VARIABLE} sets how much memory it may take" if "BFCArena" in str(error) else ""
             raise BundleError(

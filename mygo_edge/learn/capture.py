@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mygo_edge.errors import MygoEdgeError
 from mygo_edge.learn.phase import Phase, Stateful
 
 WARM_UP = 3  # runs before the capture: PyTorch's own advice, for libraries that set themselves up on first use
@@ -48,13 +49,26 @@ def captured(step: Step, phase: Phase, state: Mapping[str, Stateful]) -> Step:
             never waits for the device.
 
     A step that cannot be captured runs plainly, and the phase says why.
+
+    Raises:
+        MygoEdgeError: a graph was asked for by name, and cannot be had; also at the first call.
     """
-    if phase.step_mode not in ("auto", "graph") or phase.device.type != "cuda":
+    if phase.step_mode not in ("auto", "graph"):
         return step
+    if phase.device.type != "cuda":
+        return _plainly(step, phase, f"that needs CUDA, and this is the {phase.device.type}")
     if phase.team.size > 1:
-        phase.note("the steps are not captured in a CUDA graph: several processes share them")
-        return step
+        return _plainly(step, phase, "several processes share them")
     return _Captured(step, phase, state)
+
+
+def _plainly(step: Step, phase: Phase, reason: str) -> Step:
+    """`step` as it is, where nobody asked for a graph; else an error. On CPUs nobody expects one."""
+    if phase.step_mode == "graph":
+        raise MygoEdgeError(f"--step graph: the steps cannot be captured in a CUDA graph: {reason}; use --step auto")
+    if phase.device.type == "cuda":
+        phase.note(f"the steps are not captured in a CUDA graph, and run plainly: {reason}")
+    return step
 
 
 class _Captured:
@@ -70,8 +84,7 @@ class _Captured:
                 self._capture(inputs)
             except RuntimeError as reason:
                 self._plain = True
-                first = str(reason).splitlines()[0]
-                self._phase.note(f"the steps are not captured in a CUDA graph, and run plainly: {first}")
+                _plainly(self._step, self._phase, str(reason).splitlines()[0])
             _put_back(self._state, before)  # the warm-up took steps
         if self._graph is None:
             return self._step(*inputs)

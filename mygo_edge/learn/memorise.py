@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mygo_edge.data.tasks import Task
-from mygo_edge.domains.domain import Domain
+from mygo_edge.domains.domain import LearntDomain
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.learn.capture import adam, captured
 from mygo_edge.learn.fit import steps_for
@@ -26,8 +26,12 @@ class DivergedError(Exception):
     """A GAN whose generator is not usable: not finite, no variety, or deaf to the class."""
 
 
+class GanFailedError(MygoEdgeError):
+    """The GAN of a task diverged or collapsed in every attempt."""
+
+
 def memorise(
-    task: Task, domain: Domain, expert: Callable[[Tensor], Tensor], options: MemoryOptions, phase: Phase
+    task: Task, domain: LearntDomain, expert: Callable[[Tensor], Tensor], options: MemoryOptions, phase: Phase
 ) -> FrozenGenerator:
     """Train a GAN on `task` and return the frozen moving average of its generator.
 
@@ -35,7 +39,7 @@ def memorise(
         expert: maps inputs to the task's logits, and tells whether the classes are dreamt recognisably.
 
     Raises:
-        MygoEdgeError: the GAN diverged or collapsed in every attempt.
+        GanFailedError: the GAN diverged or collapsed in every attempt; the phase's `attempt` is beyond the last.
     """
     reasons = []
     for attempt in range(phase.attempt, options.restarts + 1):
@@ -47,13 +51,15 @@ def memorise(
             reasons.append(f"attempt {attempt + 1}: {reason}")
             continue
         return frozen
-    raise MygoEdgeError(
-        f"the GAN of {task.name} failed {len(reasons)} times ({'; '.join(reasons)}); nothing of it is published. "
-        "Give the task more images, or try --memory.epochs higher, --memory.learning-rate lower or another --seed"
+    phase.attempt = options.restarts + 1  # a run that goes on later need not try again
+    raise GanFailedError(
+        f"the GAN of {task.name} failed {phase.attempt} times ({'; '.join(reasons)}); nothing of it is published. "
+        "Give the task more images, or try --memory.gaussians 0.5, --memory.epochs higher, --memory.learning-rate "
+        "lower or another --seed"
     )
 
 
-def _train(task: Task, domain: Domain, options: MemoryOptions, phase: Phase) -> FrozenGenerator:
+def _train(task: Task, domain: LearntDomain, options: MemoryOptions, phase: Phase) -> FrozenGenerator:
     gan = GAN(task, domain, options, phase)
     for step in phase.steps(gan.total, **gan.state):
         critic_loss, actor_loss = gan.step(step)
@@ -72,7 +78,7 @@ class GAN:
         average: the generator's moving average, the one that is kept.
     """
 
-    def __init__(self, task: Task, domain: Domain, options: MemoryOptions, phase: Phase) -> None:
+    def __init__(self, task: Task, domain: LearntDomain, options: MemoryOptions, phase: Phase) -> None:
         self._classes = len(task.classes)
         self._task, self._options, self._device = task, options, phase.device
         self._names = (phase.seed, "gan", task.name, phase.attempt)

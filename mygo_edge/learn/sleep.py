@@ -8,7 +8,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from mygo_edge.domains.domain import Domain
+from mygo_edge.domains.domain import LearntDomain
+from mygo_edge.learn.calibration import calibrate
 from mygo_edge.learn.distillation import DistillationTarget, centred_heads, distillation_loss, head_errors
 from mygo_edge.learn.fit import Descent, fit
 from mygo_edge.learn.lessons import Lessons, plan_dreams
@@ -17,6 +18,7 @@ from mygo_edge.model.memory import GenerativeMemory
 from mygo_edge.model.network import NeocortexNet
 from mygo_edge.options import SleepOptions
 
+CALIBRATION_DREAMS = 400  # of each task
 DREAM_STREAM = 1000  # sleeps dream in streams 1000, 1001, ...; evaluation keeps to those below
 RELEARNING = 4  # times the steps of a sleep, for a network that starts from nothing
 
@@ -28,7 +30,7 @@ class SleepReport:
     loss_first, loss_last: of the student before its first step and after its last, each on fresh dreams.
     feature_change: how far the shared features' weights came from the network before the sleep, relative to their norm.
     moved_by_dreams: the same, from where the student started, which is the expert's features.
-    dreams: how many were used.
+    dreams: how many were learnt from.
     """
 
     loss_first: float
@@ -42,7 +44,7 @@ def sleep(
     net: NeocortexNet,
     expert: NeocortexNet,
     memory: GenerativeMemory,
-    domain: Domain,
+    domain: LearntDomain,
     options: SleepOptions,
     phase: Phase,
 ) -> SleepReport:
@@ -57,6 +59,7 @@ def sleep(
     after = flat_features(net)
     loss_last = consolidation.loss_at(consolidation.total)
     phase.require_finite(consolidation.total, loss_last=loss_last)  # the last step may be the one that diverges
+    consolidation.calibrate()
     return SleepReport(
         loss_first,
         loss_last,
@@ -70,7 +73,7 @@ def relearn(
     net: NeocortexNet,
     fresh: NeocortexNet,
     memory: GenerativeMemory,
-    domain: Domain,
+    domain: LearntDomain,
     options: SleepOptions,
     phase: Phase,
 ) -> NeocortexNet:
@@ -84,7 +87,9 @@ def relearn(
     consolidation = Consolidation(student, fresh, memory, domain, options, phase, anew=True)
     student.requires_grad_(True)
     fit(consolidation.descent(), phase)
-    return freeze(student)
+    freeze(student)
+    consolidation.calibrate()
+    return student
 
 
 class Consolidation:
@@ -103,7 +108,7 @@ class Consolidation:
         net: NeocortexNet,
         expert: NeocortexNet,
         memory: GenerativeMemory,
-        domain: Domain,
+        domain: LearntDomain,
         options: SleepOptions,
         phase: Phase,
         *,
@@ -151,6 +156,17 @@ class Consolidation:
     def loss_at(self, step: int) -> float:
         """The student's loss, as it is now, on a step's dreams of all processes."""
         return float(self.loss_of(*self._lessons()(step)))
+
+    @torch.no_grad()
+    def calibrate(self) -> None:
+        """Make the student's heads comparable, on dreams that no step sees; as published, nothing is changed."""
+        if not self._options.calibrate or self._published or len(self._net.widths) == 1:
+            return
+        rounds = -(-CALIBRATION_DREAMS // min(self.plan.counts))
+        first, lessons = self.total + 1, self._lessons()  # `loss_at` takes the step before
+        taken = [lessons(step) for step in range(first, first + rounds * self.plan.steps)]
+        features = torch.cat([self._net.features(lesson.dreams) for lesson in taken])
+        calibrate(self._net, features, torch.cat([lesson.task_ids for lesson in taken]))
 
     def descent(self) -> Descent:
         """The steps that the student, whose weights must be trainable by now, takes."""

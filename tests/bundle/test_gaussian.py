@@ -66,19 +66,21 @@ def test_heads_computed_apart_around_one_centre_compare(means: ClassMeans, share
     assert np.array_equal(join([first, second]).means, means.means)
 
 
-def test_classes_of_few_images_are_answered_as_often_as_classes_of_many(shared: SharedFactor) -> None:
+def test_classes_of_few_images_are_answered_beside_classes_of_many(shared: SharedFactor) -> None:
     rng = np.random.default_rng(4)
     root = np.linalg.cholesky(covariance(shared))
-    hits = []
+    shares, right = [], []
     for _ in range(40):
-        truth = rng.normal(size=(2, FEATURES)) @ root.T * 0.35
-        counts = np.array([3, 100_000])
-        noise = rng.normal(size=(2, FEATURES)) @ root.T / np.sqrt(counts)[:, None]
+        truth = rng.normal(size=(6, FEATURES)) @ root.T * 0.5
+        counts = np.array([3, 3, *[10_000] * 4])
+        noise = rng.normal(size=truth.shape) @ root.T / np.sqrt(counts)[:, None]
         weight, bias = discriminant(ClassMeans((truth + noise).astype(np.float32), counts), shared)
-        tests = truth[:, None] + rng.normal(size=(2, 200, FEATURES)) @ root.T
-        hits.append(((tests @ weight.T + bias).argmax(2) == np.array([[0], [1]])).mean(1))
-    few, many = np.mean(hits, 0)
-    assert abs(few - many) < 0.03
+        tests = truth[:, None] + rng.normal(size=(6, 100, FEATURES)) @ root.T
+        answers = (tests @ weight.T + bias).argmax(2)
+        shares.append((answers < 2).mean())
+        right.append((answers == np.arange(6)[:, None])[:2].mean())
+    assert 0.2 < np.mean(shares) < 0.45  # a third would be even
+    assert np.mean(right) > 0.6
 
 
 def test_many_classes_of_few_images_are_told_apart_better_once_denoised(shared: SharedFactor) -> None:

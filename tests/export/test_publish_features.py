@@ -8,16 +8,27 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from mygo_edge.bundle.gaussian import ClassMeans, PowerTransform, SharedFactor
-from mygo_edge.bundle.manifest import ImageInput, TrunkFormat
+from mygo_edge.bundle.manifest import BundleError, ImageInput, TrunkFormat
+from mygo_edge.bundle.own_covariance import OwnCovariances
 from mygo_edge.bundle.reading import read_bundle
 from mygo_edge.device.edge_model import EdgeModel
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.export.errors import PrecisionLossError
-from mygo_edge.export.feature_gate import LabelledVectors, divergence, labelled_vectors
+from mygo_edge.export.feature_gate import LabelledVectors, Memory, divergence, labelled_vectors
 from mygo_edge.export.features import FeatureMemory, Precisions, publish_features
 from mygo_edge.export.trunks import TrunkFiles
 from mygo_edge.update.updater import update
-from tests.features import LEARNER, photo_memory, photo_trunk, publish_photos, publish_texts, text_trunk
+from tests.damage import replace_file
+from tests.features import (
+    LEARNER,
+    photo_memory,
+    photo_trunk,
+    publish_photos,
+    publish_texts,
+    text_memory,
+    text_trunk,
+    texts,
+)
 
 
 def files(version: Path) -> dict[str, bytes]:
@@ -120,6 +131,43 @@ def test_ten_classes_come_in_40_kb_with_the_factor_130_and_81_classes_in_half_a_
     assert sum(len(data) for name, data in other.items() if before.get(name) != data) <= 130_000
 
 
+def own_covariances(shared: SharedFactor, classes: int) -> OwnCovariances:
+    """In four directions, in which classes spread by a third to three times as much as all do."""
+    span = (shared.factor[:4] / shared.diagonal).astype(np.float64)
+    covariance = shared.factor.T.astype(np.float64) @ shared.factor + np.diag(shared.diagonal)
+    directions = np.linalg.solve(np.linalg.cholesky(span @ covariance @ span.T), span)
+    spreads = np.random.default_rng(0).uniform(1 / 3, 3, (classes, 4))
+    matrices = spreads[:, :, None] * np.eye(4)
+    return OwnCovariances(directions.astype(np.float32), matrices.astype(np.float32))
+
+
+def test_covariances_of_classes_own_reach_the_device_in_answers_and_dreams(tmp_path: Path) -> None:
+    memories, shared = text_memory()
+    own = own_covariances(shared, 3)
+    version = publish_texts(tmp_path / "own", own=own)
+    assert (version / "covariances.int8.npz").stat().st_size < 3000
+    publish_texts(tmp_path / "shared")
+    model, plain = (EdgeModel.load(tmp_path / name) for name in ("own", "shared"))
+    found, _ = texts(["sport", "money", "space"], 20, seed=5)
+    vectors = shared.transform(model._engine.trunk.vectors(found))  # type: ignore[attr-defined]
+    box = Memory([memory.means for memory in memories], shared, own).logits(vectors)
+    gap = (model.logits(found) - model.logits(found)[:, :1]) - (box - box[:, :1])
+    assert np.abs(gap).max() < 0.02 * np.abs(box - box[:, :1]).max()
+    assert np.abs(model.logits(found) - plain.logits(found)).max() > 1
+    # Dreams spread in those directions as their class does.
+    dreamt = shared.transform(model.dream("second", "space", 4000).samples)
+    raw = plain.dream("second", "space", 4000).samples
+    ratio = np.var(dreamt @ own.directions.T, axis=0) / np.var(shared.transform(raw) @ own.directions.T, axis=0)
+    assert np.corrcoef(ratio, own.covariances[2].diagonal())[0, 1] > 0.95
+
+
+def test_covariances_that_are_none_are_refused(tmp_path: Path) -> None:
+    version = publish_texts(tmp_path, own=own_covariances(text_memory()[1], 3))
+    replace_file(version, "covariances.int8.npz", b"PK no archive")
+    with pytest.raises(BundleError, match=r"v0001/covariances\.int8\.npz holds no covariances"):
+        EdgeModel.load(tmp_path)
+
+
 def test_a_precision_that_loses_answers_is_not_published_and_the_live_version_stays(tmp_path: Path) -> None:
     memories, _ = photo_memory(["warm", "cold"])
     publish_photos(tmp_path, 2)
@@ -178,5 +226,5 @@ def test_the_divergence_of_dreams_is_that_of_their_gaussians() -> None:
     assert divergence(other, shared) == pytest.approx(dense / 48, rel=1e-6)
     assert divergence(shared, shared) == pytest.approx(0, abs=1e-9)
     assert divergence(shared, replace(shared, transform=PowerTransform(1.0))) == float("inf")
-    samples = labelled_vectors([memory.means for memory in memories], shared)
+    samples = labelled_vectors(Memory([memory.means for memory in memories], shared))
     assert [len(sample.class_id) for sample in samples] == [200, 300]  # a hundred of a class

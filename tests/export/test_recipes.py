@@ -16,7 +16,7 @@ from mygo_edge.export import gate
 from mygo_edge.export.bundle import publish
 from mygo_edge.export.errors import GraphError, PrecisionLossError
 from mygo_edge.export.graphs import classifier_graph, generator_graph, head_name
-from mygo_edge.export.recipes import PRECISIONS, Calibration, Recipe
+from mygo_edge.export.recipes import PRECISIONS, Recipe
 from mygo_edge.export.samples import Labelled, Purpose, labelled_dreams, noise
 from mygo_edge.export.stages import ClassifierSource, GeneratorSource, Made, make
 from mygo_edge.export.storage import chosen_nodes, store_fp16
@@ -103,7 +103,7 @@ def test_graphs_of_every_recipe_and_shape_compute_what_pytorch_does_with_their_w
     make(GeneratorSource("generator.onnx", tiny_generator(3, shape)), PRECISIONS[precision].generator)
 
 
-def test_int8_multiplies_integers_in_the_layer_with_most_weights_and_nowhere_else() -> None:
+def test_int8_multiplies_integers_in_the_layers_with_most_weights_and_nowhere_else() -> None:
     model = onnx.load_from_string(made_classifier("int8", (1, 28, 28)).graph)
     readers = [node for node in model.graph.node if node.op_type == "DequantizeLinear"]
     fed = {
@@ -111,13 +111,11 @@ def test_int8_multiplies_integers_in_the_layer_with_most_weights_and_nowhere_els
         for node in model.graph.node
         if node.op_type != "DequantizeLinear" and any(set(reader.output) & set(node.input) for reader in readers)
     }
-    assert fed == {"features"}
+    assert fed == {"features", "logits"}
     assert [node.op_type for node in model.graph.node].count("QuantizeLinear") == 1
     weights = {tensor.name: tensor for tensor in model.graph.initializer if len(tensor.dims) > 1}
-    by_type = {
-        name: tensor.data_type for name, tensor in weights.items() if name.startswith(("features", "classifiers"))
-    }
-    assert sorted(by_type.values()) == [onnx.TensorProto.FLOAT] * 3 + [onnx.TensorProto.INT8]
+    by_type = {name: tensor.data_type for name, tensor in weights.items() if name.startswith(("features", "logits."))}
+    assert sorted(by_type.values()) == [onnx.TensorProto.FLOAT] * 2 + [onnx.TensorProto.INT8] * 2
     assert {opset.domain for opset in model.opset_import} == {""}
 
 
@@ -185,21 +183,21 @@ def test_quantising_needs_samples_and_a_weight_that_pytorch_has() -> None:
     source = ClassifierSource("classifier.onnx", tiny_net(1), NAMES[:1], [0.5], [0.5])
     with pytest.raises(ValueError, match="needs calibration samples"):
         make(source, PRECISIONS["int8"].classifier)
-    heads_too = Recipe(
-        name="int8",
-        stages=("build", "preprocess", "quantise"),
-        nodes=("features", "logits"),
-        calibration=Calibration(dreams_per_class=1),
-    )
-    with pytest.raises(GraphError, match=r"no weight classifiers\.weight, so"):
-        make(source, heads_too, pixels(20))
+
+    class Renamed(ClassifierSource):
+        def build(self) -> bytes:
+            return super().build().replace(b"logits.weight", b"logits.height")
+
+    renamed = Renamed("classifier.onnx", tiny_net(1), NAMES[:1], [0.5], [0.5])
+    with pytest.raises(GraphError, match=r"no weight logits\.height, so"):
+        make(renamed, PRECISIONS["int8"].classifier, pixels(20))
 
 
 def test_coverage_is_the_share_of_values_within_the_calibrated_range() -> None:
     faint = 120 + pixels(50) // 16
     made = made_classifier("int8", calibration=faint)
     assert made.coverage(faint)["features"] == 1
-    (item,) = made.ranges.values()
+    item = made.ranges["features"]
     strong = pixels(50, seed=1)
     with torch.inference_mode():
         net = tiny_net(3)

@@ -5,6 +5,8 @@ import os
 import pytest
 import torch
 
+from mygo_edge.kernels.exactness import set_exact_arithmetic
+
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
     import triton.language  # noqa: F401 - reads the variable when it is first imported, which any test may do
@@ -12,7 +14,11 @@ if not torch.cuda.is_available():
 
 @pytest.fixture(scope="session")
 def device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    set_exact_arithmetic()  # as a run does: TF32 would be off by more than the tests allow
+    torch.use_deterministic_algorithms(False)
+    return torch.device("cuda", 0)
 
 
 @pytest.fixture

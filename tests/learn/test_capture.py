@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from mygo_edge.errors import MygoEdgeError
 from mygo_edge.learn.capture import _Captured, _put_back, _snapshot, adam, captured, set_learning_rate
 from mygo_edge.learn.phase import Phase
 from mygo_edge.learn.team import Team
@@ -59,12 +60,27 @@ def test_a_step_that_cannot_be_captured_runs_plainly_and_the_reason_is_told_once
     net, step, state = learner()
     plain, plain_step, _ = learner()
     phase = Noting()
+    phase.device = torch.device("cuda")
     take = _Captured(step, phase, state)
     for _ in range(3):
         assert torch.equal(take(images), plain_step(images))
     assert all(torch.equal(value, plain.state_dict()[name]) for name, value in net.state_dict().items())
     (note,) = phase.notes
     assert "not captured in a CUDA graph, and run plainly" in note
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here the capture is impossible because there is no CUDA")
+def test_a_graph_that_was_asked_for_and_cannot_be_had_is_an_error():
+    _, step, state = learner()
+    phase = Noting(step_mode="graph")
+    with pytest.raises(MygoEdgeError, match=r"--step graph: .* needs CUDA"):
+        captured(step, phase, state)
+    phase.device = torch.device("cuda")
+    with pytest.raises(MygoEdgeError, match=r"--step graph: .* use --step auto"):
+        captured(step, phase, state)(torch.randn(5, 3))
+    phase.team = Team(0, 2)
+    with pytest.raises(MygoEdgeError, match="several processes share them"):
+        captured(step, phase, state)
 
 
 def test_steps_are_captured_on_cuda_alone_and_by_a_process_alone():

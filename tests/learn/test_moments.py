@@ -102,7 +102,7 @@ def test_a_factor_answers_as_the_covariance_does_and_says_how_nearly() -> None:
     pooled, means = pool(*tasks)
     shared = SharedCovariance(shrink(pooled, 0.5), PowerTransform())
     narrow, wide = (shared.factor(rank, join(means)) for rank in (2, FEATURES - 1))
-    assert 0 <= wide.difference < 0.2 < narrow.difference < 1
+    assert 0 <= wide.difference < 0.3 < narrow.difference < 1
     vectors = np.concatenate([vectors for vectors, _ in tasks])
     full, cut = shared.discriminant(join(means)), discriminant(join(means), wide.shared)
     assert (answers(vectors, *full) == answers(vectors, *cut)).mean() > 0.9

@@ -11,6 +11,7 @@ from mygo_edge.data.split import Split
 from mygo_edge.data.tasks import Task
 from mygo_edge.domains.pixels import Pixels, shift
 from mygo_edge.errors import MygoEdgeError
+from mygo_edge.learn.calibration import calibrate
 from mygo_edge.learn.fit import one_cycle
 from mygo_edge.learn.memorise import memorise
 from mygo_edge.learn.methods import MyGO
@@ -72,6 +73,29 @@ def test_sleep_moves_features_and_keeps_old_tasks(awake, tasks):
     known, unknown = accuracies(net, tasks)
     assert min(known) > 0.9
     assert sum(unknown) / 2 > 0.8
+
+
+def test_calibration_changes_which_head_answers_and_nothing_that_a_head_says(awake, tasks):
+    plain, _ = slept(awake, calibrate=False)
+    calibrated, _ = slept(awake)
+    images = torch.cat([task.test.inputs for task in tasks])
+    before, after = (
+        [part - part.mean(1, keepdim=True) for part in net(images).split([2, 3], 1)] for net in (plain, calibrated)
+    )
+    torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)
+    assert accuracies(calibrated, tasks)[0] == accuracies(plain, tasks)[0]
+    assert not torch.equal(plain(images).argmax(1), calibrated(images).argmax(1))
+
+
+def test_calibration_mends_heads_that_claim_too_much(awake, tasks):
+    net, _ = slept(awake, calibrate=False)
+    _, before = accuracies(net, tasks)
+    with torch.no_grad():
+        net.classifiers[0].bias += 20.0  # now the first head claims every image
+    assert accuracies(net, tasks)[1][1] < 0.1
+    dreams = awake.memory.dream([200, 200], seed=0, stream=9, step=0)
+    calibrate(net, net.features(dreams.images), dreams.task_ids)
+    assert sum(accuracies(net, tasks)[1]) > sum(before) - 0.1
 
 
 def test_dreams_made_ahead_change_nothing_but_the_order_of_sums(awake):
@@ -205,7 +229,7 @@ def test_a_gan_that_becomes_nan_is_noticed_and_tried_again(tasks):
     phase = Phase(CPU, 0)
     with pytest.raises(MygoEdgeError, match=r"failed 2 times \(attempt 1: .*nan"):
         memorise(tasks[0], DIGITS, deaf, options, phase)
-    assert phase.attempt == 1
+    assert phase.attempt == 2  # beyond the last: a run that goes on does not try again
 
 
 def test_one_cycle_rises_and_falls():

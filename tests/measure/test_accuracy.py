@@ -3,7 +3,7 @@ import torch
 
 from mygo_edge.data.split import Split
 from mygo_edge.data.tasks import Task
-from mygo_edge.measure.accuracy import accuracies, scores
+from mygo_edge.measure.accuracy import accuracies, confusion, per_class, scores
 
 
 def test_scores_follow_their_definitions():
@@ -25,6 +25,27 @@ def test_task_known_looks_at_its_own_head_and_task_unknown_at_all():
     known, unknown = accuracies(lambda images: answers[: len(images)], [task, other])
     assert known == [1.0, 0.5]  # of the other task, head 1 says (0 by a tie, 0): one of two
     assert unknown == [0.5, 0.5]
+
+
+def test_confusion_counts_every_test_image_by_its_class_and_its_answer():
+    answers = torch.tensor([[2.0, 1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 9.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 3.0]])
+    images = torch.zeros(3, 1, 8, 8)
+    first = Task("task0", ["a", "b"], None, Split(images, torch.tensor([0, 1, 1])), lambda inputs: inputs)
+    other = Task("task1", ["c", "d", "e"], None, Split(images[:2], torch.tensor([2, 0])), lambda inputs: inputs)
+    gone = Task("task2", ["f", "g"], None, None, lambda inputs: inputs)
+    wide = torch.nn.functional.pad(answers, (0, 2))
+    counts = confusion(lambda images: wide[: len(images)], [first, other, gone])
+    assert [row[5:] for row in counts] == [[0, 0]] * 7
+    assert counts[5:] == [[0] * 7] * 2
+    counts = [row[:5] for row in counts[:5]]
+    assert counts == [
+        [1, 0, 0, 0, 0],
+        [0, 0, 1, 0, 1],
+        [0, 0, 1, 0, 0],
+        [0, 0, 0, 0, 0],
+        [1, 0, 0, 0, 0],
+    ]
+    assert per_class(counts) == [1.0, 0.0, 1.0, None, 0.0]
 
 
 def test_a_task_without_test_data_is_not_measured_and_does_not_count():

@@ -20,6 +20,7 @@ def test_the_folder_holds_what_the_contract_names(whole_run):
         "config.json",
         "metrics.jsonl",
         "summary.json",
+        "report.html",
         "checkpoint/state.json",
         "plots/accuracy-matrix.png",
         "plots/accuracy-over-tasks.png",
@@ -41,6 +42,11 @@ def test_the_summary_has_every_measure(whole_run):
         for key in ("task_known", "task_unknown"):
             assert [len(row) for row in results[key]["matrix"]] == [1, 2]
             assert set(results[key]) == {"matrix", "average", "forgetting", "backward_transfer"}
+        counts = np.array(results["confusion"])
+        assert counts.shape == (4, 4)
+        assert results["per_class"] == pytest.approx((counts.diagonal() / counts.sum(1)).tolist())
+        right = [counts[t : t + 2].diagonal(t).sum() / counts[t : t + 2].sum() for t in (0, 2)]
+        assert right == pytest.approx(results["task_unknown"]["matrix"][-1])
         assert set(results["seconds"]) == {"wake", "memory", "sleep", "export", "total"}
     mygo = document["methods"]["mygo"]
     assert 0 < mygo["dreams"]["label_fidelity"] <= 1

@@ -11,37 +11,7 @@ import pytest
 from mygo_edge.bundle.manifest import BundleError
 from mygo_edge.bundle.text import Tokenizer, as_texts, read_lines
 from mygo_edge.errors import MygoEdgeError
-
-WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "oil", "price", "##s", "rise", "fall", "a")
-TINY: dict[str, Any] = {
-    "version": "1.0",
-    "truncation": {"max_length": 3, "strategy": "LongestFirst", "stride": 0},
-    "padding": {
-        "strategy": {"Fixed": 10**9},
-        "direction": "Left",
-        "pad_to_multiple_of": None,
-        "pad_id": 0,
-        "pad_type_id": 0,
-        "pad_token": "[PAD]",
-    },
-    "added_tokens": [],
-    "normalizer": {"type": "Lowercase"},
-    "pre_tokenizer": {"type": "BertPreTokenizer"},
-    "post_processor": {
-        "type": "TemplateProcessing",
-        "single": [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
-        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
-        "special_tokens": {"[CLS]": {"id": "[CLS]", "ids": [2], "tokens": ["[CLS]"]}},
-    },
-    "decoder": None,
-    "model": {
-        "type": "WordPiece",
-        "unk_token": "[UNK]",
-        "continuing_subword_prefix": "##",
-        "max_input_chars_per_word": 100,
-        "vocab": {word: number for number, word in enumerate(WORDS)},
-    },
-}
+from tests.tiny_tokenizer import TINY
 
 
 def tokenizer(max_tokens: int = 16, values: dict[str, Any] = TINY) -> Tokenizer:
@@ -84,6 +54,12 @@ def test_batches_hold_every_row_once_with_like_lengths_together_in_an_order_of_t
         assert mask.tolist() == alone[1].tolist()
 
 
+def test_a_batch_of_long_texts_is_small() -> None:
+    texts = ["a"] * 5 + ["oil " * 6] * 3
+    batches = list(tokenizer().batches(texts, batch_size=4, tokens=14))
+    assert [rows.tolist() for rows, _, _ in batches] == [[0, 1, 2, 3], [4, 5], [6, 7]]
+
+
 def test_texts_are_strings_and_nothing_else() -> None:
     assert as_texts("one") == ["one"]
     assert as_texts(np.array(["a", "b"])) == ["a", "b"]
@@ -96,8 +72,8 @@ def test_texts_are_strings_and_nothing_else() -> None:
 
 def test_lines_of_a_file_are_read_with_or_without_a_byte_order_mark(tmp_path: Any) -> None:
     file = tmp_path / "lines.txt"
-    file.write_bytes("\ufeffeins\r\n\r\nzwei é\n".encode())
-    assert read_lines(file) == ["eins", "zwei é"]
+    file.write_bytes("\ufeffeins\r\n\r\nzwei\x0cé\u2028\n".encode())
+    assert read_lines(file) == ["eins", "zwei\x0cé\u2028"]
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(MygoEdgeError, match=r"lines\.txt"):
         read_lines(file)

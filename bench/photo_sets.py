@@ -1,0 +1,58 @@
+"""Two more folders for bench/photos.py, made of sets that are at hand.
+
+python bench/photo_sets.py rotated PHOTOS TO     every class in four orientations: four times as many, finer classes
+python bench/photo_sets.py fashion IDX TO        Fashion-MNIST from its IDX files, 28 x 28 and grey
+"""
+
+import argparse
+import gzip
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+QUARTERS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kind", choices=("rotated", "fashion"))
+    parser.add_argument("source", type=Path)
+    parser.add_argument("to", type=Path)
+    options = parser.parse_args()
+    {"rotated": rotated, "fashion": fashion}[options.kind](options.source, options.to)
+
+
+def rotated(source: Path, to: Path) -> None:
+    """Each photo once, in one of four orientations in turn; the orientation is part of the class."""
+    for folder in sorted(source.glob("*/*")):
+        for index, file in enumerate(sorted(folder.iterdir())):
+            quarter = index % 4
+            with Image.open(file) as opened:
+                turned = opened.transpose(QUARTERS[quarter - 1]) if quarter else opened.copy()
+            target = to / folder.parent.name / f"{folder.name}-{90 * quarter}"
+            target.mkdir(parents=True, exist_ok=True)
+            turned.save(target / f"{file.stem}.png")
+
+
+def fashion(source: Path, to: Path) -> None:
+    """The first 1,000 training and 200 test images of each class."""
+    for part, prefix, per_class in (("train", "train", 1000), ("test", "t10k", 200)):
+        images = idx(source, f"{prefix}-images-idx3-ubyte", 16).reshape(-1, 28, 28)
+        labels = idx(source, f"{prefix}-labels-idx1-ubyte", 8)
+        for label in range(10):
+            target = to / part / f"{label}"
+            target.mkdir(parents=True, exist_ok=True)
+            for index in np.flatnonzero(labels == label)[:per_class]:
+                Image.fromarray(images[index]).save(target / f"{index:05d}.png")
+
+
+def idx(source: Path, name: str, header: int) -> np.ndarray:
+    """The bytes of an IDX file, packed or not, after its header."""
+    plain = source / name
+    data = plain.read_bytes() if plain.is_file() else gzip.decompress((source / f"{name}.gz").read_bytes())
+    return np.frombuffer(data[header:], np.uint8)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""Make docs/photos.md and its picture from the committed results: python bench/photos_page.py"""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "bench" / "results" / "photos"
+STUDENTS = ROOT / "bench" / "results" / "photo_students.json"
+PICTURE = ROOT / "docs" / "images" / "photos-over-tasks.png"
+RIVALS = ("joint", "ranpac", "fecam", "slda", "ncm", "finetune")
+Result = dict[str, Any]
+
+
+def main() -> None:
+    results, students = read()
+    (ROOT / "docs" / "photos.md").write_text(page(results, students))
+    picture(results)
+
+
+def read() -> tuple[list[Result], Result]:
+    """The committed results, in the order of their names."""
+    return [json.loads(file.read_text()) for file in sorted(RESULTS.glob("*.json"))], json.loads(STUDENTS.read_text())
+
+
+def page(results: list[Result], students: Result) -> str:
+    """docs/photos.md of the measurements."""
+    first = results[0]
+    parts = {
+        "command": "\n".join(result["command"] for result in results),
+        "students_command": students["command"],
+        "trunk": first["trunk"],
+        "features": f"{first['features']:,}",
+        "trunk_megabytes": f"{first['trunk_bytes'] / 1e6:.1f}",
+        "orders": str(len(first["orders"])),
+        "accuracy": accuracy_table(results),
+        "targets": targets(results),
+        "sets": " ".join(described(result) for result in results),
+        "bytes": bytes_table(results),
+        "replaced": replaced(results),
+        "cost": cost_table(results),
+        "shots": shots_table(results),
+        "rejection": rejection_table(results),
+        "students": students_table(students),
+        "students_about": f"{students['train']:,} training photos ({students['set']}); on dreams, {students['steps']} "
+        f"steps of {students['batch']}",
+    }
+    template = (ROOT / "docs" / "photos.template.md").read_text()
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def mean(result: Result, of: Callable[[Result], float]) -> float:
+    """Of a figure over the orders of the classes."""
+    return float(np.mean([of(order) for order in result["orders"]]))
+
+
+def percents(result: Result, of: Callable[[Result], Result]) -> str:
+    """Known / unknown."""
+    known = mean(result, lambda order: of(order)["known"])
+    return f"{100 * known:.1f} / {100 * mean(result, lambda order: of(order)['unknown']):.1f}"
+
+
+def accuracy_table(results: list[Result]) -> str:
+    ways: dict[str, Callable[[Result], Result]] = {
+        "**mygo**": lambda order: order["methods"]["mygo"],
+        "mygo, device": lambda order: order["methods"]["mygo"]["device"],
+        **{name: lambda order, name=name: order["methods"][name] for name in RIVALS},
+    }
+    rows = [[name, *(percents(result, of) for result in results)] for name, of in ways.items()]
+    return table(["", *(result["name"] for result in results)], rows)
+
+
+def targets(results: list[Result]) -> str:
+    """What holds of "not below the best rival", in a sentence a set."""
+    lines = []
+    for result in results:
+        gaps = []
+        for key in ("known", "unknown"):
+            best, name = max(
+                (mean(result, lambda order, rival=rival, key=key: order["methods"][rival][key]), rival)
+                for rival in RIVALS
+            )
+            own = mean(result, lambda order, key=key: order["methods"]["mygo"][key])
+            gaps.append(f"task {key} {100 * (own - best):+.1f} points against `{name}`")
+        lines.append(f"- {result['name']}: {', '.join(gaps)}.")
+    return "MyGO against the best rival of each column:\n\n" + "\n".join(lines)
+
+
+def described(result: Result) -> str:
+    return (
+        f"`{result['name']}`: {result['classes']} classes in {result['tasks']} tasks, {result['train']:,} training and "
+        f"{result['test']:,} test photos of {result['shorter_side']} pixels, brought to {result['input']}."
+    )
+
+
+def kilobytes(number: float) -> str:
+    return f"{number / 1000:,.0f}"
+
+
+def bytes_table(results: list[Result]) -> str:
+    rows = []
+    for part in ("bytes_means", "bytes_factor", "bytes_classifier"):
+        own = [mean(result, lambda order, part=part: order["methods"]["mygo"][part]) for result in results]
+        rows.append([f"mygo: {part.removeprefix('bytes_')}, KB", *map(kilobytes, own)])
+    for name in RIVALS:
+        kept = [mean(result, lambda order, name=name: order["methods"][name]["bytes"]) for result in results]
+        rows.append([f"{name}, KB", *map(kilobytes, kept)])
+    return table(["", *(result["name"] for result in results)], rows)
+
+
+def replaced(results: list[Result]) -> str:
+    parts = []
+    for result in results:
+        most = [order["methods"]["mygo"]["factor_versions"][-1] for order in result["orders"]]
+        parts.append(f"{min(most)} to {max(most)} times in {result['tasks']} tasks ({result['name']})")
+    return ", ".join(parts)
+
+
+def cost_table(results: list[Result]) -> str:
+    rows = []
+    for result in results:
+        seconds = {
+            part: mean(result, lambda order, part=part: order["methods"]["mygo"]["seconds"][part])
+            for part in ("wake", "sleep", "factor")
+        }
+        trunk = result["seconds_trunk"]
+        shown = [f"{value:.2f}" for value in seconds.values()]
+        rows.append([result["name"], f"{trunk:.1f}", *shown, f"{100 * sum(seconds.values()) / trunk:.0f} %"])
+    return table(["seconds", "trunk", "wake and memory", "sleep", "factor", "of the trunk's time"], rows)
+
+
+def shots_table(results: list[Result]) -> str:
+    rows = []
+    for result in results:
+        for shots in result["orders"][0]["shots"]:
+            keys = ("new_known", "new_unknown", "old_unknown")
+            row = [mean(result, lambda order, shots=shots, key=key: order["shots"][shots][key]) for key in keys]
+            rows.append([f"{result['name']}, {shots} a class", *(f"{100 * value:.1f}" for value in row)])
+    return table(["per cent right", "new task, known", "new task, unknown", "old tasks, unknown"], rows)
+
+
+def rejection_table(results: list[Result]) -> str:
+    scores = list(results[0]["orders"][0]["rejection"])
+    rows = [
+        [result["name"], *(f"{mean(result, lambda order, s=s: order['rejection'][s]):.3f}" for s in scores)]
+        for result in results
+    ]
+    return table(["AUROC", *(score.replace("_", " ") for score in scores)], rows)
+
+
+def students_table(students: Result) -> str:
+    rows = [
+        [name, f"{100 * row['known']:.1f} / {100 * row['unknown']:.1f}"] for name, row in students["students"].items()
+    ]
+    return table(["task known / unknown", students["set"]], rows)
+
+
+def picture(results: list[Result]) -> None:
+    """Accuracy over tasks, the task unknown, of every set."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
+    for result in results:
+        curves = [[point["unknown"] for point in order["methods"]["mygo"]["curve"]] for order in result["orders"]]
+        axes.plot(range(1, result["tasks"] + 1), 100 * np.mean(curves, 0), marker="o", label=result["name"])
+    axes.set_xlabel("tasks learnt")
+    axes.set_ylabel("right, task unknown, per cent")
+    axes.set_xticks(range(1, max(result["tasks"] for result in results) + 1))
+    axes.legend()
+    figure.savefig(PICTURE, dpi=120, metadata={"Software": None})
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()

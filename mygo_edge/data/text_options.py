@@ -1,0 +1,26 @@
+"""Options of the dataset `text`; a part of the tree in `mygo_edge.options`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextOptions:
+    """Your own texts (--dataset text): --data-root is a CSV, TSV or JSON lines file, a folder with train and test files
+    of these kinds, or a folder of CLASS/*.txt (or of train/CLASS/*.txt and test/CLASS/*.txt)."""
+
+    label: str = "label"
+    """Column or key of the class: its name, or its number counted from 1 in a file without a header."""
+    column: str = "text"
+    """Columns or keys of the text, named or numbered like the label; several, as in title,body, are joined."""
+    encoding: str = "auto"
+    """Of the files. auto: what a byte order mark says, UTF-8, or else Latin-1, which is then said."""
+    bad_lines: Literal["refuse", "skip"] = "refuse"
+    """What to do with a line without a text or a class, or that cannot be read: refuse it by number, or skip it."""
+    test_fraction: float = 0.2
+    """Share of each class that is kept for testing where there is no test file; the same texts for every seed."""
+    tokenizer: Path | None = None
+    """tokenizer.json of a trunk that is an ONNX file."""
+    max_tokens: int | None = None
+    """Tokens of a text that the trunk gets; longer texts are cut. The trunk's own limit unless given."""

@@ -1,0 +1,136 @@
+"""Features: a dream is a vector of a frozen trunk, memorised as a Gaussian a class, consolidated exactly."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mygo_edge.bundle.gaussian import PowerTransform
+from mygo_edge.errors import MygoEdgeError
+from mygo_edge.options import TrainOptions
+from mygo_edge.trunks.catalogue import load_trunk
+from mygo_edge.trunks.extract import Extractor
+from mygo_edge.trunks.options import LARGE
+from mygo_edge.trunks.text import NAMES as TEXT_TRUNKS
+from mygo_edge.trunks.text import TRANSFORM, Embedder, TextTrunk, text_trunk
+from mygo_edge.trunks.trunk import Trunk
+
+Progress = Callable[[int, int], None]  # done, of all
+POWER = 0.5  # of the features of pictures (docs/photos.md)
+_SIZED = 32  # pictures whose sizes are looked at
+_SAMPLES = 256  # texts on which weights in int8 are held against fp32
+_TEXTS = 512  # at a time
+
+
+class Features:
+    """Vectors of `trunk`.
+
+    Attributes:
+        features: width of a vector; shape: (features,).
+        transform: how they become nearly Gaussian; None: found from the first task's.
+        rank, directions: of the shared factor, and of what the covariances of classes have of their own.
+    """
+
+    name = "features"
+
+    def __init__(self, trunk: Trunk | TextTrunk, threads: int, batch: int) -> None:
+        self.trunk = trunk
+        self.transform: PowerTransform | None = None
+        self.rank, self.directions = 64, 0
+        self._pictures: Extractor | None = None
+        self._texts: Embedder | None = None
+        if isinstance(trunk, TextTrunk):
+            self._texts = Embedder(trunk, max(1, threads))
+            self.transform, self.rank, self.directions = TRANSFORM, trunk.rank, trunk.directions
+            self.features = self._texts(["a"]).shape[1]
+        else:
+            self._pictures = Extractor(trunk, threads, batch)
+            self.features = trunk.features
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.features,)
+
+    def prepare(self, inputs: Any, device: torch.device, progress: Progress = lambda done, total: None) -> Tensor:
+        """Pictures, by path or as pixels, or texts through the trunk, batch after batch: float32 [n, features].
+
+        Raises:
+            MygoEdgeError: inputs that are not what the trunk takes.
+        """
+        parts = list(self._batches(inputs, progress))
+        vectors = np.concatenate(parts) if parts else np.empty((0, self.features), np.float32)
+        return torch.from_numpy(vectors)
+
+    def _batches(self, inputs: Any, progress: Progress) -> Any:
+        texts = isinstance(inputs, list) and all(isinstance(item, str) for item in inputs)
+        if self._texts is not None:
+            if not texts:
+                raise MygoEdgeError(f"--trunk {self._texts.name} takes texts; give it texts, or another --trunk")
+            return self._embedded(inputs, progress)
+        assert self._pictures is not None
+        if isinstance(inputs, Tensor):
+            pixels = inputs if inputs.dtype == torch.uint8 else (inputs * 255).round().to(torch.uint8)
+            return self._pictures.images(pixels.numpy(), progress)
+        if not all(isinstance(item, Path) for item in inputs):
+            raise MygoEdgeError(f"--trunk {self.trunk.name} takes pictures, not texts; name a trunk for texts")
+        return self._pictures.files(inputs, progress)
+
+    def _embedded(self, texts: Sequence[str], progress: Progress) -> Any:
+        assert self._texts is not None
+        for start in range(0, len(texts), _TEXTS):
+            yield self._texts(texts[start : start + _TEXTS])
+            progress(min(start + _TEXTS, len(texts)), len(texts))
+
+    def transformed(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """In the space where they are nearly Gaussian; the first call settles which that is."""
+        if self.transform is None:
+            self.transform = PowerTransform(POWER, signed=bool((vectors < 0).any()))
+        return self.transform(vectors)
+
+
+def features_for(options: TrainOptions, inputs: Any) -> Features:
+    """The domain of `options.trunk`.
+
+    Args:
+        inputs: raw ones, from whose sizes the size of a trunk's input is chosen.
+
+    Raises:
+        MygoEdgeError: no such trunk, or its weights are missing or changed.
+    """
+    assert options.trunk is not None
+    own = options.trunk_input
+    takes_text = isinstance(inputs, list) and bool(inputs) and isinstance(inputs[0], str)
+    if options.trunk in TEXT_TRUNKS or takes_text or options.text.tokenizer is not None:
+        samples = inputs[:_SAMPLES] if takes_text else ()
+        trunk = text_trunk(
+            options.trunk,
+            tokenizer=options.text.tokenizer,
+            weights=own.weights,
+            output=own.output,
+            max_tokens=options.text.max_tokens,
+            samples=samples,
+        )
+        return Features(trunk, own.threads, own.batch_size)
+    trunk = load_trunk(options.trunk, own, _shorter_side(inputs), options.download)
+    return Features(trunk, own.threads, own.batch_size)
+
+
+def _shorter_side(inputs: Any) -> int:
+    """Of the pictures, the median over some of them, in pixels."""
+    if isinstance(inputs, Tensor):
+        return min(inputs.shape[2:])
+    from PIL import Image
+
+    sides = []
+    for path in inputs[:: max(1, len(inputs) // _SIZED)][:_SIZED]:
+        try:
+            with Image.open(path) as picture:
+                sides.append(min(picture.size))
+        except (OSError, ValueError, Image.DecompressionBombError):
+            continue  # reading it will say what is wrong with it
+    return int(median(sides)) if sides else LARGE

@@ -1,0 +1,107 @@
+"""The model card of a run: what it learnt, how well, and where it is weak, in plain words made from its numbers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from mygo_edge.measure.accuracy import per_class
+
+_WEAK_FIDELITY = 0.9  # below, a task's dreams are worth a warning
+_PAIRS = 3
+
+
+class Card(NamedTuple):
+    """Sentences, each of which stands alone. classes: accuracy by class with the task unknown, where it was counted."""
+
+    learnt: list[str]
+    weak: list[str]
+    classes: list[float | None]
+
+
+def class_names(tasks: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Every class as the report calls it: by its name, with its task where two tasks have a class of one name."""
+    plain = [str(label) for task in tasks for label in task["classes"]]
+    full = [f"{task['name']}: {label}" for task in tasks for label in task["classes"]]
+    return [long if plain.count(short) > 1 else short for short, long in zip(plain, full, strict=True)]
+
+
+def card(dataset: str, tasks: Sequence[Mapping[str, Any]], results: Mapping[str, Any]) -> Card:
+    """The card of one method.
+
+    Args:
+        dataset: its name.
+        tasks: those learnt, with `name` and `classes`.
+        results: the method's part of a summary.
+    """
+    known, unknown = results["task_known"], results["task_unknown"]
+    names = class_names(tasks)
+    counts = results.get("confusion")
+    learnt = [
+        f"Learnt from {dataset}: {len(tasks)} tasks one after another, {len(names)} classes: {_listed(names)}.",
+        f"On test images it never learnt from, {_percent(known['average'])} of the answers are right when the task is "
+        f"given, and {_percent(unknown['average'])} when it must find the class among all {len(names)}.",
+    ]
+    if counts:
+        learnt.append(f"Measured on {sum(map(sum, counts)):,} test images.")
+    weak = [*_weak_classes(names, counts), *_weak_tasks(tasks, unknown), *_weak_dreams(tasks, results["dreams"])]
+    weak += [
+        "It answers with one of its classes whatever it is shown; an image of something else gets one of them too.",
+        "Images unlike those of the data set, by another camera, pen or light, were not measured.",
+    ]
+    if results["dreams"]["label_fidelity_by_task"]:
+        weak.append("Its generators may have memorised training images: treat them as you treat the data.")
+    return Card(learnt, weak, per_class(counts) if counts else [])
+
+
+def _weak_classes(names: Sequence[str], counts: Sequence[Sequence[int]] | None) -> list[str]:
+    if not counts:
+        return []
+    found = [(value, names[index]) for index, value in enumerate(per_class(counts)) if value is not None]
+    if not found:
+        return []
+    worst, name = min(found)
+    sentences = [f"Its weakest class is {name}: {_percent(worst)} of its test images are recognised among all classes."]
+    pairs = sorted(
+        ((count, true, said) for true, row in enumerate(counts) for said, count in enumerate(row) if true != said),
+        reverse=True,
+    )[:_PAIRS]
+    wrong = [f"{names[true]} for {names[said]} ({count})" for count, true, said in pairs if count]
+    if wrong:
+        sentences.append(f"It most often takes {_listed(wrong)}, in test images.")
+    return sentences
+
+
+def _weak_tasks(tasks: Sequence[Mapping[str, Any]], unknown: Mapping[str, Any]) -> list[str]:
+    matrix = unknown["matrix"]
+    lost = [
+        (then - now, index)
+        for index in range(len(matrix) - 1)
+        if (then := matrix[index][index]) is not None and (now := matrix[-1][index]) is not None
+    ]
+    if not lost or max(lost)[0] <= 0:
+        return []
+    most, index = max(lost)
+    return [
+        f"Learning later tasks cost {tasks[index]['name']} the most: {100 * most:.1f} points of its accuracy among all "
+        "classes."
+    ]
+
+
+def _weak_dreams(tasks: Sequence[Mapping[str, Any]], dreams: Mapping[str, Any]) -> list[str]:
+    weak = [
+        f"{task['name']} ({_percent(value)})"
+        for task, value in zip(tasks, dreams["label_fidelity_by_task"], strict=False)
+        if value is not None and value < _WEAK_FIDELITY
+    ]
+    if not weak:
+        return []
+    return [
+        f"Dreams of {_listed(weak)} often do not show the class that was asked for, so later sleeps teach it badly."
+    ]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

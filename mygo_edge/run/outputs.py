@@ -1,0 +1,45 @@
+"""What a run writes for people: summary.json, pictures, and the report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mygo_edge.files import write_json
+from mygo_edge.measure.plots import plot_accuracies, plot_dreams
+from mygo_edge.measure.report import dream_rows, write_report
+from mygo_edge.run.folder import read_config
+
+if TYPE_CHECKING:
+    from mygo_edge.run.runner import Runner
+
+
+def summary(run: Runner) -> dict[str, Any]:
+    """What summary.json holds."""
+    document: dict[str, Any] = {
+        "dataset": run.options.dataset,
+        "seed": run.options.seed,
+        "preset": run.options.preset,
+        "learner": run.folder.run_id,
+    }
+    tasks = [{"name": task.name, "classes": task.classes} for task in run.tasks]
+    if run.domain.name == "features":
+        document["trunk"] = {"name": run.options.trunk, **run.state["trunk"]}
+    return document | {"tasks": tasks, "methods": run.state["results"]}
+
+
+def write_summary(run: Runner) -> None:
+    """summary.json, anew."""
+    write_json(run.folder.path / "summary.json", summary(run))
+
+
+def write_outputs(run: Runner, tasks: int) -> None:
+    """All of it, after `tasks` tasks."""
+    write_summary(run)
+    plots, results = run.folder.path / "plots", run.state["results"]
+    plot_accuracies(plots, [task.name for task in run.tasks], results)
+    dreaming = [method for method in run.methods.values() if method.dreams]
+    rows = []
+    if dreaming and run.domain.name == "pixels":
+        plot_dreams(plots, run.domain, run.tasks[:tasks], dreaming[0])
+        rows = dream_rows(dreaming[0], run.tasks[:tasks])
+    write_report(run.folder.path, summary(run), read_config(run.folder.path), rows)

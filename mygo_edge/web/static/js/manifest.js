@@ -1,0 +1,81 @@
+// manifest.json of a version, read as strictly as mygo_edge.bundle.manifest does: nothing in it is believed unchecked.
+
+import { Refusal, require } from "./errors.js";
+
+export const LATENT = 64; // normals a dream starts from
+const READER = 2; // what this page can read; a manifest may ask for more
+const TASK_NAME = /^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$/;
+const FILE_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
+const SHA256 = /^[0-9a-f]{64}$/;
+const MAX_SIDE = 4096, MAX_FILE_BYTES = 2 ** 31 - 1;
+const ROLES = new Set(["classifier", "generator", "generators", "selftest"]);
+
+/**
+ * @param {Uint8Array} bytes
+ * @param {string} where what to call the file in messages
+ * @returns the manifest's values, with `tasks`, `input`, `files` and `tolerance` checked; files of roles that a bundle of
+ *   pixels does not have are left out
+ */
+export function parseManifest(bytes, where) {
+  let top;
+  try {
+    top = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch {
+    throw new Refusal(`${where} is not JSON`);
+  }
+  const check = (holds, claim) => require(holds, `${where}: ${claim}`);
+  check(isObject(top), "it must be an object");
+  check(["1.0", "2.0"].includes(top.schema_version), "its schema is unknown; this page is older than the bundle");
+  check((top.reader ?? 1) <= READER, "it needs a newer reader; publish the page again");
+  check(Number.isInteger(top.sequence) && top.sequence >= 0, "sequence must be a number");
+  check(isText(top.created), "created must be text");
+  check(top.expires === undefined || !Number.isNaN(Date.parse(top.expires)), "expires must be a time");
+  check((top.latent ?? LATENT) === LATENT, `dreams must start from ${LATENT} normals`);
+  check(isObject(top.input), "it has no images of pixels as input; this page runs bundles of pixels");
+  const tasks = list(top.tasks, "tasks").map(task);
+  unique(tasks.map(({ name }) => name.toLowerCase()), "task");
+  unique(tasks.map(({ head }) => head), "head");
+  const files = list(top.files, "files").map(file).filter(({ role }) => ROLES.has(role));
+  unique(files.map(({ path }) => path.toLowerCase()), "path");
+  for (const { path, task: of } of files) {
+    check(of === undefined || tasks.some(({ name }) => name === of), `${path} has an unknown task`);
+  }
+  const tolerance = top.selftest?.tolerance;
+  check(isTolerance(tolerance), "selftest needs a tolerance in (0, 1]");
+  return { ...top, tasks, files, tolerance, input: input(top.input) };
+
+  function list(values, name) {
+    check(Array.isArray(values) && values.length > 0 && values.every(isObject), `${name} must be a list of objects`);
+    return values;
+  }
+  function unique(values, what) {
+    check(new Set(values).size === values.length, `a ${what} occurs twice`);
+  }
+  function task({ name, classes, head }) {
+    check(typeof name === "string" && TASK_NAME.test(name), "a task's name must be of letters, digits, _ and -");
+    check(Array.isArray(classes) && classes.length > 0 && classes.every(isText), `classes of ${name} must be names`);
+    unique(classes, `class of ${name}`);
+    check(isText(head), `head of ${name} must be text`);
+    return { name, classes, head };
+  }
+  function input({ shape, dtype }) {
+    const fits = Array.isArray(shape) && shape.length === 3;
+    check(fits && shape.every((side) => Number.isInteger(side) && side > 0 && side <= MAX_SIDE), "shape is impossible");
+    check(dtype === "uint8", "dtype must be uint8");
+    check(shape[0] === 1 || shape[0] === 3, "this page shows images of one or three channels");
+    return { channels: shape[0], height: shape[1], width: shape[2] };
+  }
+  function file(entry) {
+    const { path, role, sha256, bytes: size, precision, task: of, tolerance: own } = entry;
+    check(typeof path === "string" && FILE_NAME.test(path), "a file's path must be a plain name");
+    check(isText(role) && isText(precision), `${path} needs a role and a precision`);
+    check(typeof sha256 === "string" && SHA256.test(sha256), `${path} needs its SHA-256`);
+    check(Number.isInteger(size) && size > 0 && size <= MAX_FILE_BYTES, `${path} needs its size`);
+    check(own === undefined || isTolerance(own), `tolerance of ${path} must be in (0, 1]`);
+    return { path, role, sha256, size, precision, task: of, tolerance: own };
+  }
+}
+
+const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
+const isText = (value) => typeof value === "string" && value.length > 0 && value.length <= 200;
+const isTolerance = (value) => typeof value === "number" && value > 0 && value <= 1;

@@ -1,0 +1,153 @@
+// A version that runs: mygo_edge.device.edge_model in a browser, on onnxruntime-web.
+
+import { Refusal, require } from "./errors.js";
+import { LATENT } from "./manifest.js";
+import { dreamNoise } from "./noise.js";
+
+const BATCH = 64;
+const CALIBRATION = { stream: 2 ** 32 - 2, dreams: 2048 }; // as mygo_edge.device: the dreams that a threshold is taken from
+const FALSE_ALARMS = 0.05; // share of those dreams that the threshold would reject
+
+export class Model {
+  /** @param ort onnxruntime-web; bundle as `readBundle` gives it; precision of the classifier. Throws Refusal. */
+  static async open(ort, bundle, precision = "fp32") {
+    const model = new Model();
+    Object.assign(model, { ort, bundle, precision, manifest: bundle.manifest, generators: new Map(), thresholds: new Map() });
+    model.labels = model.manifest.tasks.flatMap(({ name, classes }) => classes.map((label) => ({ task: name, label })));
+    model.entry = model.find("classifier", undefined, precision);
+    model.classifier = await model.session(model.entry);
+    for (const { name } of model.manifest.tasks) model.find("generator", name);
+    return model;
+  }
+
+  /** The file with this role, task and precision; undefined stands for any precision. */
+  find(role, task, precision) {
+    const found = this.manifest.files.find(
+      (entry) => entry.role === role && entry.task === task && (precision ?? entry.precision) === entry.precision,
+    );
+    require(found, `The manifest lists no ${role}${task ? ` of task ${task}` : ""}${precision ? ` in ${precision}` : ""}.`);
+    return found;
+  }
+
+  async session({ path }) {
+    try {
+      return await this.ort.InferenceSession.create(this.bundle.contents.get(path), { executionProviders: ["wasm"] });
+    } catch (error) {
+      throw new Refusal(`${path} cannot be loaded (${String(error.message ?? error).split("\n")[0]}).`);
+    }
+  }
+
+  /** A task's generator, opened when it is first asked to dream. */
+  async generator(task) {
+    if (!this.generators.has(task)) this.generators.set(task, await this.session(this.find("generator", task)));
+    return this.generators.get(task);
+  }
+
+  /** Logits of all heads side by side, and the classifier's own answers. pixels: uint8 [n, channels, height, width]. */
+  async classify(pixels, n) {
+    const { channels, height, width } = this.manifest.input;
+    const heads = this.manifest.tasks.map(({ head }) => head);
+    const image = new this.ort.Tensor("uint8", pixels, [n, channels, height, width]);
+    const found = await this.classifier.run({ image }, [...heads, "task_id", "class_id"]);
+    const columns = this.labels.length, logits = new Float32Array(n * columns);
+    let start = 0;
+    for (const [index, head] of heads.entries()) {
+      const classes = this.manifest.tasks[index].classes.length, { data, dims } = found[head];
+      require(dims.length === 2 && dims[0] === n && dims[1] === classes, `Output ${head} does not fit its task.`);
+      for (let row = 0; row < n; row += 1) {
+        logits.set(data.subarray(row * classes, (row + 1) * classes), row * columns + start);
+      }
+      start += classes;
+    }
+    const answers = Array.from({ length: n }, (_, row) => [Number(found.task_id.data[row]), Number(found.class_id.data[row])]);
+    return { logits, answers };
+  }
+
+  /** Of one image, of a task's classes or of all: {task, label, logit, probability}, in the heads' order. */
+  async probabilities(pixels, task) {
+    const { logits } = await this.classify(pixels, 1);
+    const chosen = this.labels
+      .map((label, column) => ({ ...label, logit: logits[column] }))
+      .filter((label) => task === undefined || label.task === task);
+    const largest = Math.max(...chosen.map(({ logit }) => logit));
+    const exponentials = chosen.map(({ logit }) => Math.exp(logit - largest));
+    const sum = exponentials.reduce((total, value) => total + value, 0);
+    return chosen.map((label, index) => ({ ...label, probability: exponentials[index] / sum }));
+  }
+
+  /** Probabilities of one image as above, and whether it looks like none of the classes. */
+  async assess(pixels, task) {
+    const found = await this.probabilities(pixels, task);
+    return { found, rejected: -Math.max(...found.map(({ logit }) => logit)) > (await this.threshold(task)) };
+  }
+
+  /** The negative of the largest logit that few of the model's own dreams exceed, of a task or of all; kept. */
+  async threshold(task) {
+    if (!this.thresholds.has(task)) this.thresholds.set(task, this.calibrate(task));
+    return this.thresholds.get(task);
+  }
+
+  async calibrate(task) {
+    const tasks = this.manifest.tasks.map(({ name }) => name).filter((name) => task === undefined || name === task);
+    const each = Math.ceil(CALIBRATION.dreams / tasks.length), columns = this.labels.length, novelties = [];
+    const own = this.labels.flatMap((label, column) => (task === undefined || label.task === task ? [column] : []));
+    for (const [step, name] of tasks.entries()) {
+      const { images } = await this.dream(name, { n: each, seed: 0n, stream: CALIBRATION.stream, step });
+      for (let start = 0; start < each; start += BATCH) {
+        const part = images.slice(start, start + BATCH);
+        const { logits } = await this.classify(Uint8Array.from(part.flatMap((image) => [...image])), part.length);
+        for (let row = 0; row < part.length; row += 1) {
+          novelties.push(-Math.max(...own.map((column) => logits[row * columns + column])));
+        }
+      }
+    }
+    return quantile(novelties, 1 - FALSE_ALARMS);
+  }
+
+  /** Images in [-1, 1] float32 from noise and class ids of a task. */
+  async generate(task, z, classIds) {
+    const n = classIds.length, generator = await this.generator(task);
+    const ids = BigInt64Array.from(classIds, BigInt);
+    const { image } = await generator.run({
+      z: new this.ort.Tensor("float32", z, [n, LATENT]),
+      class_id: new this.ort.Tensor("int64", ids, [n]),
+    });
+    return image.data;
+  }
+
+  /**
+   * Dream `n` images of a task, as EdgeModel.dream does.
+   * @param {{classId: number|undefined, n: number, seed: bigint, stream?: number, step?: number}} which classId
+   *   undefined: drawn uniformly
+   * @returns {Promise<{images: Uint8ClampedArray[], classIds: number[]}>}
+   */
+  async dream(task, { classId, n, seed, stream = 0, step = 0 }) {
+    const classes = this.manifest.tasks.find(({ name }) => name === task).classes.length;
+    const { channels, height, width } = this.manifest.input, size = channels * height * width;
+    const images = [], ids = [];
+    for (let start = 0; start < n; start += BATCH) {
+      const part = Math.min(BATCH, n - start);
+      const { z, classIds } = dreamNoise(start, part, { classes, latent: LATENT, seed, stream, step });
+      if (classId !== undefined) classIds.fill(classId);
+      const pixels = toPixels(await this.generate(task, z, classIds));
+      for (let row = 0; row < part; row += 1) images.push(pixels.slice(row * size, (row + 1) * size));
+      ids.push(...classIds);
+    }
+    return { images, classIds: ids };
+  }
+}
+
+/** A quantile of numbers, linear between the two nearest, as numpy's is. */
+export function quantile(values, share) {
+  const sorted = Float64Array.from(values).sort(), place = share * (sorted.length - 1), low = Math.floor(place);
+  return sorted[low] + (place - low) * ((sorted[low + 1] ?? sorted[low]) - sorted[low]);
+}
+
+/** Images in [-1, 1] as bytes, -1 as 0 and 1 as 255; a clamped array rounds halves to even, as numpy's rint does. */
+export function toPixels(images) {
+  const pixels = new Uint8ClampedArray(images.length);
+  for (let index = 0; index < images.length; index += 1) {
+    pixels[index] = Math.fround(Math.fround(images[index] + 1) * 127.5);
+  }
+  return pixels;
+}

@@ -1,0 +1,125 @@
+"""Learning in feature space: task after task, resumable, at a size that grows by means alone."""
+
+import numpy as np
+import pytest
+
+from mygo_edge.bundle.gaussian import discriminant
+from mygo_edge.errors import MygoEdgeError
+from mygo_edge.learn.gaussian_memory import GaussianMemory, transform_for
+from mygo_edge.learn.rivals import NearestMean
+
+FEATURES, TASKS, WIDTH = 32, 5, 2
+
+
+def task(index: int, seed: int = 0, per_class: int = 60) -> tuple[np.ndarray, np.ndarray]:
+    """Features as a trunk with ReLU gives them: none below 0, squares of nearly Gaussian ones."""
+    root = np.random.default_rng(1).normal(size=(FEATURES, FEATURES)) * 0.3
+    truth = np.random.default_rng([2, index]).normal(size=(WIDTH, FEATURES)) * 0.8 + 3
+    rng = np.random.default_rng([3, index, seed])
+    labels = np.repeat(np.arange(WIDTH), per_class)
+    return (truth[labels] + rng.normal(size=(len(labels), FEATURES)) @ root).astype(np.float32) ** 2, labels
+
+
+def learnt(tasks: int = TASKS, memory: GaussianMemory | None = None, first: int = 0) -> GaussianMemory:
+    memory = memory or GaussianMemory(transform_for(task(0)[0]), FEATURES, rank=8)
+    for index in range(first, tasks):
+        memory.learn(*task(index), ["a", "b"])
+        memory.refactor(memory.covariance())
+    return memory
+
+
+def held_out(tasks: int = TASKS) -> tuple[np.ndarray, np.ndarray]:
+    parts = [task(index, seed=1) for index in range(tasks)]
+    labels = np.concatenate([labels + WIDTH * index for index, (_, labels) in enumerate(parts)])
+    return np.concatenate([features for features, _ in parts]), labels
+
+
+def accuracies(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """With the task known and unknown."""
+    heads = np.where(np.arange(logits.shape[1]) // WIDTH == labels[:, None] // WIDTH, logits, -np.inf)
+    return float((heads.argmax(1) == labels).mean()), float((logits.argmax(1) == labels).mean())
+
+
+def test_exact_sleep_knows_all_tasks_and_beats_the_nearest_mean() -> None:
+    memory, rival = learnt(), NearestMean()
+    for index in range(TASKS):
+        features, labels = task(index)
+        rival.learn(features, labels + WIDTH * index)
+    features, labels = held_out()
+    weight, bias = memory.sleep(memory.covariance())
+    known, unknown = accuracies(memory.transform(features) @ weight.T + bias, labels)
+    rival_known, rival_unknown = accuracies(rival.logits(features), labels)
+    assert known > max(rival_known, 0.9)
+    assert unknown > rival_unknown + 0.05
+
+
+def test_the_devices_classifier_is_nearly_as_good() -> None:
+    memory = learnt()
+    features, labels = held_out()
+    vectors = memory.transform(features)
+    assert memory.shared is not None
+    whole, cut = (
+        accuracies(vectors @ weight.T + bias, labels)[1]
+        for weight, bias in (memory.sleep(memory.covariance()), discriminant(memory.means, memory.shared))
+    )
+    assert cut > whole - 0.08
+
+
+def test_an_old_tasks_means_never_change_and_the_order_of_tasks_does_not_matter() -> None:
+    one = learnt()
+    frozen = one.tasks[0].means.copy()
+    one.learn(*task(7), ["c", "d"])
+    assert np.array_equal(one.tasks[0].means, frozen)
+    forward, backward = (GaussianMemory(transform_for(task(0)[0]), FEATURES, rank=8) for _ in range(2))
+    for index in range(3):
+        forward.learn(*task(index), ["a", "b"])
+        backward.learn(*task(2 - index), ["a", "b"])
+    assert np.allclose(forward.pooled.scatter, backward.pooled.scatter)
+
+
+def test_a_memory_goes_on_from_its_state_to_the_same_bits() -> None:
+    whole, part = learnt(), learnt(3)
+    resumed = GaussianMemory(part.transform, FEATURES, rank=8)
+    resumed.load_state({key: value.copy() for key, value in part.state().items()})
+    learnt(memory=resumed, first=3)
+    for key, value in whole.state().items():
+        assert np.array_equal(value, resumed.state()[key]), key
+
+
+def test_a_memory_grows_by_a_mean_and_a_count_a_class() -> None:
+    sizes = [sum(array.nbytes for array in learnt(tasks).state().values()) for tasks in (2, 3)]
+    assert sizes[1] - sizes[0] == WIDTH * (4 * FEATURES + 8) + 8
+
+
+def test_devices_keep_their_factor_while_answers_stay() -> None:
+    memory = learnt()
+    before, version = memory.shared, memory.factor_version
+    memory.learn(*[np.tile(part, (1,) * part.ndim) for part in task(0, seed=5, per_class=3)], ["a", "b"])
+    assert memory.refactor(memory.covariance()) is before
+    assert memory.factor_version == version
+    features, labels = task(9, per_class=400)
+    memory.learn(features[:, ::-1] ** 2 / 20, labels, ["a", "b"])
+    assert memory.refactor(memory.covariance()) is not before
+
+
+def test_a_single_image_of_a_class_is_refused_and_leaves_nothing_behind() -> None:
+    memory = learnt(2)
+    before = memory.state()
+    features, labels = task(3)
+    with pytest.raises(MygoEdgeError, match="class 'b' has 1 image"):
+        memory.learn(features[:61], labels[:61], ["a", "b"])
+    assert all(np.array_equal(value, memory.state()[key]) for key, value in before.items())
+
+
+def test_two_images_a_class_and_more_features_than_images_still_give_a_classifier() -> None:
+    memory = GaussianMemory(transform_for(task(0)[0]), FEATURES, rank=64)
+    features, labels = task(0, per_class=2)
+    memory.learn(features, labels, ["a", "b"])
+    covariance = memory.covariance()
+    assert all(np.isfinite(part).all() for part in memory.sleep(covariance))
+    assert memory.refactor(covariance).rank <= FEATURES
+
+
+def test_features_that_can_be_negative_get_a_signed_power() -> None:
+    assert transform_for(np.array([[-1.0, 2.0]])).signed
+    assert not transform_for(np.array([[0.0, 2.0]])).signed

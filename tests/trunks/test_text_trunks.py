@@ -1,0 +1,216 @@
+"""Text trunks: graphs that give what their mathematics says, whatever the batch, and that a device accepts."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor
+
+from mygo_edge.bundle.vetting import vet
+from mygo_edge.errors import MygoEdgeError
+from mygo_edge.trunks.minilm import bert_graph
+from mygo_edge.trunks.static_table import table_graph, token_weights
+from mygo_edge.trunks.text import Embedder, TextTrunk, cosines, gated, text_trunk
+from tests.tiny_tokenizer import TINY, WORDS
+
+TEXTS = ["Oil prices rise", "a", "fall fall fall a rise oil prices", "unknown words"]
+TOKENIZER = json.dumps(TINY).encode()
+WIDTH, LAYERS = 48, 2
+
+
+def trunk(graph: bytes, tokenizer: bytes = TOKENIZER) -> TextTrunk:
+    return TextTrunk("tiny", graph, tokenizer, 16, "fp32", "random numbers")
+
+
+def weights_of_bert() -> dict[str, NDArray[np.float32]]:
+    """Random, named as in the package."""
+    draw = np.random.default_rng(0)
+    shapes = {
+        "embeddings.word_embeddings.weight": (len(WORDS), WIDTH),
+        "embeddings.position_embeddings.weight": (20, WIDTH),
+        "embeddings.token_type_embeddings.weight": (2, WIDTH),
+    }
+    for layer in range(LAYERS):
+        for part, sides in {
+            "attention.self.query": (WIDTH, WIDTH),
+            "attention.self.key": (WIDTH, WIDTH),
+            "attention.self.value": (WIDTH, WIDTH),
+            "attention.output.dense": (WIDTH, WIDTH),
+            "intermediate.dense": (4 * WIDTH, WIDTH),
+            "output.dense": (WIDTH, 4 * WIDTH),
+        }.items():
+            shapes[f"encoder.layer.{layer}.{part}.weight"] = sides
+            shapes[f"encoder.layer.{layer}.{part}.bias"] = sides[:1]
+    for place in [
+        "embeddings",
+        *(f"encoder.layer.{n}.{p}" for n in range(LAYERS) for p in ("attention.output", "output")),
+    ]:
+        shapes[f"{place}.LayerNorm.weight"] = shapes[f"{place}.LayerNorm.bias"] = (WIDTH,)
+    return {name: draw.normal(0, 0.3, sides).astype(np.float32) for name, sides in shapes.items()}
+
+
+def bert_in_pytorch(weights: Mapping[str, NDArray[np.float32]], ids: list[int]) -> NDArray[np.float32]:
+    """One text through the encoder as Devlin et al. describe it, then mean and scale."""
+    w = {name: torch.from_numpy(value) for name, value in weights.items()}
+
+    def linear(x: Tensor, name: str) -> Tensor:
+        return F.linear(x, w[f"{name}.weight"], w[f"{name}.bias"])
+
+    def norm(x: Tensor, name: str) -> Tensor:
+        return F.layer_norm(x, (WIDTH,), w[f"{name}.LayerNorm.weight"], w[f"{name}.LayerNorm.bias"], 1e-12)
+
+    x = w["embeddings.word_embeddings.weight"][ids] + w["embeddings.position_embeddings.weight"][: len(ids)]
+    x = norm(x + w["embeddings.token_type_embeddings.weight"][0], "embeddings")  # [tokens, width]
+    for layer in range(LAYERS):
+        name = f"encoder.layer.{layer}"
+        query, key, value = (
+            linear(x, f"{name}.attention.self.{part}").reshape(len(ids), 12, -1).transpose(0, 1)
+            for part in ("query", "key", "value")
+        )
+        mixed = F.scaled_dot_product_attention(query, key, value).transpose(0, 1).reshape(len(ids), WIDTH)
+        x = norm(x + linear(mixed, f"{name}.attention.output.dense"), f"{name}.attention.output")
+        x = norm(x + linear(F.gelu(linear(x, f"{name}.intermediate.dense")), f"{name}.output.dense"), f"{name}.output")
+    return WIDTH**0.5 * F.normalize(x.mean(0), dim=0).numpy()
+
+
+def test_the_transformer_as_a_graph_gives_what_pytorch_gives_whatever_the_batch() -> None:
+    weights = weights_of_bert()
+    embed = Embedder(trunk(bert_graph(weights, integers=False)))
+    expected = [bert_in_pytorch(weights, ids) for ids in embed.tokenizer.token_lists(TEXTS)]
+    np.testing.assert_allclose(embed(TEXTS), expected, atol=2e-5)
+    np.testing.assert_allclose(np.concatenate([embed([text]) for text in TEXTS]), expected, atol=2e-5)
+
+
+def test_the_transformer_with_weights_in_int8_points_the_same_way_and_is_four_times_smaller() -> None:
+    weights = weights_of_bert()
+    exact, small = (bert_graph(weights, integers=integers) for integers in (False, True))
+    mean, least = cosines(Embedder(trunk(exact))(TEXTS), Embedder(trunk(small))(TEXTS))
+    assert 0.995 < least <= mean < 1
+    assert len(small) < len(exact) / 2.5
+
+
+def test_the_gate_keeps_fp32_where_int8_points_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
+    weights = weights_of_bert()
+    exact, small = (trunk(bert_graph(weights, integers=integers)) for integers in (False, True))
+    assert gated(exact, small, TEXTS) is small
+    weights["encoder.layer.1.output.dense.weight"] = -weights["encoder.layer.1.output.dense.weight"]
+    assert gated(exact, trunk(bert_graph(weights, integers=True)), TEXTS) is exact
+    assert "stays in fp32" in capsys.readouterr().err
+
+
+def test_the_static_table_is_a_weighted_mean_of_mean_square_one() -> None:
+    table = np.random.default_rng(1).normal(size=(len(WORDS), 8)).astype(np.float32)
+    counts = np.linspace(0.1, 1, len(WORDS)).astype(np.float32)
+    embed = Embedder(trunk(table_graph(table, counts)))
+    for text, vector in zip(TEXTS, embed(TEXTS), strict=True):
+        (ids,) = embed.tokenizer.token_lists([text])
+        mean = (counts[ids, None] * table[ids]).sum(0)
+        np.testing.assert_allclose(vector, mean / np.sqrt((mean**2).mean()), atol=0.03)  # int8
+
+
+def test_a_text_of_tokens_that_do_not_count_is_zero_and_not_nan() -> None:
+    table = np.ones((len(WORDS), 8), np.float32)
+    counts = np.ones(len(WORDS), np.float32)
+    counts[2] = 0  # [CLS], which the tokenizer puts before every text
+    vectors = Embedder(trunk(table_graph(table, counts)))(["", "oil"])
+    assert (vectors[0] == 0).all()
+    assert (vectors[1] ** 2).mean() == pytest.approx(1)
+
+
+def test_frequent_tokens_count_less_and_control_tokens_nothing() -> None:
+    weights = token_weights(32_000)
+    assert (weights[:3] == 0).all()
+    assert (np.diff(weights[259:]) >= 0).all()  # learnt early: frequent
+    assert 0 < weights[259] < 0.1 < 0.9 < weights[-1] < 1
+
+
+@pytest.mark.parametrize("graph", ["bert", "table"])
+def test_a_device_accepts_the_graphs(graph: str) -> None:
+    made = (
+        bert_graph(weights_of_bert(), integers=True)
+        if graph == "bert"
+        else table_graph(np.ones((9, 4), np.float32), np.ones(9, np.float32))
+    )
+    vet(made)
+    model = onnx.load_from_string(made)
+    onnx.checker.check_model(model, full_check=True)
+    assert model.ir_version <= 10
+    assert all(18 <= item.version <= 20 for item in model.opset_import)
+
+
+def own_graph(path: Path, *, names: tuple[str, ...], output: tuple[str, ...], operator: str = "Cast") -> Path:
+    """A graph as a user might have it: a row of numbers a token, summed over tokens where `output` has two axes."""
+    table = numpy_helper.from_array(np.random.default_rng(2).normal(size=(len(WORDS), 6)).astype(np.float32), "table")
+    axis = numpy_helper.from_array(np.array([1]), "axis")
+    nodes = [helper.make_node("Gather", ["table", names[0]], ["rows"])]
+    nodes.append(helper.make_node(operator, ["rows"], ["out"], **({"to": 1} if operator == "Cast" else {})))
+    if len(output) == 2:
+        nodes[-1].output[0] = "hidden"
+        nodes.append(helper.make_node("ReduceMean", ["hidden", "axis"], ["out"], keepdims=0))
+    graph = helper.make_graph(
+        nodes,
+        "own",
+        [helper.make_tensor_value_info(name, TensorProto.INT64, ["b", "t"]) for name in names],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, [*output[:-1], 6])],
+        [table, axis],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8), path)
+    return path
+
+
+@pytest.mark.parametrize("names", [("input_ids", "attention_mask"), ("input_ids", "attention_mask", "token_type_ids")])
+def test_a_graph_of_ones_own_gives_the_mean_over_tokens_scaled_to_mean_square_one(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    file = own_graph(tmp_path / "own.onnx", names=names, output=("b", "t", "w"))
+    (tmp_path / "tokenizer.json").write_bytes(TOKENIZER)
+    embed = Embedder(text_trunk(str(file), tokenizer=tmp_path / "tokenizer.json"))
+    table = numpy_helper.to_array(onnx.load(file).graph.initializer[0])
+    for text, vector in zip(TEXTS, embed(TEXTS), strict=True):
+        mean = table[embed.tokenizer.token_lists([text])[0]].mean(0)
+        np.testing.assert_allclose(vector, mean / np.sqrt((mean**2).mean()), atol=1e-5)
+
+
+def test_a_graph_that_pools_itself_is_taken_as_it_is(tmp_path: Path) -> None:
+    file = own_graph(tmp_path / "own.onnx", names=("ids", "mask"), output=("b", "w"))
+    (tmp_path / "tokenizer.json").write_bytes(TOKENIZER)
+    vectors = Embedder(text_trunk(str(file), tokenizer=tmp_path / "tokenizer.json"))(TEXTS)
+    assert vectors.shape == (len(TEXTS), 6)
+    np.testing.assert_allclose((vectors**2).mean(1), 1, atol=1e-5)
+
+
+def test_trunks_that_cannot_work_are_refused(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokenizer.json"
+    tokens.write_bytes(TOKENIZER)
+    with pytest.raises(MygoEdgeError, match="no text trunk"):
+        text_trunk("word2vec")
+    with pytest.raises(MygoEdgeError, match=r"needs --text\.tokenizer"):
+        text_trunk("own.onnx")
+    with pytest.raises(MygoEdgeError, match=r"own\.onnx cannot be read"):
+        text_trunk(str(tmp_path / "own.onnx"), tokenizer=tokens)
+    file = own_graph(tmp_path / "own.onnx", names=("input_ids", "picture"), output=("b", "t", "w"))
+    with pytest.raises(MygoEdgeError, match="inputs input_ids, picture"):
+        text_trunk(str(file), tokenizer=tokens)
+    file = own_graph(tmp_path / "own.onnx", names=("ids", "mask"), output=("b", "t", "w"), operator="NonZero")
+    with pytest.raises(MygoEdgeError, match="'NonZero'"):
+        text_trunk(str(file), tokenizer=tokens)
+    file = own_graph(tmp_path / "own.onnx", names=("ids", "mask"), output=("b", "t", "w"))
+    with pytest.raises(MygoEdgeError, match=r"outputs out; choose one with --trunk\.output"):
+        text_trunk(str(file), tokenizer=tokens, output="pooled")
+
+
+def test_weights_that_are_missing_or_changed_are_refused_with_what_to_install(tmp_path: Path) -> None:
+    with pytest.raises(MygoEdgeError, match="pip install --no-deps"):
+        text_trunk("static-256", weights=tmp_path)
+    file = tmp_path / "wordllama" / "weights" / "l2_supercat_256.safetensors"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"changed")
+    with pytest.raises(MygoEdgeError, match="SHA-256 differs"):
+        text_trunk("static-256", weights=tmp_path)
