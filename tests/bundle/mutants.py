@@ -355,7 +355,14 @@ def arrays_changed(version: Path, rng: random.Random) -> None:
     name = rng.choice(list(arrays))
     array = arrays[name]
     arrays[name] = rng.choice(
-        [array[:0], array.astype(np.float64), array.astype(object), np.full_like(array, 10**9), array.ravel(), array[0]]
+        [
+            array[:0],
+            array.astype(np.float64),
+            array.astype(object),
+            np.full(array.shape, 10**9).astype(array.dtype),
+            array.ravel(),
+            array[0],
+        ]
     )
     if array.dtype == np.float32 and rng.random() < 0.5:
         arrays[name] = np.full_like(array, rng.choice([np.nan, np.inf, 1e38]))
