@@ -38,7 +38,7 @@ def calibrate(net: NeocortexNet, features: Tensor, task_ids: Tensor) -> None:
         return value
 
     with torch.enable_grad():
-        optimiser.step(loss)  # type: ignore[arg-type]
+        optimiser.step(loss)
     with torch.no_grad():
         for head, change in zip(net.classifiers, added.float(), strict=True):
             head.weight += change[:-1] / scale.float()
