@@ -30,12 +30,14 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from bench.contenders import Way
 from bench.contenders.inference import PixelClassifier, export_plainly
-from bench.contenders.packed import measure_packed
+from bench.turns import in_turns
 from mygo_edge.bundle.selftest import deviation
 from mygo_edge.data.datasets import load
 from mygo_edge.data.tasks import make_tasks
 from mygo_edge.device.edge_model import EdgeModel
+from mygo_edge.device.pruning import pruned
 from mygo_edge.export.recipes import PRECISIONS
 from mygo_edge.export.samples import Purpose, labelled_dreams
 from mygo_edge.export.stages import ClassifierSource, make
@@ -49,8 +51,9 @@ from mygo_edge.run.publish import open_learner, publish_run, real_images
 
 RESULTS = Path(__file__).parent / "results" / "edge.json"
 BATCHES = (1, 32)
-ROUNDS = {1: 1500, 32: 200}  # turns of three runs each
+SECONDS = 4.0  # of timing each candidate and batch
 LOADS = 15
+CPU = torch.device("cpu")
 SEED = 0
 
 EVERYWHERE = "int8, convolutions too"
@@ -95,7 +98,6 @@ def measure(run: Path, data_root: Path, work: Path) -> dict[str, Any]:
     print("timing", flush=True)
     before = os.getloadavg()[0]
     timed = {"classifier": classifiers.time(np.concatenate(pixels)), "generator": generators.time()}
-    packed = measure_packed([files["fp32"] / f"generator-{name}.onnx" for name, _ in names], method.shape)
     return {
         "command": "OMP_NUM_THREADS=1 python bench/edge.py RUN --data-root DIR",
         "run": {"dataset": train_options.dataset, "preset": train_options.preset, "seed": train_options.seed},
@@ -116,7 +118,6 @@ def measure(run: Path, data_root: Path, work: Path) -> dict[str, Any]:
         "checked": checked,
         "dreams": dreams,
         "timed": timed,
-        "packed": packed,
     }
 
 
@@ -175,8 +176,9 @@ class Candidates:
         options.log_severity_level = 4
         if name == "int8-weights":
             options.add_session_config_entry("session.disable_quant_qdq", "1")
-        session = onnxruntime.InferenceSession(self.bytes[name], options, providers=["CPUExecutionProvider"])
         wanted = self.outputs if name in (*PRECISIONS, EVERYWHERE) else None
+        data = self.bytes[name] if wanted is None else pruned(self.bytes[name], wanted)
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         return lambda feed: session.run(wanted, feed)
 
     def time_all(self, feeds: dict[int, dict[str, np.ndarray]]) -> dict[str, Any]:
@@ -192,24 +194,21 @@ class Candidates:
         for name, times in loads.items():
             found[name]["load_ms"] = 1e3 * statistics.median(times)
         for batch, feed in feeds.items():
-            for name, times in in_turns(runners, feed, ROUNDS[batch]).items():
-                low, middle, high = np.quantile(times, (0.2, 0.5, 0.8)) * 1e6
+            for name, timed in in_turns(ways(runners, feed), CPU, SECONDS, torch.inference_mode).items():
+                if isinstance(timed, Exception):
+                    raise timed
+                low, middle, high = np.quantile(timed.seconds, (0.2, 0.5, 0.8)) * 1e6
                 found[name][f"batch_{batch}_us"] = {"median": middle, "quantile_20": low, "quantile_80": high}
         return found
 
 
-def in_turns(runners: dict[str, Runner], feed: dict[str, np.ndarray], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every run. Turns are short, so that what else the machine does falls on all alike."""
-    times: dict[str, list[float]] = {name: [] for name in runners}
-    with torch.inference_mode():
-        for _ in range(rounds):
-            for name, runner in runners.items():
-                runner(feed)  # brings its weights back into the caches, as in a device that does nothing else
-                for _ in range(3):
-                    start = time.perf_counter()
-                    runner(feed)
-                    times[name].append(time.perf_counter() - start)
-    return times
+def ways(runners: dict[str, Runner], feed: dict[str, np.ndarray]) -> dict[str, Callable[[], Way]]:
+    """What `in_turns` times; all of it was checked before."""
+
+    def way_of(runner: Runner) -> Callable[[], Way]:
+        return lambda: Way(lambda: runner(feed), lambda: None)
+
+    return {name: way_of(runner) for name, runner in runners.items()}
 
 
 class Classifiers(Candidates):

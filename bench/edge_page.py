@@ -28,8 +28,6 @@ def page(result: dict[str, Any]) -> str:
         "classifier": classifier_table(result),
         "generator": generator_table(result),
         "gate": "\n".join(f"- {line}" for line in result["gate"]["int8"] if "likeness" not in line),
-        "packed": packed_table(result["packed"]),
-        "packed_verdict": packed_verdict(result["packed"]),
         "convolution_share": f"{shares:.1%}",
         "targets": targets(result),
     }
@@ -96,30 +94,6 @@ def generator_table(result: dict[str, Any]) -> str:
     return table(
         ["", *header, "pixels, mean of 256 levels off", "label fidelity, %", "classification accuracy score, %"], rows
     )
-
-
-def packed_table(packed: dict[str, Any]) -> str:
-    columns = list(next(iter(packed.values())))
-    rows = [
-        [name, *(f"{row[key]:,}" if key == "bytes" else f"{row[key]:.1f}" for key in columns)]
-        for name, row in packed.items()
-    ]
-    return table(["five tasks, fp32", *(key.replace("_ms", ", ms").replace("us", "µs") for key in columns)], rows)
-
-
-def packed_verdict(packed: dict[str, Any]) -> str:
-    ours = packed["one graph a task"]
-    faster = {
-        name: [key for key in row if key != "bytes" and row[key] < 0.95 * ours[key]]
-        for name, row in packed.items()
-        if row is not ours
-    }
-    wins = [f"{name} is faster at {' and '.join(keys)}" for name, keys in faster.items() if keys]
-    dreams = [key for keys in faster.values() for key in keys if "dream" in key]
-    verdict = "Neither is faster at what a device does, dream of one task, so a bundle has one graph a task"
-    if dreams:
-        verdict = "A packed graph is faster here; the bundle has one graph a task for the reason below"
-    return f"{verdict}{'; ' + ', '.join(wins).replace('_ms', '').replace(', us', '') if wins else ''}."
 
 
 def targets(result: dict[str, Any]) -> str:

@@ -34,8 +34,9 @@ from mygo_edge.export.storage import chosen_nodes, store_int8
 from mygo_edge.export.trunks import photo_trunk_files
 from mygo_edge.learn.moments import PooledMoments, TaskMoments
 from mygo_edge.learn.shared_covariance import SharedCovariance, shrink
-from mygo_edge.trunks.catalogue import TrunkOptions, load_trunk
+from mygo_edge.trunks.catalogue import load_trunk
 from mygo_edge.trunks.extract import Extractor
+from mygo_edge.trunks.options import TrunkOptions
 from mygo_edge.trunks.text import cosines
 from mygo_edge.trunks.trunk import Trunk
 

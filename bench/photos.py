@@ -21,8 +21,9 @@ from mygo_edge.bundle.gaussian import ClassMeans, SharedFactor, discriminant, jo
 from mygo_edge.bundle.gaussian_files import read_means, read_shared, write_means, write_shared
 from mygo_edge.learn.gaussian_memory import GaussianMemory, transform_for
 from mygo_edge.learn.rivals import FeCAM, Finetune, Joint, NearestMean, RanPAC, Rival, StreamingLDA
-from mygo_edge.trunks.catalogue import TrunkOptions, load_trunk
+from mygo_edge.trunks.catalogue import load_trunk
 from mygo_edge.trunks.extract import Extractor
+from mygo_edge.trunks.options import TrunkOptions
 
 RESULTS = Path(__file__).parent / "results" / "photos"
 SHOTS = (1, 2, 5)

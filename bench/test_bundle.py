@@ -9,8 +9,7 @@ import pytest
 
 from bench.conftest import Measure
 from bench.contenders import Way
-from bench.contenders.inference import Learnt
-from bench.contenders.packed import open_graph
+from bench.contenders.inference import Learnt, open_graph
 from mygo_edge.device.edge_model import EdgeModel
 from mygo_edge.export.recipes import PRECISIONS
 

@@ -29,7 +29,7 @@ from mygo_edge.bundle.gaussian_files import read_means, read_shared, write_means
 from mygo_edge.bundle.own_covariance import quadratic, read_own, write_own
 from mygo_edge.data.text import AG_NEWS, TextDataset, load_ag_news
 from mygo_edge.learn.moments import PooledMoments, TaskMoments
-from mygo_edge.learn.own_covariance import TaskScatters, answering_factor, own_covariances
+from mygo_edge.learn.own_covariance import LEAST_STRENGTH, TaskScatters, answering_factor, own_covariances
 from mygo_edge.learn.rivals import FeCAM, Finetune, Joint, NearestMean, RanPAC, Rival, StreamingLDA
 from mygo_edge.learn.shared_covariance import SharedCovariance, shrink
 from mygo_edge.learn.strength import Strength, left_out
@@ -147,7 +147,7 @@ def ours(stream: Stream, rank: int, directions: int) -> dict[str, dict[str, Any]
         alone.add(transformed, labels - 2 * number)
         scatters += list(alone.scatters())
         counts += alone.counts.tolist()
-    shared = SharedCovariance(shrink(pooled, strength.best), TRANSFORM)
+    shared = SharedCovariance(shrink(pooled, max(strength.best, LEAST_STRENGTH)), TRANSFORM)
     own = own_covariances(scatters, counts, shared, directions)
     factor = write_shared(answering_factor(shared, join(means), rank, own.directions), "int8")
     seconds = time.perf_counter() - start

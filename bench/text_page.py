@@ -27,12 +27,25 @@ def page(result: dict[str, Any]) -> str:
     """docs/text.md of a measurement."""
     words = result["words"]
     first, second = (percent(mean([tasks[task] for tasks in words["tasks"]])) for task in (0, 1))
+    scatter = [
+        100 * trunk["methods"][method][measure]["std"]
+        for trunk in result["trunks"].values()
+        for method in (OURS, "fecam")
+        for measure in ("known", "unknown")
+    ]
+    bytes_ratio = min(
+        trunk["methods"]["fecam"]["bytes"]["mean"] / trunk["methods"][OURS]["bytes"]["mean"]
+        for trunk in result["trunks"].values()
+    )
     parts = {
+        "least_std": f"{min(scatter):.1f}",
+        "most_std": f"{max(scatter):.1f}",
+        "times": f"{bytes_ratio:.0f}",
         "command": result["command"],
         "seeds": str(len(result["seeds"])),
         "tables": "\n\n".join(methods_table(name, trunk) for name, trunk in result["trunks"].items()),
-        "words": f"{first} and {second} %, so {cell(words['known'])} with the task known, and {cell(words['unknown'])} "
-        "with it unknown.",
+        "words": f"{first} and {second} %, together\n{cell(words['known'])} with the task known, and "
+        f"{cell(words['unknown'])} with it unknown.",
         "targets": "\n".join(f"- {line}" for line in targets(result["trunks"])),
         "trunks": trunks_table(result["trunks"]),
     }

@@ -23,10 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--to", type=Path, help="the bundle's folder (default: RUN/bundle)")
     parser.add_argument(
         "--precision",
-        default="fp32",
         help="fp32; fp16: weights in half the bytes; int8: a classifier that multiplies integers, and generators with "
         "weights in a quarter of the bytes; int8-weights: a quarter of the bytes for both, fp32 arithmetic. The "
-        "classifier is published in fp32 besides. (default: fp32)",
+        "classifier is published in fp32 besides. (default: fp32; of a trunk's memory, means in fp16 and the factor in "
+        "int8)",
     )
     parser.add_argument(
         "--max-loss",
@@ -41,11 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="folder of the run's dataset, to compare the classifier on its test images too (default: dreams alone)",
     )
     options = parser.parse_args(arguments)
-    if options.precision not in PRECISIONS:
+    if options.precision is not None and options.precision not in PRECISIONS:
         raise MygoEdgeError(f"--precision {options.precision} is not available; use one of {', '.join(PRECISIONS)}")
     if not 0 <= options.max_loss <= 1:
         raise MygoEdgeError(f"--max-loss {options.max_loss} must be a fraction, from 0 to 1")
-    if options.data_root is not None and options.precision == "fp32":
+    if options.data_root is not None and options.precision in (None, "fp32"):
         raise MygoEdgeError("--data-root compares another precision with fp32; give --precision too, or leave it out")
     from mygo_edge.export.publication import publish_run  # torch takes seconds to import; bad options need not wait
 

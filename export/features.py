@@ -69,6 +69,7 @@ def publish_features(
     max_loss: float = MAX_LOSS,
     real: Sequence[LabelledVectors] = (),
     say: Callable[[str], None] = lambda line: None,
+    keep_before: bool = True,
 ) -> Path:
     """Write, check and make live a version. One process at a time publishes to a bundle.
 
@@ -87,6 +88,7 @@ def publish_features(
         max_loss: how much a measure of `mygo_edge.export.feature_gate` may fall against fp32, a fraction.
         real: labelled vectors by task, to compare on besides dreams.
         say: gets a line for every number that is measured.
+        keep_before: whether the version before stays on disk.
 
     Returns:
         The folder of the live version.
@@ -138,7 +140,8 @@ def publish_features(
     )
     engine = FeatureEngine(Bundle("the new version", manifest, draft.contents), trunk.form, SessionOptions(), None)
     draft.add("selftest.npz", "selftest", write_feature_selftest(compute(engine)), "fp32")
-    return write_version(bundle_dir, replace(manifest, files=tuple(draft.files)), draft.contents)
+    whole = replace(manifest, files=tuple(draft.files))
+    return write_version(bundle_dir, whole, draft.contents, keep_before=keep_before)
 
 
 @dataclass

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from mygo_edge.bundle.gaussian_files import Precision
 from mygo_edge.bundle.images import as_pixels
 from mygo_edge.bundle.manifest import InputFormat
 from mygo_edge.bundle.reading import read_manifest
@@ -15,23 +16,37 @@ from mygo_edge.data.tasks import arrivals_of
 from mygo_edge.domains.pixels import MEAN, STD
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.export.bundle import publish
+from mygo_edge.export.features import FeatureMemory, Precisions, publish_features
 from mygo_edge.export.recipes import MAX_LOSS
 from mygo_edge.export.samples import Labelled
+from mygo_edge.export.trunks import photo_trunk_files, text_trunk_files
 from mygo_edge.export.versions import live_bundle
+from mygo_edge.learn.exact import ExactMyGO
+from mygo_edge.learn.method import Method
 from mygo_edge.learn.methods import MyGO
 from mygo_edge.model.gan import FrozenGenerator
 from mygo_edge.options import TrainOptions
 from mygo_edge.run.folder import RunFolder
 from mygo_edge.run.saved import NamedTask, Saved, count_publication, open_learner
+from mygo_edge.trunks.text import TextTrunk
+
+_FEATURE_ROLES = ("trunk", "tokenizer", "factor", "covariances")
 
 
-def publish_learner(bundle: Path, method: MyGO, tasks: Sequence[NamedTask], *, sequence: int, **how: Any) -> Path:
+def publish_learner(bundle: Path, method: Method, tasks: Sequence[NamedTask], *, sequence: int, **how: Any) -> Path:
     """Write version `sequence` of the bundle and return its folder.
+
+    Raises MygoEdgeError, besides what `mygo_edge.export.bundle.publish` raises, for a method that does not publish.
 
     `how`: precision and its gate, as `mygo_edge.export.bundle.publish` takes them. A run publishes in fp32 after every
     sleep, which takes a fraction of a second; calibrating and comparing other precisions takes many.
     """
+    if isinstance(method, ExactMyGO):
+        return _publish_features(bundle, method, tasks, sequence=sequence, **how)
+    if not isinstance(method, MyGO):
+        raise MygoEdgeError(f"the method {method.name} does not publish; mygo does")
     generators: list[FrozenGenerator] = list(method.memory.generators)  # type: ignore[arg-type]
+    how["precision"] = how.get("precision") or "fp32"
     channels = method.domain.shape[0]
     return publish(
         bundle,
@@ -45,10 +60,55 @@ def publish_learner(bundle: Path, method: MyGO, tasks: Sequence[NamedTask], *, s
     )
 
 
+def _publish_features(
+    bundle: Path,
+    method: ExactMyGO,
+    tasks: Sequence[NamedTask],
+    *,
+    learner_id: str,
+    sequence: int,
+    precision: str | None = None,
+    **how: Any,
+) -> Path:
+    assert method.memory is not None
+    trunk = method.domain.trunk
+    files = text_trunk_files(trunk) if isinstance(trunk, TextTrunk) else photo_trunk_files(trunk)
+    memories = [
+        FeatureMemory(name, classes, means) for (name, classes), means in zip(tasks, method.memory.tasks, strict=True)
+    ]
+    if precision is not None:
+        if precision not in get_args(Precision):
+            raise MygoEdgeError(f"--precision {precision} is not for a trunk's memory; use fp32, fp16 or int8")
+        kept: Any = precision
+        how["precisions"] = Precisions(kept, kept)
+    return publish_features(
+        bundle,
+        trunk=files,
+        shared=method.shared,
+        tasks=memories,
+        own=method.own,
+        learner_id=learner_id,
+        sequence=sequence,
+        **how,
+    )
+
+
 def weigh(version: Path, tasks: Sequence[NamedTask], shape: tuple[int, ...]) -> dict[str, Any]:
     """The `bytes` entry of summary.json: the classifier's file, the generators' files, and how many raw training images
-    (a byte a channel of a pixel) would fit into the bytes of all generators.
+    (a byte a channel of a pixel) would fit into the bytes of all generators. With a trunk: the trunk's files, what all
+    tasks share, and the means of each; the classifier follows from these.
     """
+    manifest = read_manifest(version)
+    if manifest.trunk is not None:
+        by_role = {role: sum(entry.size for entry in manifest.files if entry.role == role) for role in _FEATURE_ROLES}
+        generators = [entry.size for entry in manifest.files if entry.role == "generator"]
+        return {
+            "trunk": by_role["trunk"] + by_role["tokenizer"],
+            "shared": by_role["factor"] + by_role["covariances"],
+            "classifier": 0,
+            "generators": generators,
+            "equivalent_images": None,
+        }
     sizes = [(version / f"generator-{name}.onnx").stat().st_size for name, _ in tasks]
     return {
         "classifier": (version / "classifier.onnx").stat().st_size,
@@ -61,7 +121,7 @@ def publish_run(
     run: Path,
     bundle: Path,
     *,
-    precision: str = "fp32",
+    precision: str | None = None,
     max_loss: float = MAX_LOSS,
     data_root: Path | None = None,
     say: Callable[[str], None] = lambda line: None,
@@ -72,7 +132,8 @@ def publish_run(
 
     Args:
         run, bundle: folders.
-        precision, max_loss, say: as in `mygo_edge.export.bundle.publish`.
+        precision, max_loss, say: as in `mygo_edge.export.bundle.publish`; None is fp32 for images, and means in fp16
+            with a factor in int8 for the features of a trunk.
         data_root: folder of the run's dataset; its test images are then part of what max_loss is held against.
 
     Raises:
@@ -95,13 +156,13 @@ def _publish_saved(
     saved: Saved,
     run: Path,
     bundle: Path,
-    precision: str,
+    precision: str | None,
     max_loss: float,
     data_root: Path | None,
     say: Callable[[str], None],
 ) -> Path:
     method, tasks = saved.method, saved.tasks
-    if method.expert is not None or len(tasks) != len(method.net.classifiers) or not tasks:
+    if not saved.consolidated:
         raise MygoEdgeError(
             f"{run} stopped between a wake and its sleep; go on with --resume {run}, or use {run}/bundle, which holds "
             "the last consolidated version"

@@ -26,15 +26,15 @@ def dream_noise(samples: Any, classes: Any, latent: int, *, seed: Any, stream: A
     Args:
         samples: int64 [batch]; the low 32 bits are the sample's index, the high bits are added to `step`.
         classes: int64 [batch], or an int: number of classes of each sample's task.
-        latent: number of normals a sample, a multiple of 4.
+        latent: number of normals a sample.
         seed, stream, step: ints, or int64 scalars of `xp`.
 
     Returns:
         z [batch, latent] float32, class ids [batch] int64, and two further words a sample, int64 [2, batch].
     """
-    words = _words(samples, 0, latent // 4 + 1, seed, stream, step, xp)
+    words = _words(samples, 0, _blocks(latent) + 1, seed, stream, step, xp)
     decisions = [word[:, 0] for word in words]
-    z = _normals([word[:, 1:] for word in words], xp)
+    z = _normals([word[:, 1:] for word in words], xp)[:, :latent]
     return z, below(decisions[0], classes), xp.stack(decisions[1:3])
 
 
@@ -44,8 +44,13 @@ def feature_noise(samples: Any, width: int, *, seed: Any, stream: Any, step: Any
     They come from the blocks after those of the `latent` normals, four a block, so they are independent of z, and
     the first ones are the same for every width. The other arguments are those of `dream_noise`.
     """
-    words = _words(samples, 1 + latent // 4, -(-width // 4), seed, stream, step, xp)
+    words = _words(samples, 1 + _blocks(latent), _blocks(width), seed, stream, step, xp)
     return _normals(words, xp)[:, :width]
+
+
+def _blocks(normals: int) -> int:
+    """Philox blocks of four words that so many normals take."""
+    return -(-normals // 4)
 
 
 def _words(samples: Any, first: int, count: int, seed: Any, stream: Any, step: Any, xp: Any) -> Any:
@@ -69,26 +74,29 @@ def normal_pair(radius_words: Any, angle_words: Any, xp: Any) -> tuple[Any, Any]
     Exact in the sense above; log, sine and cosine are within 2 units in the last place of the true functions, which a
     test shows for every argument that they can get.
     """
-    radius = _root(-2.0 * _log_unit(open_unit(radius_words), xp), xp)
-    cosine, sine = _turn(open_unit(angle_words), xp)
+    radius_cell, angle_cell = (xp.asarray(open_unit(words), dtype=xp.int32) for words in (radius_words, angle_words))
+    radius = _root(-2.0 * _log_unit(radius_cell, xp), xp)
+    cosine, sine = _turn(angle_cell, xp)
     return radius * cosine, radius * sine
 
 
 def _log_unit(odd: Any, xp: Any) -> Any:
     """ln(odd / 2^24), for odd integers in (0, 2^24)."""
     mantissa, exponent = xp.frexp(xp.asarray(odd, dtype=xp.float32))  # exact
-    low = mantissa < SQRT_HALF
-    mantissa = xp.where(low, mantissa * 2.0, mantissa)  # in [sqrt(1/2), sqrt(2))
-    exponent = xp.asarray(exponent - 24 - xp.asarray(low, dtype=exponent.dtype), dtype=xp.float32)
+    low = xp.asarray(mantissa < SQRT_HALF, dtype=xp.float32)
+    mantissa = mantissa * (low + 1.0)  # in [sqrt(1/2), sqrt(2)); exact, and without a branch, which a CPU would guess
+    exponent = xp.asarray(exponent - 24, dtype=xp.float32) - low
     s = (mantissa - 1.0) / (mantissa + 1.0)
     double = s * 2.0
     return exponent * LN2 + (double + double * _polynomial(LOG, s * s))
 
 
 def _root(x: Any, xp: Any) -> Any:
-    """The correctly rounded float32 square root. PyTorch's own is not, on CPUs, so it takes the way through doubles:
-    a root of 24 bits is no closer than 2^-51 to a midpoint of two floats, far beyond a double root's error.
+    """The correctly rounded float32 square root. NumPy's is. PyTorch's own is not, on CPUs, so it takes the way through
+    doubles: a root of 24 bits is no closer than 2^-51 to a midpoint of two floats, far beyond a double root's error.
     """
+    if xp.__name__ == "numpy":
+        return xp.sqrt(x)
     return xp.asarray(xp.sqrt(xp.asarray(x, dtype=xp.float64)), dtype=xp.float32)
 
 
@@ -99,12 +107,12 @@ def _turn(odd: Any, xp: Any) -> tuple[Any, Any]:
     square = angle * angle
     sine = angle + angle * _polynomial(SINE, square)
     cosine = 1.0 + _polynomial(COSINE, square)
-    odd_quarter = (quarter & 1) == 1
-    first, second = xp.where(odd_quarter, sine, cosine), xp.where(odd_quarter, cosine, sine)
-    return (
-        xp.where(((quarter + 1) & 2) == 2, -first, first),
-        xp.where((quarter & 2) == 2, -second, second),
-    )
+    # Exact choices without a branch: products with 0, 1 and -1, and sums of which one term is 0.
+    swap = xp.asarray(quarter & 1, dtype=xp.float32)
+    keep = 1.0 - swap
+    signs = (1.0 - xp.asarray(bits & 2, dtype=xp.float32) for bits in (quarter + 1, quarter))
+    first, second = swap * sine + keep * cosine, swap * cosine + keep * sine
+    return first * next(signs), second * next(signs)
 
 
 def _polynomial(coefficients: list[float], x: Any) -> Any:

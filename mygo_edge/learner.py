@@ -21,6 +21,8 @@ from mygo_edge.device.dreaming import Dreams
 from mygo_edge.domains.choice import domain_for, domain_of_state
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.export.publication import publish_learner, weigh
+from mygo_edge.learn.exact import ExactMyGO
+from mygo_edge.learn.method import Method
 from mygo_edge.learn.methods import MyGO
 from mygo_edge.learn.team import ALONE, Team
 from mygo_edge.options import TrainOptions, check
@@ -60,7 +62,7 @@ class Learner:
         checkpoint = Checkpoint(folder.path / "checkpoint", writes=False)
         if checkpoint.exists():
             try:
-                domain = domain_of_state(checkpoint.open(folder.run_id), options)
+                domain = domain_of_state(checkpoint.open(folder.run_id), options, folder.path)
             except (KeyError, TypeError, ValueError) as error:
                 raise MygoEdgeError(f"{folder.path}/checkpoint is damaged ({error!r}); start the run again") from error
             self.runner = self._new_runner(domain)
@@ -174,7 +176,7 @@ class Learner:
         if unremembered := [a.name for a in new if a.name not in self._remembered()]:
             self.folder.add_stream(options or self.options, unremembered)
         runner.add(arrivals)
-        for line in weak_classes(new):
+        for line in weak_classes(new) if runner.domain.name == "pixels" else ():
             self._display.tell(line)
         runner.run()
 
@@ -206,15 +208,20 @@ class Learner:
         return sum(columns[kept[place]][1] == label for place, label in zip(found, names, strict=True)) / len(names)
 
     def dream(self, task: str, n: int = 1, *, seed: int = 0) -> Dreams:
-        """`n` dreams of a task, as `EdgeModel.dream` gives them on a device: uint8 images and class ids."""
+        """`n` dreams of a task as `EdgeModel.dream` gives them on a device: uint8 images, or vectors; and class ids."""
         runner, names = self._learned(), list(self.tasks)
         if task not in names or n < 1:
             raise MygoEdgeError(f"no {n} dreams of {task!r}: ask for one or more, of {', '.join(names)}")
+        method = self._mygo(runner)
+        if isinstance(method, ExactMyGO):
+            vectors, ids = method.dream_as(names.index(task), n, seed=seed, stream=0, step=0)
+            return Dreams(vectors.numpy(), ids.numpy())
+        assert isinstance(method, MyGO)
         counts = [0] * names.index(task) + [n]
-        batch = self._mygo(runner).memory.dream(counts, seed=seed, stream=0, step=0)
+        batch = method.memory.dream(counts, seed=seed, stream=0, step=0)
         return Dreams(to_pixels(batch.images.cpu().numpy()), batch.class_ids.cpu().numpy())
 
-    def publish(self, bundle: str | Path, precision: str = "fp32", **how: Any) -> Path:
+    def publish(self, bundle: str | Path, precision: str | None = None, **how: Any) -> Path:
         """Publish all that was learnt to a bundle of its own; `how` as for `mygo_edge.export.bundle.publish`."""
         runner = self._learned()
         tasks = runner.named_tasks[: runner.learnt]
@@ -229,7 +236,9 @@ class Learner:
         if self.runner is None:
             if not arrivals:
                 raise MygoEdgeError(f"{self.folder.path} has learnt nothing yet; give it a task")
-            self.runner = self._new_runner(domain_for(arrivals[0].train.inputs, self.options))
+            self.runner = self._new_runner(
+                domain_for(arrivals[0].train.inputs, self.options, self.folder.path if self._team.leads else None)
+            )
         return self.runner
 
     def _new_runner(self, domain: Any) -> Runner:
@@ -244,10 +253,11 @@ class Learner:
             self._team,
         )
 
-    def _publish(self, method: MyGO, tasks: Sequence[NamedTask], number: int, keep: bool) -> dict[str, Any]:
+    def _publish(self, method: Method, tasks: Sequence[NamedTask], number: int, keep: bool) -> dict[str, Any]:
         bundle = self.folder.path / "bundle"
         version = publish_learner(bundle, method, tasks, learner_id=self.id, sequence=number, keep_before=keep)
-        return weigh(version, tasks, method.domain.shape)
+        assert self.runner is not None
+        return weigh(version, tasks, self.runner.domain.shape)
 
     def _fitting(self, arrival: Arrival) -> Arrival:
         """The arrival with images of the learner's shape."""
@@ -278,9 +288,9 @@ class Learner:
             raise MygoEdgeError(f"{self.folder.path} has learnt nothing yet; call learn first")
         return self.runner
 
-    def _mygo(self, runner: Runner) -> MyGO:
+    def _mygo(self, runner: Runner) -> Method:
         method = runner.methods.get("mygo")
-        if not isinstance(method, MyGO):
+        if method is None:
             raise MygoEdgeError(f"{self.folder.path} did not run the method mygo, the one that remembers and publishes")
         return method
 

@@ -6,21 +6,50 @@ The command line is made from this tree (`mygo_edge.train`), and config.json hol
 import math
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from mygo_edge.bounds import upper_bounds
 from mygo_edge.bundle.manifest import TASK_NAME
+from mygo_edge.data.text_options import TextOptions
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.kernels import Backend
+from mygo_edge.trunks.options import TrunkOptions
+
+try:
+    from tyro.conf import arg
+except ModuleNotFoundError:  # the options are as good without a command line
+
+    def arg(**_: str) -> None:
+        return None
+
+
+def named(name: str) -> Any:
+    """Lets the command line call a part of the tree otherwise: --trunk.size beside --trunk."""
+    return arg(name=name)
+
 
 StepMode = Literal["auto", "eager", "compile", "graph"]
-Method = Literal["mygo", "finetune", "frozen", "joint", "reference"]
+Method = Literal["mygo", "finetune", "frozen", "joint", "reference", "ncm", "slda", "fecam", "ranpac"]
 Preset = Literal["fast", "default", "best"]
 Dataset = Literal[
-    "digits", "mnist", "fashion-mnist", "kmnist", "emnist", "cifar10", "cifar100", "svhn", "folder", "arrays"
-]  # "folder" is the user's own images, "arrays" what a program gives to `Learner.learn`
+    "digits",
+    "mnist",
+    "fashion-mnist",
+    "kmnist",
+    "emnist",
+    "cifar10",
+    "cifar100",
+    "svhn",
+    "folder",
+    "text",
+    "ag-news",
+    "arrays",
+]  # "folder" and "text" are the user's own, "arrays" is what a program gives to `Learner.learn`
 GeneratorKind = Literal["convolutional", "perceptron"]
 METHODS: tuple[str, ...] = get_args(Method)
+# In the feature space of a trunk: all that learn there, the table of a run's end shows them side by side.
+TRUNK_METHODS: tuple[Method, ...] = ("mygo", "finetune", "ncm", "slda", "fecam", "ranpac", "joint")
+PIXEL_METHODS: tuple[Method, ...] = ("mygo", "finetune", "frozen", "joint", "reference")
 PRESETS: tuple[str, ...] = get_args(Preset)
 DATASETS: tuple[str, ...] = get_args(Dataset)
 
@@ -64,7 +93,7 @@ class MemoryOptions:
 
     epochs: int = 4
     """Passes over the task's images."""
-    min_steps: int = 400
+    min_steps: int = 700
     """At least this many steps of a batch, however small the task."""
     max_steps: int = 20000
     """At most this many steps of a batch, however large the task."""
@@ -139,10 +168,14 @@ class TrainOptions:
     """Learn tasks one after another in wake-sleep cycles, beside baselines; publish a bundle for devices."""
 
     dataset: Dataset = "digits"
-    """digits is embedded; folder is your own images; arrays is what a program gave to Learner.learn; the others are
-    torchvision's, read from --data-root."""
+    """digits is embedded; folder is your own images, text your own texts; ag-news is AG News (7.6k) in torchtext's
+    layout; arrays is what a program gave to Learner.learn; the others are torchvision's. All but digits are read from
+    --data-root."""
     data_root: Path | None = None
-    """Folder that holds the dataset."""
+    """Folder that holds the dataset, or a file of texts."""
+    trunk: str | None = None
+    """Learn in the feature space of this frozen network: efficientnet-lite0, mobilenet_v3_small, resnet18 and others
+    for photos of any size, static-256 or minilm for texts, or a FILE.onnx. Without it, small images as they are."""
     download: bool = False
     """Fetch a torchvision dataset into --data-root when it is not there."""
     tasks: str = "5"
@@ -151,7 +184,8 @@ class TrainOptions:
     """Names of the tasks, in order: hands,feet. Without them task0, task1, ..., counted on."""
     methods: tuple[Method, ...] = ("mygo", "finetune")
     """Methods to run side by side. frozen: random features (the floor). joint: all data at once (the upper bound).
-    reference: the published algorithm."""
+    reference: the published algorithm. ncm, slda, fecam, ranpac: rivals on the features of a trunk, where all of these
+    run unless others are named."""
     preset: Preset = "default"
     """Trade time for quality; sets the defaults of other options."""
     out: Path | None = None
@@ -183,6 +217,8 @@ class TrainOptions:
     tensorboard: bool = False
     """Write losses and accuracies to tensorboard/ in the run's folder, too (pip install tensorboard)."""
     folder: FolderOptions = field(default_factory=FolderOptions)
+    trunk_input: Annotated[TrunkOptions, named("trunk")] = field(default_factory=TrunkOptions)
+    text: TextOptions = field(default_factory=TextOptions)
     wake: WakeOptions = field(default_factory=WakeOptions)
     memory: MemoryOptions = field(default_factory=MemoryOptions)
     sleep: SleepOptions = field(default_factory=SleepOptions)
@@ -257,8 +293,11 @@ def from_json(values: dict[str, Any]) -> TrainOptions:
         elif hint == str | None:
             matches = value is None or isinstance(value, str)
         elif get_origin(hint) is tuple:
-            matches = isinstance(value, list) and all(item in METHODS for item in value)
-            value = tuple(value) if matches else value
+            kinds = get_args(hint)
+            kinds = kinds[:1] * len(value) if isinstance(value, list) and kinds[-1] is ... else kinds
+            matches = isinstance(value, list) and len(value) == len(kinds)
+            if matches:
+                value = tuple(convert(kind, item, where) for kind, item in zip(kinds, value, strict=True))
         elif hint == int | None:
             matches = value is None or (isinstance(value, int) and not isinstance(value, bool))
         elif hint == Path | None:
@@ -296,6 +335,10 @@ def check(options: TrainOptions) -> None:
         refuse("--seed", options.seed, "a number from 0 to 2^63 - 1")
     if not 0 < options.checkpoint_seconds < math.inf:
         refuse("--checkpoint-seconds", options.checkpoint_seconds, "above 0 and finite")
+    allowed = PIXEL_METHODS if options.trunk is None else TRUNK_METHODS
+    if other := [name for name in options.methods if name not in allowed]:
+        where = "without a --trunk" if options.trunk is None else "with a --trunk"
+        refuse("--methods", other[0], f"one of {', '.join(allowed)} {where}")
     for part in ("folder", "wake", "memory", "sleep", "measure"):
         tree = getattr(options, part)
         for item in fields(tree):

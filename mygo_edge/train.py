@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mygo_edge.errors import MygoEdgeError, run_command
-from mygo_edge.options import DATASETS, METHODS, PRESETS, TrainOptions, check, preset_defaults
+from mygo_edge.options import DATASETS, METHODS, PRESETS, TRUNK_METHODS, TrainOptions, check, preset_defaults
 
 # What a run began with, and keeps.
 FIXED = ("dataset", "tasks", "task_names", "methods", "seed", "out", "precision", "device")
@@ -62,7 +62,8 @@ def _defaults(arguments: list[str]) -> TrainOptions:
     preset = _value_of("--preset", arguments, PRESETS)
     runs = [run for option in ("--resume", "--extend") if (run := _value_of(option, arguments)) is not None]
     if not runs:
-        return preset_defaults(preset or "default")
+        options = preset_defaults(preset or "default")
+        return replace(options, methods=TRUNK_METHODS) if _value_of("--trunk", arguments) else options
     if preset is not None:
         raise MygoEdgeError("--preset is for a new run; change single options, such as --memory.epochs, instead")
     from mygo_edge.run.folder import latest_options

@@ -15,7 +15,7 @@ def test_the_quickstart_runs_on_digits(tmp_path: Path) -> None:
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells)
     program = "\n\n".join("".join(cell["source"]) for cell in cells)
-    # In the spirit of a short test: a quarter of the tasks' steps teach the same calls.
+    # Fewer steps: the calls are what is tested.
     short = '"--wake.min-steps", "40", "--memory.min-steps", "200", "--sleep.steps", "60", "--preset", "fast"'
     assert '"--preset", "fast"' in program
     program = program.replace('"--preset", "fast"', short)

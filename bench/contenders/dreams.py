@@ -4,14 +4,13 @@ from collections.abc import Callable
 from functools import cached_property, lru_cache
 
 import numpy as np
-import onnx
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.contenders import CannotRunError, Way
-from bench.contenders.packed import open_graph, routed
+from bench.contenders.inference import open_graph
 from mygo_edge.export.graphs import generator_graph
 from mygo_edge.kernels.backend import BackendError, choose_backend
 from mygo_edge.kernels.noise import dream_noise
@@ -23,7 +22,7 @@ SHAPE: Shape = (1, 28, 28)
 CLASSES = 2
 WIDTH = {"perceptron": 128, "convolutional": 64}  # the published generator's hidden layer; the learner's default
 COMPILED_TASKS = 5  # compiling takes up to a minute a shape
-WAYS = ("loop", "vmap", "compiled", "ours, torch", "ours, triton", "onnxruntime, a graph a task", "onnxruntime, packed")
+WAYS = ("loop", "vmap", "compiled", "ours, torch", "ours, triton", "onnxruntime, a graph a task")
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2}  # relative root mean square against float32
 
 Images = Callable[[Tensor, Tensor], Tensor]  # z [tasks, n, latent] and class ids [tasks, n] -> images
@@ -66,7 +65,7 @@ class DreamCase:
         if name.startswith("ours"):
             return self._ours(name.removeprefix("ours, "))
         if name.startswith("onnxruntime"):
-            return self._onnxruntime(packed=name.endswith("packed"))
+            return self._onnxruntime()
         if name == "compiled" and len(self.memory) != COMPILED_TASKS:
             raise CannotRunError(f"compiling takes up to a minute a shape: measured for {COMPILED_TASKS} tasks only")
         images = self._loop(self.dtype) if name == "loop" else self._vmap()
@@ -145,20 +144,13 @@ class DreamCase:
 
         return Way(run, lambda: self._agree(run()))
 
-    def _onnxruntime(self, *, packed: bool) -> Way:
+    def _onnxruntime(self) -> Way:
         if self.device.type != "cpu":
             raise CannotRunError("onnxruntime runs on CPUs here; it is compared where the others do, too")
         members: list[FrozenGenerator] = list(self.memory.generators)  # type: ignore[arg-type]
-        graphs = [generator_graph(member) for member in members]
-        tasks = np.repeat(np.arange(self.dreamt), self.each)
-        if packed:
-            session = open_graph(routed([onnx.load_from_string(graph) for graph in graphs], SHAPE))
-        else:
-            sessions = [open_graph(graph) for graph in graphs[: self.dreamt]]
+        sessions = [open_graph(generator_graph(member)) for member in members[: self.dreamt]]
 
         def images(z: np.ndarray, ids: np.ndarray) -> np.ndarray:
-            if packed:
-                return session.run(None, {"z": z, "class_id": ids, "task_id": tasks})[0]
             parts = zip(sessions, np.split(z, self.dreamt), np.split(ids, self.dreamt), strict=True)
             return np.concatenate([one.run(None, {"z": part, "class_id": own})[0] for one, part, own in parts])
 

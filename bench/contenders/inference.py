@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.contenders import Way
-from bench.contenders.packed import open_graph
 from mygo_edge.device.edge_model import EdgeModel
 from mygo_edge.device.session import Graph, SessionOptions
 from mygo_edge.export.checks import scaled
@@ -24,6 +24,14 @@ WAYS = ("eager", "inference mode", "compiled", "torch.onnx.export", *PRECISIONS,
 EXACT = 1e-4  # largest difference of a logit, of the ways that compute in fp32
 LOSS = 0.01  # of accuracy, task unknown, that the others may have
 TURNS = 16  # batches that take turns, so that no way finds its images in a cache
+
+
+def open_graph(data: bytes, threads: int = 1) -> onnxruntime.InferenceSession:
+    """A session on the CPU."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 4
+    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
 class PixelClassifier(nn.Module):
@@ -155,8 +163,11 @@ class InferenceCase:
             return model.logits
         file = "classifier.onnx" if name == "fp32" else f"classifier.{name}.onnx"
         (path,) = learnt.bundle(name).glob(f"v*/{file}")
-        graph = Graph(path.read_bytes(), file, SessionOptions(self.threads), dequantise_once=name == "int8-weights")
         outputs: Sequence[str] = learnt.outputs
+        settings = SessionOptions(self.threads)
+        graph = Graph(
+            path.read_bytes(), file, settings, dequantise_once=name == "int8-weights", views=[outputs]
+        )  # as `EdgeModel` opens it
         return lambda pixels: np.concatenate(graph.run(outputs, {"image": pixels}), 1)
 
     def _check(self, name: str, logits_of: Any) -> None:

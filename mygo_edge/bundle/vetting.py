@@ -10,7 +10,7 @@ Field numbers are those of onnx.proto.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from mygo_edge.bundle.wire import fields, has_external_data, varints
+from mygo_edge.bundle.wire import fields, varints
 
 MAX_IR_VERSION = 13
 MAX_NODES = 4096
@@ -40,6 +40,9 @@ _DOMAINS = ("", "ai.onnx")
 _BITS = {1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12: 32, 13: 64, 16: 16, 21: 4, 22: 4}
 _RAW_DATA = 9
 _TYPED_DATA = (4, 5, 7, 10, 11)
+# external_data and data_location: onnxruntime reads such a file from the working directory even where the model comes
+# from bytes. What else could hold a tensor (a graph within a node, a function, a sparse tensor) is refused as such.
+_EXTERNAL = (13, 14)
 
 
 class RefusedGraphError(ValueError):
@@ -61,8 +64,6 @@ def vet(model: bytes) -> None:
         RefusedGraphError: with the reason.
         ValueError: the bytes are no well-formed message.
     """
-    if has_external_data(model):
-        raise RefusedGraphError("has external data; a graph of a bundle must hold its own weights")
     graphs = []
     for number, value in fields(memoryview(model)):
         if number == 1:  # ir_version
@@ -149,6 +150,8 @@ def _tensor(data: memoryview) -> str:
         elif number == _RAW_DATA:
             _require(raw is None, "has a tensor with two contents")
             raw = len(_message(value))
+        elif number in _EXTERNAL and value:
+            raise RefusedGraphError("has external data; a graph of a bundle must hold its own weights")
         elif number in _TYPED_DATA:
             typed += 1 if isinstance(value, int) else len(value)
         elif number == 6:

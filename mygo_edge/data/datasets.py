@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mygo_edge.data.folder import load_folder
+from mygo_edge.data.folder import list_folder, load_folder
 from mygo_edge.data.split import Split
+from mygo_edge.data.text import load_ag_news, load_text
+from mygo_edge.data.text_options import TextOptions
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.options import TrainOptions
 
@@ -58,10 +60,19 @@ def load(options: TrainOptions) -> Dataset:
         raise MygoEdgeError("--dataset arrays is what a program gives to Learner.learn; call it again, or name another")
     if options.data_root is None:
         raise MygoEdgeError(f"--dataset {options.dataset} needs --data-root, the folder that holds (or gets) its files")
+    if options.dataset in ("text", "ag-news"):
+        return _texts(options.dataset, options.data_root, options.text)
     if options.dataset == "folder":
-        classes, train, test = load_folder(options.data_root, options.folder)
+        read: Any = load_folder if options.trunk is None else list_folder  # a trunk takes pictures of any size
+        classes, train, test = read(options.data_root, options.folder)
         return Dataset("folder", classes, Split(*train), Split(*test))
     return _torchvision(options.dataset, options.data_root, options.download)
+
+
+def _texts(name: str, root: Path, options: TextOptions) -> Dataset:
+    found = load_text(root, options) if name == "text" else load_ag_news(root)
+    train, test = (Split(part.texts, torch.from_numpy(part.labels)) for part in (found.train, found.test))
+    return Dataset(found.name, found.classes, train, test)
 
 
 def _digits() -> Dataset:

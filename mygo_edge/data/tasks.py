@@ -58,6 +58,10 @@ class Task:
         """Whether there is a test split."""
         return self._raw["test"] is not None
 
+    def prepare_training(self) -> None:
+        """Prepare the training inputs now."""
+        self._split("train")
+
     def drop_training(self) -> None:
         """Let the prepared training inputs go; they are prepared again when something asks for them."""
         self._ready.pop("train", None)

@@ -31,7 +31,8 @@ class _Live(NamedTuple):
 class EdgeModel:
     """A version of a bundle, verified and ready to classify and to dream.
 
-    Images are uint8 or floats in [0, 1], [n, channels, height, width] (see `mygo_edge.bundle.images.as_pixels`).
+    Images are uint8 or floats in [0, 1], [n, channels, height, width] (see `mygo_edge.bundle.images.as_pixels`). With a
+    trunk they are photos of any size or texts (see `mygo_edge.device.trunk.Trunk.vectors`).
     Where a task is given, its own head answers; without one, all heads' logits stand side by side.
     """
 
@@ -190,8 +191,8 @@ class EdgeModel:
     def novelty(self, images: Any, task: str | None = None) -> NDArray[np.float32]:
         """How little each image looks like any class of the task, or of all tasks: [n], to be compared with each other.
 
-        For images it is the negative of the largest logit; for vectors of a trunk, the squared Mahalanobis distance
-        to the nearest class (see docs/device.md for what tells known from unknown classes how well).
+        Where dreams are images it is the negative of the largest logit; with a trunk, that and the squared Mahalanobis
+        distance to the nearest class (docs/device.md says what tells known from unknown classes how well).
         """
         return self._loaded.scores(images, task).novelty
 

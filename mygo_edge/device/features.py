@@ -81,7 +81,7 @@ class FeatureEngine:
         factor, where = self._content(bundle, "factor")
         self.shared = read_shared(factor, where)
         widths = {"latent": self.shared.rank, "features": self.shared.factor.shape[1]}
-        if widths != {"latent": self.manifest.latent, "features": form.features} or self.shared.rank % 4:
+        if widths != {"latent": self.manifest.latent, "features": form.features}:
             raise BundleError(f"{where} does not fit the manifest: {widths}; publish or fetch it again")
         recorded = self.manifest.find("selftest")
         self._recorded = None if recorded is None else bundle.contents[recorded.path]

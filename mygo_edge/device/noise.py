@@ -17,7 +17,7 @@ def dream_noise(
     Args:
         samples: int64 [batch], the samples' indices in [0, 2^32).
         classes: number of classes of the task.
-        latent: number of normals a sample, a multiple of 4.
+        latent: number of normals a sample.
     """
     z: Any
     z, class_ids, _ = noise_of(samples, classes, latent, seed=seed, stream=stream, step=step, xp=np)

@@ -1,25 +1,47 @@
 """Which domain a learner works in: chosen by its first data, kept for good."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from mygo_edge.domains.domain import Domain
+from mygo_edge.domains.features import Features, features_for
 from mygo_edge.domains.pixels import Pixels
+from mygo_edge.domains.trunk_folder import load_trunk, save_trunk
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.options import TrainOptions
 
+TRUNK = "trunk"  # folder within a run's
 
-def domain_for(inputs: Any, options: TrainOptions) -> Domain:
-    """The domain for raw `inputs`. Raises MygoEdgeError where there is none."""
+
+def domain_for(inputs: Any, options: TrainOptions, run: Path | None = None) -> Domain:
+    """The domain for raw `inputs`. Raises MygoEdgeError where there is none.
+
+    Args:
+        run: folder of the run that it is for, where what it needs later is kept.
+    """
+    if options.trunk is not None:
+        domain = features_for(options, inputs)
+        if run is not None:
+            save_trunk(run / TRUNK, domain.trunk)
+        return domain
     if not isinstance(inputs, Tensor):
-        raise MygoEdgeError("pictures and texts as they are need a frozen trunk; name one with --trunk")
+        raise MygoEdgeError("pictures of any size, and texts, need a frozen network; name one with --trunk")
     return _pixels(inputs.shape[1:])
 
 
-def domain_of_state(state: Mapping[str, Any], options: TrainOptions) -> Domain:
-    """The domain of a checkpoint. Raises KeyError, TypeError or ValueError when it is damaged."""
+def domain_of_state(state: Mapping[str, Any], options: TrainOptions, run: Path) -> Domain:
+    """The domain of a checkpoint of the run in a folder.
+
+    Raises:
+        KeyError, TypeError or ValueError: it is damaged.
+        MygoEdgeError: so is the trunk.
+    """
+    if state["domain"] == Features.name:
+        own = options.trunk_input
+        return Features(load_trunk(run / TRUNK), own.threads, own.batch_size)
     if state["domain"] != "pixels":
         raise ValueError(f"unknown domain {state['domain']!r}")
     return _pixels(state["shape"])

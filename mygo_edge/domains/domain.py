@@ -1,5 +1,6 @@
 """The contract between a domain and everything else, which knows only "a dream of a shape, with a class and a task"."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -9,10 +10,11 @@ from mygo_edge.kernels.dream import DreamBatch
 from mygo_edge.options import GeneratorKind
 
 Shape = tuple[int, ...]
+Progress = Callable[[int, int], None]  # done, of all
 
 
 class Domain(Protocol):
-    """Of one learner, for good.
+    """What a run, its data and its measures know of it. Of one learner, for good.
 
     Attributes:
         name: in checkpoints and manifests.
@@ -29,14 +31,18 @@ class Domain(Protocol):
     @property
     def features(self) -> int: ...
 
-    def prepare(self, inputs: Any, device: torch.device) -> Tensor:
+    def prepare(self, inputs: Any, device: torch.device, progress: Progress = lambda done, total: None) -> Tensor:
         """Raw inputs, as `mygo_edge.data.split.Split` has them, as float32 [n, *shape] on `device`, or in main memory
-        where they do not fit.
+        where they do not fit; `progress` hears how many of how many are done.
 
         Raises:
             MygoEdgeError: inputs of another kind or shape.
         """
         ...
+
+
+class LearntDomain(Domain, Protocol):
+    """A domain whose dreams come from generators, and whose features from layers, that are learnt by descent."""
 
     def layers(self) -> nn.Module:
         """New layers from dreams [batch, *shape] to features [batch, features]; random as PyTorch's state says."""

@@ -1,115 +1,136 @@
-"""Features: a dream is a vector of a frozen trunk, memorised as a Gaussian around its class's mean."""
+"""Features: a dream is a vector of a frozen trunk, memorised as a Gaussian a class, consolidated exactly."""
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor
 
 from mygo_edge.bundle.gaussian import PowerTransform
 from mygo_edge.errors import MygoEdgeError
-from mygo_edge.kernels.dream import DreamBatch
-from mygo_edge.options import GeneratorKind
-from mygo_edge.trunks.extract import Extractor, Progress
+from mygo_edge.options import TrainOptions
+from mygo_edge.trunks.catalogue import load_trunk
+from mygo_edge.trunks.extract import Extractor
+from mygo_edge.trunks.options import LARGE
+from mygo_edge.trunks.text import NAMES as TEXT_TRUNKS
+from mygo_edge.trunks.text import TRANSFORM, Embedder, TextTrunk, text_trunk
+from mygo_edge.trunks.trunk import Trunk
 
-TRANSFORM = PowerTransform(0.5, signed=True)  # of features that are never negative, the same as unsigned
-
-
-class Maker(Protocol):
-    """Makes vectors of raw inputs: a trunk at work."""
-
-    @property
-    def width(self) -> int:
-        """Of a vector."""
-        ...
-
-    def __call__(self, inputs: Any) -> np.ndarray:
-        """Raw inputs, as a user has them -> float32 [n, width]. Raises MygoEdgeError of inputs of another kind."""
-        ...
-
-
-class Photos:
-    """Vectors of pictures: paths of files, or pixels in memory, of any size."""
-
-    def __init__(self, extractor: Extractor, progress: Callable[[], Progress | None] = lambda: None) -> None:
-        """progress: asked at the start of every pass for what to tell of it."""
-        self.extractor, self._progress = extractor, progress
-
-    @property
-    def width(self) -> int:
-        return self.extractor.trunk.features
-
-    def __call__(self, inputs: Any) -> np.ndarray:
-        if isinstance(inputs, Tensor):
-            pixels = inputs if inputs.dtype == torch.uint8 else (inputs * 255).round().clamp(0, 255).to(torch.uint8)
-            parts = self.extractor.images(pixels.cpu().numpy(), self._progress())
-        elif all(isinstance(path, Path) for path in inputs):
-            parts = self.extractor.files(list(inputs), self._progress())
-        else:
-            raise MygoEdgeError(f"--trunk {self.extractor.trunk.name} takes pictures, not {type(inputs[0]).__name__}s")
-        return np.concatenate([np.empty((0, self.width), np.float32), *parts])
+Progress = Callable[[int, int], None]  # done, of all
+POWER = 0.5  # of the features of pictures (docs/photos.md)
+_SIZED = 32  # pictures whose sizes are looked at
+_SAMPLES = 256  # texts on which weights in int8 are held against fp32
+_TEXTS = 512  # at a time
 
 
 class Features:
-    """Vectors that `maker` makes of raw inputs; heads stand on them after a power transform."""
+    """Vectors of `trunk`.
+
+    Attributes:
+        features: width of a vector; shape: (features,).
+        transform: how they become nearly Gaussian; None: found from the first task's.
+        rank, directions: of the shared factor, and of what the covariances of classes have of their own.
+    """
 
     name = "features"
 
-    def __init__(self, maker: Maker, transform: PowerTransform = TRANSFORM) -> None:
-        self.maker, self.transform = maker, transform
+    def __init__(self, trunk: Trunk | TextTrunk, threads: int, batch: int) -> None:
+        self.trunk = trunk
+        self.transform: PowerTransform | None = None
+        self.rank, self.directions = 64, 0
+        self._pictures: Extractor | None = None
+        self._texts: Embedder | None = None
+        if isinstance(trunk, TextTrunk):
+            self._texts = Embedder(trunk, max(1, threads))
+            self.transform, self.rank, self.directions = TRANSFORM, trunk.rank, trunk.directions
+            self.features = self._texts(["a"]).shape[1]
+        else:
+            self._pictures = Extractor(trunk, threads, batch)
+            self.features = trunk.features
 
     @property
     def shape(self) -> tuple[int, ...]:
         return (self.features,)
 
-    @property
-    def features(self) -> int:
-        return self.maker.width
+    def prepare(self, inputs: Any, device: torch.device, progress: Progress = lambda done, total: None) -> Tensor:
+        """Pictures, by path or as pixels, or texts through the trunk, batch after batch: float32 [n, features].
 
-    def prepare(self, inputs: Any, device: torch.device) -> Tensor:
-        """Raw inputs as float32 [n, features], as the trunk gives them."""
-        return torch.from_numpy(self.maker(inputs)).to(device)
+        Raises:
+            MygoEdgeError: inputs that are not what the trunk takes.
+        """
+        parts = list(self._batches(inputs, progress))
+        vectors = np.concatenate(parts) if parts else np.empty((0, self.features), np.float32)
+        return torch.from_numpy(vectors)
 
-    def layers(self) -> nn.Module:
-        """The power transform, which has nothing to learn."""
-        return Power(self.transform)
+    def _batches(self, inputs: Any, progress: Progress) -> Any:
+        texts = isinstance(inputs, list) and all(isinstance(item, str) for item in inputs)
+        if self._texts is not None:
+            if not texts:
+                raise MygoEdgeError(f"--trunk {self._texts.name} takes texts; give it texts, or another --trunk")
+            return self._embedded(inputs, progress)
+        assert self._pictures is not None
+        if isinstance(inputs, Tensor):
+            pixels = inputs if inputs.dtype == torch.uint8 else (inputs * 255).round().to(torch.uint8)
+            return self._pictures.images(pixels.numpy(), progress)
+        if not all(isinstance(item, Path) for item in inputs):
+            raise MygoEdgeError(f"--trunk {self.trunk.name} takes pictures, not texts; name a trunk for texts")
+        return self._pictures.files(inputs, progress)
 
-    def actor(self, classes: int, *, width: int, kind: GeneratorKind) -> NoReturn:
-        raise MygoEdgeError("features are remembered as Gaussians; set --memory.generator gaussian")
+    def _embedded(self, texts: Sequence[str], progress: Progress) -> Any:
+        assert self._texts is not None
+        for start in range(0, len(texts), _TEXTS):
+            yield self._texts(texts[start : start + _TEXTS])
+            progress(min(start + _TEXTS, len(texts)), len(texts))
 
-    def critic(self, classes: int) -> NoReturn:
-        raise MygoEdgeError("features are remembered as Gaussians; set --memory.generator gaussian")
-
-    def augmented(self, inputs: Tensor, share: float, source: torch.Generator) -> Tensor:
-        """As they are: no change of a vector is known to keep its class."""
-        return inputs
-
-    def augmented_dreams(self, dreams: DreamBatch, share: float) -> Tensor:
-        """As they are."""
-        return dreams.images
-
-    def pictures(self, dreams: Tensor) -> Tensor:
-        """Vectors as near-square grey patterns, each feature a pixel, the largest of a vector white."""
-        side = math.ceil(math.sqrt(self.features))
-        padded = nn.functional.pad(dreams.clamp(min=0), (0, side * side - self.features))
-        top = padded.amax(1, keepdim=True).clamp(min=1e-12)
-        return (padded / top).reshape(-1, 1, side, side)
+    def transformed(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """In the space where they are nearly Gaussian; the first call settles which that is."""
+        if self.transform is None:
+            self.transform = PowerTransform(POWER, signed=bool((vectors < 0).any()))
+        return self.transform(vectors)
 
 
-class Power(nn.Module):
-    """A `PowerTransform` in PyTorch."""
+def features_for(options: TrainOptions, inputs: Any) -> Features:
+    """The domain of `options.trunk`.
 
-    def __init__(self, transform: PowerTransform) -> None:
-        super().__init__()
-        self.transform = transform
+    Args:
+        inputs: raw ones, from whose sizes the size of a trunk's input is chosen.
 
-    def forward(self, features: Tensor) -> Tensor:
-        """[batch, features] -> the same shape."""
-        if self.transform.normalised:
-            features = nn.functional.normalize(features, eps=1e-12)
-        if not self.transform.signed:
-            features = features.clamp(min=0)
-        return features.sign() * features.abs() ** self.transform.power
+    Raises:
+        MygoEdgeError: no such trunk, or its weights are missing or changed.
+    """
+    assert options.trunk is not None
+    own = options.trunk_input
+    takes_text = isinstance(inputs, list) and bool(inputs) and isinstance(inputs[0], str)
+    if options.trunk in TEXT_TRUNKS or takes_text or options.text.tokenizer is not None:
+        samples = inputs[:_SAMPLES] if takes_text else ()
+        trunk = text_trunk(
+            options.trunk,
+            tokenizer=options.text.tokenizer,
+            weights=own.weights,
+            output=own.output,
+            max_tokens=options.text.max_tokens,
+            samples=samples,
+        )
+        return Features(trunk, own.threads, own.batch_size)
+    trunk = load_trunk(options.trunk, own, _shorter_side(inputs), options.download)
+    return Features(trunk, own.threads, own.batch_size)
+
+
+def _shorter_side(inputs: Any) -> int:
+    """Of the pictures, the median over some of them, in pixels."""
+    if isinstance(inputs, Tensor):
+        return min(inputs.shape[2:])
+    from PIL import Image
+
+    sides = []
+    for path in inputs[:: max(1, len(inputs) // _SIZED)][:_SIZED]:
+        try:
+            with Image.open(path) as picture:
+                sides.append(min(picture.size))
+        except (OSError, ValueError, Image.DecompressionBombError):
+            continue  # reading it will say what is wrong with it
+    return int(median(sides)) if sides else LARGE

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mygo_edge.domains.domain import Progress
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.kernels.dream import DreamBatch
 from mygo_edge.kernels.philox import below
@@ -32,7 +33,7 @@ class Pixels:
                 f"{LEAST_SIDE}; resize them"
             )
 
-    def prepare(self, inputs: Any, device: torch.device) -> Tensor:
+    def prepare(self, inputs: Any, device: torch.device, progress: Progress = lambda done, total: None) -> Tensor:
         """uint8 images, or floats in [0, 1], as float32 in [-1, 1]."""
         if not isinstance(inputs, Tensor) or tuple(inputs.shape[1:]) != self.shape:
             found = list(inputs.shape[1:]) if isinstance(inputs, Tensor) else type(inputs).__name__

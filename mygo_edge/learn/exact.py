@@ -1,116 +1,189 @@
-"""MyGO in feature space: the wake is one pass over a task's vectors, the sleep is exact."""
+"""MyGO in the feature space of a frozen trunk: a wake gathers moments, a sleep is exact, dreams are Gaussians."""
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from mygo_edge.bundle.gaussian import Floats, PowerTransform, SharedFactor, dreams
+from mygo_edge.bundle.own_covariance import OwnCovariances, own_dreams, quadratic
 from mygo_edge.data.tasks import Task
 from mygo_edge.domains.features import Features
-from mygo_edge.kernels.dream import dream
-from mygo_edge.kernels.stack import GeneratorStack
+from mygo_edge.errors import MygoEdgeError
+from mygo_edge.kernels.noise import dream_noise, feature_noise
 from mygo_edge.learn.gaussian_memory import GaussianMemory
-from mygo_edge.learn.methods import Method, NamedPhase, under
-from mygo_edge.learn.phase import Phase, freeze
+from mygo_edge.learn.method import Method, NamedPhase
+from mygo_edge.learn.own_covariance import LEAST_STRENGTH, TaskScatters, answering_factor, own_covariances
+from mygo_edge.learn.phase import Phase
+from mygo_edge.learn.shared_covariance import SharedCovariance
 from mygo_edge.options import TrainOptions
 
-_PREFIX = "memory"
+MAX_CLASS_BYTES = 2**21  # of a class's own scatter, above which classes share their covariance alone
 
 
 class ExactMyGO(Method):
-    """Wake: moments of the task's vectors. Sleep: the minimum over infinitely many dreams (docs/exact-sleep.md)."""
+    """Class means, counts, and the scatter that all tasks pool; its classifier is the minimum over infinitely many
+    dreams of all tasks (docs/photos.md derives it).
+    """
 
     name = "mygo"
     dreams = True
+    publishes = True
 
     def __init__(self, domain: Features, options: TrainOptions, device: torch.device) -> None:
-        super().__init__(domain, options, device)
-        self.memory = GaussianMemory(domain.transform, domain.features)
-        self._backend = None if options.backend == "auto" else options.backend
+        super().__init__(options, device)
+        self.domain = domain
+        self.memory: GaussianMemory | None = None  # from the first task on
+        self.scatters: list[Floats] = []  # of every class, where classes have covariances of their own
+        self.own: OwnCovariances | None = None
+        self._classifier: tuple[Floats, Floats] | None = None
 
     def phases(self, index: int, tasks: Sequence[Task]) -> list[NamedPhase]:
         (task,) = tasks
         return [
-            NamedPhase("memory", "memory", partial(self._memorise, task)),
+            NamedPhase("moments", "memory", partial(self._memorise, task)),
             NamedPhase("sleep", "sleep", partial(self._sleep, index)),
         ]
 
     def _memorise(self, task: Task, phase: Phase) -> None:
-        train = task.train
-        self.memory.learn(train.inputs.cpu().numpy(), train.labels.cpu().numpy(), task.classes)
-        self.net.add_task_head(len(task.classes)).to(self.device)
-        phase.note(self.memory.strength.reason())
+        vectors, labels = task.train.inputs.numpy(), task.train.labels.numpy()
+        transformed = self.domain.transformed(vectors)
+        if self.memory is None:
+            assert self.domain.transform is not None
+            self.memory = GaussianMemory(self.domain.transform, self.domain.features, self.domain.rank)
+        try:
+            self.memory.learn(vectors, labels, task.classes)
+        except MygoEdgeError as error:
+            raise MygoEdgeError(f"{task.name}: {error}") from error
+        if self._has_own:
+            alone = TaskScatters(len(task.classes), self.domain.features)
+            alone.add(transformed, labels)
+            self.scatters += list(alone.scatters())
+
+    @property
+    def _has_own(self) -> bool:
+        return bool(self.domain.directions) and 4 * self.domain.features**2 <= MAX_CLASS_BYTES
 
     def _sleep(self, index: int, phase: Phase) -> None:
-        shrinkage = self._consolidate()
+        before = self._classifier
+        covariance = self._consolidate()
+        after = self._classifier
+        assert after is not None
+        change = 1.0 if before is None else _change(before[0], after[0][: len(before[0])])
         self.sleeps.append(
             {
                 "task": index,
-                "form": "exact",
-                "shrinkage": shrinkage,
-                "strength": self.memory.strength.best,
-                "reason": self.memory.strength.reason(),
-                "factor_version": self.memory.factor_version,
+                "loss_first": None,  # of an exact minimum there is no course
+                "loss_last": None,
+                "feature_change": 0.0,
+                "classifier_change": change,
+                "shrinkage": covariance.shrunk.shrinkage,
+                "dreams": None,
             }
         )
 
-    def _consolidate(self) -> float:
-        """Set all heads by the closed form, and the factor that devices get; returns the shrinkage."""
-        covariance = self.memory.covariance()
-        weight, bias = map(torch.from_numpy, self.memory.sleep(covariance))
-        widths = self.net.widths
-        with torch.no_grad():
-            for head, rows, offsets in zip(self.net.classifiers, weight.split(widths), bias.split(widths), strict=True):
-                head.weight.copy_(rows)  # type: ignore[operator]
-                head.bias.copy_(offsets)  # type: ignore[operator]
-        freeze(self.net)
-        self.memory.refactor(covariance)
-        return covariance.shrunk.shrinkage
+    def _consolidate(self) -> SharedCovariance:
+        """Factor, covariances of classes, and the classifier of all tasks, from what is remembered."""
+        assert self.memory is not None
+        covariance = self.memory.covariance(LEAST_STRENGTH if self._has_own else 0.0)
+        if self._has_own:
+            self.own = own_covariances(self.scatters, self.memory.means.counts, covariance, self.domain.directions)
+            self.memory.shared = answering_factor(covariance, self.memory.means, self.domain.rank, self.own.directions)
+        else:
+            self.memory.refactor(covariance)
+        self._classifier = self.memory.sleep(covariance)
+        return covariance
 
-    def forgetting(self, index: int) -> list[NamedPhase]:
-        def forget(phase: Phase) -> None:
-            self.memory.forget(index)
-            del self.net.classifiers[index]
-            self._consolidate()
+    def forgetting(self, index: int, tasks: Sequence[Task]) -> list[NamedPhase]:
+        return [NamedPhase("forget", "sleep", partial(self._forget, index))]
 
-        return [NamedPhase("forget", "sleep", forget)]
+    def _forget(self, index: int, phase: Phase) -> None:
+        """The task's means go. The scatter that all tasks pool stays: it is a sum, and holds no class alone."""
+        assert self.memory is not None
+        first = sum(len(task.means) for task in self.memory.tasks[:index])
+        count = len(self.memory.tasks[index].means)
+        del self.memory.tasks[index], self.scatters[first : first + count]
+        self._consolidate()
+
+    def logits(self, inputs: Tensor) -> Tensor:
+        assert self.memory is not None
+        assert self._classifier is not None
+        weight, bias = self._classifier
+        vectors = self.memory.transform(inputs.numpy())
+        found: NDArray = vectors @ weight.T + bias
+        if self.own is not None:
+            found = found + quadratic(vectors, self.memory.means, self.own)
+        return torch.from_numpy(np.asarray(found, np.float32))
 
     def dream(self, task: int, count: int, *, stream: int, step: int) -> tuple[Tensor, Tensor]:
-        """`count` dreams of a task as vectors of the trunk, [count, features], and their class ids."""
-        batch = dream(
-            self.stack(),
-            [0] * task + [count],
-            seed=self.options.seed,
-            stream=stream,
-            step=step,
-            backend=self._backend,
-        )
-        return batch.images, batch.class_ids
+        return self.dream_as(task, count, seed=self.options.seed, stream=stream, step=step)
 
-    def stack(self) -> GeneratorStack:
-        """The generators of all tasks, as the kernels dream of them: one factor under every task's means."""
-        shared, means = self.memory.shared, self.memory.means
-        assert shared is not None
-        tasks = len(self.memory.tasks)
-        ends = torch.tensor([0, *(len(task.means) for task in self.memory.tasks)]).cumsum(0)
-        factor, diagonal = torch.from_numpy(shared.factor), torch.from_numpy(shared.diagonal)
-        return GeneratorStack(
-            "gaussian",
-            base_weight=factor.to(self.device).expand(tasks, -1, -1).contiguous(),
-            class_bias=torch.from_numpy(means.means).to(self.device),
-            class_offsets=ends.to(self.device),
-            deviation=diagonal.sqrt().to(self.device).expand(tasks, -1).contiguous(),
-            power=shared.transform.power,
-            non_negative=not shared.transform.signed,
+    def dream_as(self, task: int, count: int, *, seed: int, stream: int, step: int) -> tuple[Tensor, Tensor]:
+        """As `dream`, of any seed: features as the trunk gives them, [count, features], and class ids."""
+        assert self.memory is not None
+        means, shared = self.memory.tasks[task], self.shared
+        samples, rank, width = np.arange(count), shared.rank, self.domain.features
+        z, ids, _ = dream_noise(samples, len(means.means), rank, seed=seed, stream=stream, step=step, xp=np)
+        noise = feature_noise(samples, width, seed=seed, stream=stream, step=step, xp=np, latent=rank)
+        vectors = dreams(means, shared, z, noise, ids)
+        if self.own is not None:
+            first = sum(len(other.means) for other in self.memory.tasks[:task])
+            own = self.own.take(slice(first, first + len(means.means)))
+            vectors = own_dreams(vectors, ids, means, shared, own)
+        return torch.from_numpy(self.memory.transform.inverse(vectors)), torch.from_numpy(ids)
+
+    @property
+    def shared(self) -> SharedFactor:
+        """The factor that devices get."""
+        assert self.memory is not None
+        assert self.memory.shared is not None
+        return self.memory.shared
+
+    @property
+    def consolidated(self) -> bool:
+        """Whether the classifier knows all that is remembered."""
+        return (
+            self._classifier is not None
+            and self.memory is not None
+            and len(self._classifier[1]) == len(self.memory.means.counts)
         )
 
     def state(self) -> dict[str, Tensor]:
-        memory = {f"{_PREFIX}.{key}": torch.from_numpy(value) for key, value in self.memory.state().items()}
-        return super().state() | memory
+        if self.memory is None:
+            return {}
+        transform = self.memory.transform
+        state = {name: torch.from_numpy(np.array(value)) for name, value in self.memory.state().items()}
+        state["transform"] = torch.tensor(
+            [transform.power, transform.signed, transform.normalised], dtype=torch.float64
+        )
+        if self.scatters:
+            state["scatters"] = torch.from_numpy(np.stack(self.scatters))
+        if self._classifier is not None:
+            state |= {f"classifier.{i}": torch.from_numpy(np.asarray(x)) for i, x in enumerate(self._classifier)}
+        if self.own is not None:
+            state["own.directions"] = torch.from_numpy(self.own.directions)
+            state["own.covariances"] = torch.from_numpy(self.own.covariances)
+        return state
 
-    def _build(self, state: dict[str, Tensor]) -> None:
-        super()._build(state)
-        arrays: dict[str, Any] = {key: value.cpu().numpy() for key, value in under(state, _PREFIX).items()}
+    def load(self, state: dict[str, Tensor]) -> None:
+        if not state:
+            return
+        arrays = {name: value.cpu().numpy() for name, value in state.items()}
+        power, signed, normalised = arrays["transform"].tolist()
+        transform = PowerTransform(float(power), bool(signed), bool(normalised))
+        self.domain.transform = transform
+        self.memory = GaussianMemory(transform, self.domain.features, self.domain.rank)
         self.memory.load_state(arrays)
+        self.scatters = list(arrays["scatters"]) if "scatters" in arrays else []
+        if "classifier.0" in arrays:
+            self._classifier = arrays["classifier.0"], arrays["classifier.1"]
+        if "own.directions" in arrays:
+            self.own = OwnCovariances(arrays["own.directions"], arrays["own.covariances"])
+
+
+def _change(before: Floats, after: Floats) -> float:
+    """Of the classifier's weights, relative to their norm."""
+    return float(np.linalg.norm(after - before) / np.linalg.norm(before))

@@ -53,9 +53,9 @@ class GaussianMemory:
             self.strength.learn(shares, len(labels), self.pooled)
         return self.tasks[-1]
 
-    def covariance(self) -> SharedCovariance:
-        """What all classes share, shrunk as chosen."""
-        return SharedCovariance(shrink(self.pooled, self.strength.best), self.transform)
+    def covariance(self, least: float = 0.0) -> SharedCovariance:
+        """What all classes share, shrunk as chosen, or `least` where that is more."""
+        return SharedCovariance(shrink(self.pooled, max(self.strength.best, least)), self.transform)
 
     def sleep(self, covariance: SharedCovariance) -> tuple[Floats, Floats]:
         """Exact sleep: weight [classes, features] and bias [classes] of the classifier of all tasks, for vectors in the

@@ -75,7 +75,7 @@ class Lessons:
             `new_task`, and in the new one, for the others.
         width: of the features.
         seed, stream: whose dreams they are.
-        augmented: what is learnt from in place of a dream; see `mygo_edge.domains.domain.Domain.augmented_dreams`.
+        augmented: what is learnt from in place of a dream (`LearntDomain.augmented_dreams` of mygo_edge.domains).
         total: steps of the sleep.
         ahead_bytes: memory for what is made ahead; at least one round is.
     """

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mygo_edge.data.tasks import Task
-from mygo_edge.domains.domain import Domain
+from mygo_edge.domains.domain import LearntDomain
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.learn.capture import adam, captured
 from mygo_edge.learn.fit import steps_for
@@ -31,7 +31,7 @@ class GanFailedError(MygoEdgeError):
 
 
 def memorise(
-    task: Task, domain: Domain, expert: Callable[[Tensor], Tensor], options: MemoryOptions, phase: Phase
+    task: Task, domain: LearntDomain, expert: Callable[[Tensor], Tensor], options: MemoryOptions, phase: Phase
 ) -> FrozenGenerator:
     """Train a GAN on `task` and return the frozen moving average of its generator.
 
@@ -59,7 +59,7 @@ def memorise(
     )
 
 
-def _train(task: Task, domain: Domain, options: MemoryOptions, phase: Phase) -> FrozenGenerator:
+def _train(task: Task, domain: LearntDomain, options: MemoryOptions, phase: Phase) -> FrozenGenerator:
     gan = GAN(task, domain, options, phase)
     for step in phase.steps(gan.total, **gan.state):
         critic_loss, actor_loss = gan.step(step)
@@ -78,7 +78,7 @@ class GAN:
         average: the generator's moving average, the one that is kept.
     """
 
-    def __init__(self, task: Task, domain: Domain, options: MemoryOptions, phase: Phase) -> None:
+    def __init__(self, task: Task, domain: LearntDomain, options: MemoryOptions, phase: Phase) -> None:
         self._classes = len(task.classes)
         self._task, self._options, self._device = task, options, phase.device
         self._names = (phase.seed, "gan", task.name, phase.attempt)

@@ -1,22 +1,18 @@
-"""The methods of a run. Each learns tasks one after another in named phases and answers with logits.
-
-`phases` lists what a method does with a task, in order. Everything a method knows between two phases is in its
-modules, so a run can stop after any of them.
-"""
+"""Methods whose knowledge is a network, learnt by descent: MyGO, and what it is compared with."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from mygo_edge.data.split import Split
 from mygo_edge.data.tasks import Task
-from mygo_edge.domains.domain import Domain
+from mygo_edge.domains.domain import LearntDomain
 from mygo_edge.errors import warn
 from mygo_edge.learn.fit import Descent, fit, shared_cross_entropy, steps_for
+from mygo_edge.learn.method import Method, NamedPhase
 from mygo_edge.learn.phase import Phase, freeze
 from mygo_edge.learn.randomness import Batches, derived_seed, generator
 from mygo_edge.learn.remember import remember
@@ -28,38 +24,18 @@ from mygo_edge.model.network import NeocortexNet
 from mygo_edge.options import TrainOptions, WakeOptions
 
 
-class NamedPhase(NamedTuple):
-    """A phase's name, the entry of `seconds` that its time counts to, and the work."""
+class Network(Method):
+    """A network with one head a task."""
 
-    name: str
-    account: str
-    work: Callable[[Phase], None]
-
-
-class Method:
-    """Base: a network with one head a task."""
-
-    name: str
-    dreams = False  # whether the method has generators
-    looks_back = False  # whether it may see the real data of old tasks again
-
-    def __init__(self, domain: Domain, options: TrainOptions, device: torch.device) -> None:
-        self.domain, self.options, self.device = domain, options, device
+    def __init__(self, domain: LearntDomain, options: TrainOptions, device: torch.device) -> None:
+        super().__init__(options, device)
+        self.domain = domain
         self.net = new_net(domain, options.seed, device)
-        self.sleeps: list[dict[str, Any]] = []
-        self.memories: list[dict[str, Any]] = []  # of each task, what its memory is worth
-
-    def phases(self, index: int, tasks: Sequence[Task]) -> list[NamedPhase]:
-        """What to do with task `index`, in order. `tasks` is that task alone, or all up to it to look back."""
-        raise NotImplementedError
 
     def logits(self, inputs: Tensor) -> Tensor:
-        """All heads' logits, [batch, classes of all tasks so far]."""
         return self.net(inputs.to(self.device))
 
-    def forgetting(self, index: int) -> list[NamedPhase]:
-        """What to do to forget task `index`, in order."""
-
+    def forgetting(self, index: int, tasks: Sequence[Task]) -> list[NamedPhase]:
         def drop(phase: Phase) -> None:
             del self.net.classifiers[index]
 
@@ -70,12 +46,10 @@ class Method:
         return {"net": self.net}
 
     def state(self) -> dict[str, Tensor]:
-        """All knowledge as named tensors."""
         parts = self.modules()
         return {f"{part}.{key}": value for part, module in parts.items() for key, value in module.state_dict().items()}
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Take over what `state` returned. Raises KeyError or RuntimeError when it does not fit."""
         self._build(state)
         for part, module in self.modules().items():
             module.load_state_dict(under(state, part))
@@ -85,13 +59,14 @@ class Method:
         _heads_of(self.net, under(state, "net"))
 
 
-class MyGO(Method):
+class MyGO(Network):
     """Wake: head, expert and generator; sleep: consolidation from dreams."""
 
     name = "mygo"
     dreams = True
+    publishes = True
 
-    def __init__(self, domain: Domain, options: TrainOptions, device: torch.device) -> None:
+    def __init__(self, domain: LearntDomain, options: TrainOptions, device: torch.device) -> None:
         super().__init__(domain, options, device)
         backend = None if options.backend == "auto" else options.backend  # the variable may decide
         self.memory = GenerativeMemory(domain.shape, backend).to(device)
@@ -129,7 +104,7 @@ class MyGO(Method):
         phase.team.follow(list(frozen.buffers()))
         self.memory.add(frozen)
         self.memories.append({"task": index, **asdict(report)})
-        if report.poor:
+        if report.poor and phase.team.leads:
             warn(
                 f"the dreams of {task.name} are poor: {report.recognised:.0%} of them are recognised, and "
                 f"{report.recognised_real:.0%} of the real images. Sleeps keep what they dream of: give the task more "
@@ -143,7 +118,7 @@ class MyGO(Method):
             self.sleeps.append({"task": index, **asdict(report)})
         self.expert = None
 
-    def forgetting(self, index: int) -> list[NamedPhase]:
+    def forgetting(self, index: int, tasks: Sequence[Task]) -> list[NamedPhase]:
         return [NamedPhase("forget", "sleep", partial(self._forget, index))]
 
     def _forget(self, index: int, phase: Phase) -> None:
@@ -178,7 +153,7 @@ class MyGO(Method):
             self.memory.add(frozen.to(self.device))
 
 
-class Finetune(Method):
+class Finetune(Network):
     """The same network with per-task heads, nothing frozen, nothing remembered: the baseline that forgets."""
 
     name = "finetune"
@@ -192,7 +167,7 @@ class Finetune(Method):
         fine_tune(self.net.requires_grad_(True), index, task, self.domain, self.options.wake, phase)
 
 
-class Frozen(Method):
+class Frozen(Network):
     """Random features that never change: the honest floor for heads on frozen features."""
 
     name = "frozen"
@@ -205,7 +180,7 @@ class Frozen(Method):
         learn_head(self.net, task, self.options.wake, phase)
 
 
-class Joint(Method):
+class Joint(Network):
     """All tasks' real data at once, from scratch after every task: the upper bound that may look back."""
 
     name = "joint"
@@ -220,7 +195,9 @@ class Joint(Method):
         fit_jointly(self.net, tasks, self.domain, self.options.wake, phase)
 
 
-def fit_jointly(net: NeocortexNet, tasks: Sequence[Task], domain: Domain, wake: WakeOptions, phase: Phase) -> None:
+def fit_jointly(
+    net: NeocortexNet, tasks: Sequence[Task], domain: LearntDomain, wake: WakeOptions, phase: Phase
+) -> None:
     """Train `net`, one head a task, on the real data of all `tasks` as one many-way classification."""
     offsets = [sum(net.widths[:i]) for i in range(len(tasks))]
     labels = torch.cat([task.train.labels + offset for task, offset in zip(tasks, offsets, strict=True)])
@@ -252,7 +229,7 @@ def fit_classifier(
     freeze(net)
 
 
-def new_net(domain: Domain, seed: int, device: torch.device, purpose: str = "net") -> NeocortexNet:
+def new_net(domain: LearntDomain, seed: int, device: torch.device, purpose: str = "net") -> NeocortexNet:
     """A network without heads; the same seed gives every method the same start."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, purpose))
@@ -266,7 +243,7 @@ def add_heads_for(net: NeocortexNet, tasks: Sequence[Task], seed: int) -> None:
         add_head(net, task, seed)
 
 
-def _copy(net: NeocortexNet, domain: Domain) -> NeocortexNet:
+def _copy(net: NeocortexNet, domain: LearntDomain) -> NeocortexNet:
     copy = new_net(domain, 0, next(net.parameters()).device)
     for width in net.widths:
         copy.add_task_head(width)

@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mygo_edge.data.tasks import Task
-from mygo_edge.domains.domain import Domain, Shape
-from mygo_edge.learn.methods import Method, NamedPhase, under
+from mygo_edge.domains.domain import LearntDomain, Shape
+from mygo_edge.learn.method import NamedPhase
+from mygo_edge.learn.methods import Network, under
 from mygo_edge.learn.phase import Phase, Stateful
 from mygo_edge.learn.randomness import Batches, derived_seed, generator
 from mygo_edge.learn.sleep import SleepReport, flat_features
@@ -61,13 +62,13 @@ class PublishedDiscriminator(nn.Module):
         return self.layers(torch.cat([images.flatten(1), self.embedding(class_ids)], 1))
 
 
-class Reference(Method):
+class Reference(Network):
     """As published: head on frozen random features, MLP GAN by binary cross-entropy, sleep with a copied teacher."""
 
     name = "reference"
     dreams = True
 
-    def __init__(self, domain: Domain, options: TrainOptions, device: torch.device) -> None:
+    def __init__(self, domain: LearntDomain, options: TrainOptions, device: torch.device) -> None:
         super().__init__(domain, options, device)
         self.net.to(memory_format=torch.contiguous_format)  # as published
         self.generators = nn.ModuleList()
@@ -80,7 +81,7 @@ class Reference(Method):
             NamedPhase("sleep", "sleep", partial(self._sleep, index)),
         ]
 
-    def forgetting(self, index: int) -> list[NamedPhase]:
+    def forgetting(self, index: int, tasks: Sequence[Task]) -> list[NamedPhase]:
         def drop(phase: Phase) -> None:
             del self.net.classifiers[index], self.generators[index]
 

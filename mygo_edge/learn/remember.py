@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mygo_edge.data.tasks import Task
-from mygo_edge.domains.domain import Domain
+from mygo_edge.domains.domain import LearntDomain
 from mygo_edge.kernels.noise import LATENT
 from mygo_edge.kernels.philox import WORD
 from mygo_edge.learn.gaussians import fit_gaussians, imitate
@@ -40,7 +40,7 @@ class MemoryReport:
 
 
 def remember(
-    task: Task, domain: Domain, expert: Callable[[Tensor], Tensor], options: MemoryOptions, phase: Phase
+    task: Task, domain: LearntDomain, expert: Callable[[Tensor], Tensor], options: MemoryOptions, phase: Phase
 ) -> tuple[FrozenGenerator, MemoryReport]:
     """The generator of `task`, with its Gaussians where the options ask for them, and what their dreams are worth.
 

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from mygo_edge.domains.domain import Domain
+from mygo_edge.domains.domain import LearntDomain
 from mygo_edge.learn.calibration import calibrate
 from mygo_edge.learn.distillation import DistillationTarget, centred_heads, distillation_loss, head_errors
 from mygo_edge.learn.fit import Descent, fit
@@ -18,7 +18,7 @@ from mygo_edge.model.memory import GenerativeMemory
 from mygo_edge.model.network import NeocortexNet
 from mygo_edge.options import SleepOptions
 
-CALIBRATION_DREAMS = 400  # of each task
+CALIBRATION_DREAMS = 1500  # of each task
 DREAM_STREAM = 1000  # sleeps dream in streams 1000, 1001, ...; evaluation keeps to those below
 RELEARNING = 4  # times the steps of a sleep, for a network that starts from nothing
 
@@ -44,7 +44,7 @@ def sleep(
     net: NeocortexNet,
     expert: NeocortexNet,
     memory: GenerativeMemory,
-    domain: Domain,
+    domain: LearntDomain,
     options: SleepOptions,
     phase: Phase,
 ) -> SleepReport:
@@ -73,7 +73,7 @@ def relearn(
     net: NeocortexNet,
     fresh: NeocortexNet,
     memory: GenerativeMemory,
-    domain: Domain,
+    domain: LearntDomain,
     options: SleepOptions,
     phase: Phase,
 ) -> NeocortexNet:
@@ -108,7 +108,7 @@ class Consolidation:
         net: NeocortexNet,
         expert: NeocortexNet,
         memory: GenerativeMemory,
-        domain: Domain,
+        domain: LearntDomain,
         options: SleepOptions,
         phase: Phase,
         *,
@@ -164,9 +164,12 @@ class Consolidation:
             return
         rounds = -(-CALIBRATION_DREAMS // min(self.plan.counts))
         first, lessons = self.total + 1, self._lessons()  # `loss_at` takes the step before
-        taken = [lessons(step) for step in range(first, first + rounds * self.plan.steps)]
-        features = torch.cat([self._net.features(lesson.dreams) for lesson in taken])
-        calibrate(self._net, features, torch.cat([lesson.task_ids for lesson in taken]))
+        seen: list[tuple[Tensor, Tensor]] = []
+        for step in range(first, first + rounds * self.plan.steps):
+            lesson = lessons(step)
+            seen.append((self._net.features(lesson.dreams), lesson.task_ids))
+        features, task_ids = (torch.cat(parts) for parts in zip(*seen, strict=True))
+        calibrate(self._net, features, task_ids)
 
     def descent(self) -> Descent:
         """The steps that the student, whose weights must be trainable by now, takes."""

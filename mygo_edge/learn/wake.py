@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mygo_edge.data.tasks import Task
-from mygo_edge.domains.domain import Domain
+from mygo_edge.domains.domain import LearntDomain
 from mygo_edge.learn.fit import Descent, fit, shared_cross_entropy, steps_for
 from mygo_edge.learn.phase import Phase
 from mygo_edge.learn.randomness import Batches, derived_seed, generator
@@ -50,7 +50,7 @@ def learn_head(net: NeocortexNet, task: Task, options: WakeOptions, phase: Phase
 
 
 def learn_expert(
-    net: NeocortexNet, index: int, task: Task, domain: Domain, options: WakeOptions, phase: Phase
+    net: NeocortexNet, index: int, task: Task, domain: LearntDomain, options: WakeOptions, phase: Phase
 ) -> NeocortexNet:
     """A copy of `net` whose features and head `index` are fine-tuned on `task`, its inputs augmented."""
     expert = deepcopy(net).requires_grad_(True)
@@ -58,7 +58,9 @@ def learn_expert(
     return expert
 
 
-def fine_tune(net: NeocortexNet, index: int, task: Task, domain: Domain, options: WakeOptions, phase: Phase) -> None:
+def fine_tune(
+    net: NeocortexNet, index: int, task: Task, domain: LearntDomain, options: WakeOptions, phase: Phase
+) -> None:
     """Train features and head `index` of `net` by cross-entropy on `task`."""
     head = net.classifiers[index]
     samples = len(task.train.labels)

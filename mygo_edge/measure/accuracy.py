@@ -23,57 +23,66 @@ class Scores(TypedDict):
     backward_transfer: float
 
 
+Logits = Callable[[Tensor], Tensor]  # inputs -> logits of all heads side by side, in the order of the tasks
+
+
 @torch.inference_mode()
-def accuracies(
-    logits: Callable[[Tensor], Tensor], tasks: Sequence[Task], breathe: Callable[[], None] = lambda: None
-) -> tuple[Row, Row]:
-    """Accuracy on each of the `tasks` learnt so far: with the task known, and unknown (arg max over all heads).
-    None for a task whose test data is not there.
+def answers_on_tests(
+    logits: Logits, tasks: Sequence[Task], breathe: Callable[[], None] = lambda: None
+) -> list[Tensor | None]:
+    """Logits of every task's test inputs, [n, classes of all tasks]; None where its test data is not there.
 
     Args:
-        logits: inputs -> logits of all heads side by side, in the order of `tasks`.
         breathe: called between two batches; may raise to stop.
     """
-    known: Row = []
-    unknown: Row = []
-    offset = 0
+    found: list[Tensor | None] = []
     for task in tasks:
-        own, first = slice(offset, offset + len(task.classes)), offset
-        offset += len(task.classes)
         if not task.tested:
-            known.append(None)
-            unknown.append(None)
+            found.append(None)
             continue
         parts = []
         for part in task.test.inputs.split(BATCH):
             parts.append(logits(part))
             breathe()
-        answers = torch.cat(parts).to(task.test.labels.device)
-        known.append((answers[:, own].argmax(1) == task.test.labels).double().mean().item())
-        unknown.append((answers.argmax(1) == task.test.labels + first).double().mean().item())
+        found.append(torch.cat(parts).to(task.test.labels.device))
+    return found
+
+
+def accuracies(answers: Sequence[Tensor | None], tasks: Sequence[Task]) -> tuple[Row, Row]:
+    """Accuracy on each of the `tasks` learnt so far: with the task known, and unknown (arg max over all heads).
+
+    Args:
+        answers: of `answers_on_tests`.
+    """
+    known: Row = []
+    unknown: Row = []
+    first = 0
+    for task, answer in zip(tasks, answers, strict=True):
+        own = slice(first, first + len(task.classes))
+        if answer is None:
+            known.append(None)
+            unknown.append(None)
+        else:
+            known.append((answer[:, own].argmax(1) == task.test.labels).double().mean().item())
+            unknown.append((answer.argmax(1) == task.test.labels + first).double().mean().item())
+        first = own.stop
     return known, unknown
 
 
-@torch.inference_mode()
-def confusion(
-    logits: Callable[[Tensor], Tensor], tasks: Sequence[Task], breathe: Callable[[], None] = lambda: None
-) -> list[list[int]]:
-    """Counts of test inputs with the task unknown: a row a true class, a column an answer, classes of all `tasks`.
-    A class whose test data is not there has a row of zeros.
+def confusion(answers: Sequence[Tensor | None], tasks: Sequence[Task]) -> list[list[int]]:
+    """Test inputs by their class (rows) and the answer among the classes of all `tasks` (columns).
 
     Args:
-        logits, breathe: as for `accuracies`.
+        answers: of `answers_on_tests`.
     """
     total = sum(len(task.classes) for task in tasks)
     counts = torch.zeros(total, total, dtype=torch.int64)
-    offset = 0
-    for task in tasks:
-        if task.tested:
-            for part, labels in zip(task.test.inputs.split(BATCH), task.test.labels.split(BATCH), strict=True):
-                pairs = (labels.cpu() + offset) * total + logits(part).argmax(1).cpu()
-                counts += torch.bincount(pairs, minlength=total * total).reshape(total, total)
-                breathe()
-        offset += len(task.classes)
+    first = 0
+    for task, answer in zip(tasks, answers, strict=True):
+        if answer is not None:
+            pairs = (task.test.labels.cpu() + first) * total + answer.argmax(1).cpu()
+            counts += torch.bincount(pairs, minlength=total * total).reshape(total, total)
+        first += len(task.classes)
     return counts.tolist()
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from markupsafe import Markup, escape
 
 # Of a method, told apart without red and green, on white and on black.
-COLOURS = {"mygo": "#1a9c72", "finetune": "#d9663f", "frozen": "#8d8d8d", "joint": "#5b7fd1", "reference": "#b08900"}
+COLOURS = {"mygo": "#1a9c72", "finetune": "#d9663f", "frozen": "#8d8d8d", "joint": "#5b7fd1", "reference": "#b08900",
+           "ncm": "#8d8d8d", "slda": "#a06fc4", "fecam": "#b08900", "ranpac": "#2fa5c0"}  # fmt: skip
 _WIDTH, _HEIGHT = 640, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 150, 12, 36
 

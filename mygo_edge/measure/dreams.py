@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from mygo_edge.data.tasks import Task
-from mygo_edge.domains.domain import Domain
+from mygo_edge.domains.domain import LearntDomain
 from mygo_edge.learn.methods import add_heads_for, fit_classifier, fit_jointly, new_net
 from mygo_edge.learn.phase import Phase, freeze
-from mygo_edge.measure.accuracy import BATCH, accuracies
+from mygo_edge.measure.accuracy import BATCH, accuracies, answers_on_tests
 from mygo_edge.model.network import NeocortexNet
 from mygo_edge.options import MeasureOptions, WakeOptions
 
@@ -22,7 +22,7 @@ YARDSTICK = WakeOptions()
 JUDGE_SEED = 7919  # apart from the learners' seeds, and the same for every method
 
 
-def train_judge(tasks: Sequence[Task], domain: Domain, phase: Phase) -> NeocortexNet:
+def train_judge(tasks: Sequence[Task], domain: LearntDomain, phase: Phase) -> NeocortexNet:
     """A classifier of all tasks' classes, trained on their real data: evaluation only."""
     net = new_net(domain, JUDGE_SEED, phase.device, "judge")
     add_heads_for(net, tasks, JUDGE_SEED)
@@ -61,7 +61,7 @@ def classification_accuracy_score(method: Any, tasks: Sequence[Task], options: M
     samples = sum(len(task.train.labels) for task in tasks)
     total = min(options.score_steps, max(300, YARDSTICK.epochs * samples // SCORE_BATCH))
     fit_classifier(net, batch, total, YARDSTICK.learning_rate, phase)
-    _, unknown = accuracies(lambda inputs: net(inputs.to(phase.device)), tasks, phase.breathe)
+    _, unknown = accuracies(answers_on_tests(lambda inputs: net(inputs.to(phase.device)), tasks, phase.breathe), tasks)
     sizes = [len(task.test.labels) for task in tasks]
     right = sum((accuracy or 0.0) * size for accuracy, size in zip(unknown, sizes, strict=True))
     return right / sum(sizes)

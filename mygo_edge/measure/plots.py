@@ -1,5 +1,6 @@
 """A run's pictures: accuracy matrices, accuracy over tasks, and dreams (never real images)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,24 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from mygo_edge.learn.methods import Method
+from mygo_edge.data.tasks import Task
+from mygo_edge.learn.method import Method
 from mygo_edge.measure.accuracy import mean
 from mygo_edge.measure.dreams import PICTURE_STREAM
 
 matplotlib.use("Agg")
 
-COLOURS = {"mygo": "#0b6e4f", "finetune": "#c8553d", "frozen": "#8d8d8d", "joint": "#2f4b7c", "reference": "#b08900"}
+COLOURS = {
+    "mygo": "#0b6e4f",
+    "finetune": "#c8553d",
+    "frozen": "#8d8d8d",
+    "joint": "#2f4b7c",
+    "reference": "#b08900",
+    "ncm": "#8d8d8d",
+    "slda": "#7b3f9e",
+    "fecam": "#b08900",
+    "ranpac": "#1f9bb5",
+}
 KEYS = {"task_known": "task known", "task_unknown": "task unknown"}
 DREAMS_PER_TASK = 16
 
@@ -26,16 +38,17 @@ def plot_accuracies(folder: Path, names: list[str], results: dict[str, Any]) -> 
     _save(_curves(names, results), folder / "accuracy-over-tasks.png")
 
 
-def plot_dreams(folder: Path, names: list[str], method: Method) -> None:
+def plot_dreams(folder: Path, domain: Any, tasks: Sequence[Task], method: Method) -> None:
     """dreams.png: a row of 16 dreams a task, classes side by side in order."""
     folder.mkdir(parents=True, exist_ok=True)
+    names = [task.name for task in tasks]
     side = 0.55
     figure = Figure(figsize=(DREAMS_PER_TASK * side + 1, len(names) * side + 0.5), layout="constrained")
     grid = figure.subplots(len(names), 1, squeeze=False)[:, 0]
     for index, (axes, name) in enumerate(zip(grid, names, strict=True)):
-        dreams, class_ids = method.dream(index, 8 * DREAMS_PER_TASK, stream=PICTURE_STREAM, step=index)  # type: ignore[attr-defined]
-        chosen = _balanced(class_ids.cpu(), method.net.widths[index])
-        strip = method.domain.pictures(dreams[chosen]).cpu()  # [dreams, channels, height, width]
+        dreams, class_ids = method.dream(index, 8 * DREAMS_PER_TASK, stream=PICTURE_STREAM, step=index)
+        chosen = _balanced(class_ids.cpu(), len(tasks[index].classes))
+        strip = domain.pictures(dreams[chosen]).cpu()  # [dreams, channels, height, width]
         pixels = torch.nn.functional.pad(strip, (1, 1, 1, 1), value=1.0).permute(2, 0, 3, 1).flatten(1, 2).numpy()
         axes.imshow(
             pixels[..., 0] if pixels.shape[-1] == 1 else pixels,

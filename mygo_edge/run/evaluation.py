@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mygo_edge.learn.methods import Method
+from mygo_edge.learn.exact import ExactMyGO
+from mygo_edge.learn.method import Method
 from mygo_edge.learn.phase import Phase
-from mygo_edge.measure.accuracy import accuracies, confusion, mean, per_class, scores
+from mygo_edge.measure.accuracy import accuracies, answers_on_tests, confusion, mean, per_class, scores
 from mygo_edge.measure.dreams import classification_accuracy_score, label_fidelity, train_judge
+from mygo_edge.measure.feature_dreams import feature_dreams
 from mygo_edge.model.network import NeocortexNet
 from mygo_edge.run.phases import RunPhase
 
@@ -27,10 +29,12 @@ class Evaluation:
         run = self._runner
         results = run.state["results"][method.name]
         phase = self._phase(f"evaluation: {method.name}")
-        known, unknown = accuracies(method.logits, run.tasks[: index + 1], phase.breathe)
+        tasks = run.tasks[: index + 1]
+        answers = answers_on_tests(method.logits, tasks, phase.breathe)
+        known, unknown = accuracies(answers, tasks)
         for key, row in (("task_known", known), ("task_unknown", unknown)):
             results[key] = scores([*results[key].get("matrix", [])[:index], row])
-        counts = confusion(method.logits, run.tasks[: index + 1], phase.breathe)
+        counts = confusion(answers, tasks)
         results.update(confusion=counts, per_class=per_class(counts))
         if method.dreams and run.options.measure.dreams:
             self._measure_dreams(method, index, results["dreams"])
@@ -38,6 +42,10 @@ class Evaluation:
 
     def _measure_dreams(self, method: Any, index: int, results: dict[str, Any]) -> None:
         run = self._runner
+        if isinstance(method, ExactMyGO):
+            if all(task.tested for task in run.tasks[: index + 1]):
+                results.update(feature_dreams(method, run.tasks[: index + 1], run.options.measure))
+            return
         if not all(task.tested for task in run.tasks):  # the judge would not know them
             run.display.tell("dreams are not measured: that takes the data of all tasks")
             fidelity = None

@@ -22,6 +22,8 @@ def summary(run: Runner) -> dict[str, Any]:
         "learner": run.folder.run_id,
     }
     tasks = [{"name": task.name, "classes": task.classes} for task in run.tasks]
+    if run.domain.name == "features":
+        document["trunk"] = {"name": run.options.trunk, **run.state["trunk"]}
     return document | {"tasks": tasks, "methods": run.state["results"]}
 
 
@@ -38,6 +40,6 @@ def write_outputs(run: Runner, tasks: int) -> None:
     dreaming = [method for method in run.methods.values() if method.dreams]
     rows = []
     if dreaming and run.domain.name == "pixels":
-        plot_dreams(plots, [task.name for task in run.tasks[:tasks]], dreaming[0])
+        plot_dreams(plots, run.domain, run.tasks[:tasks], dreaming[0])
         rows = dream_rows(dreaming[0], run.tasks[:tasks])
     write_report(run.folder.path, summary(run), read_config(run.folder.path), rows)

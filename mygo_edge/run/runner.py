@@ -10,27 +10,26 @@ import torch
 from mygo_edge.data.tasks import Arrival, Task
 from mygo_edge.domains.domain import Domain
 from mygo_edge.errors import MygoEdgeError
-from mygo_edge.learn.methods import Finetune, Frozen, Joint, Method, MyGO, NamedPhase
+from mygo_edge.learn.method import Method, NamedPhase
 from mygo_edge.learn.phase import Stateful
-from mygo_edge.learn.reference import Reference
 from mygo_edge.learn.team import ALONE, LostError, Team
 from mygo_edge.options import TrainOptions
 from mygo_edge.run.checkpoint import Checkpoint
 from mygo_edge.run.evaluation import Evaluation, new_results
 from mygo_edge.run.folder import RunFolder
 from mygo_edge.run.forgetting import forget_results
+from mygo_edge.run.methods import new_method
 from mygo_edge.run.outputs import write_outputs, write_summary
 from mygo_edge.run.phases import Interruption, RunPhase
 from mygo_edge.run.progress import Display
 from mygo_edge.run.states import flatten, restore
 
-METHODS: dict[str, type[Method]] = {kind.name: kind for kind in (MyGO, Finetune, Frozen, Joint, Reference)}
 IN_PROGRESS = "phase"  # the checkpoint's slot for a phase that is not finished
 
 NamedTask = tuple[str, list[str]]  # a task's name and its classes'
 # Publishes what a learner knows: the learner, its tasks, the publication's number, and whether the version before may
 # stay on disk. Returns the `bytes` of the summary.
-Publisher = Callable[[MyGO, Sequence[NamedTask], int, bool], dict[str, Any]]
+Publisher = Callable[[Method, Sequence[NamedTask], int, bool], dict[str, Any]]
 
 
 class Runner:
@@ -57,7 +56,7 @@ class Runner:
         self.options, self.domain, self.folder, self.device = options, domain, folder, device
         self.display, self.interruption, self._publisher = display, interruption, publish
         self.tasks: list[Task] = []
-        self.methods = {name: METHODS[name](domain, options, device) for name in options.methods}
+        self.methods = {name: new_method(name, domain, options, device) for name in options.methods}
         self.checkpoint = Checkpoint(folder.path / "checkpoint", writes=team.leads)
         self.evaluation = Evaluation(self)
         self.state: dict[str, Any] = {
@@ -69,6 +68,7 @@ class Runner:
             "within": None,  # step, attempt and seconds of a phase that is not finished
             "forgetting": None,  # task, method and phase of what is being forgotten
             "publications": 0,
+            "trunk": {"inputs": 0, "seconds": 0.0},  # passes through it, training and test
             "results": {name: new_results() for name in options.methods},
         }
         self._phase_started = time.monotonic()
@@ -145,6 +145,8 @@ class Runner:
 
     def _learn(self, index: int) -> None:
         options = self.folder.options_of(self.tasks[index].name)
+        if self.domain.name == "features" and self.state["position"] == [index, 0, 0]:
+            self.tasks[index].prepare_training()  # before a method asks, so that the trunk counts to none
         for number, method in enumerate(self.methods.values()):
             method.options = options
             todo = self._phases(method, index)
@@ -164,7 +166,7 @@ class Runner:
     def _phases(self, method: Method, index: int) -> list[NamedPhase]:
         visible = self.tasks[: index + 1] if method.looks_back else [self.tasks[index]]
         phases = method.phases(index, visible)
-        if isinstance(method, MyGO):
+        if method.publishes:
             phases.append(NamedPhase("publish", "export", lambda _: self._publish(method, index + 1)))
         return phases
 
@@ -181,10 +183,11 @@ class Runner:
         if self.learnt < len(names):
             raise MygoEdgeError(f"{names[self.learnt]} is still being learnt; go on with --resume {self.folder.path}")
         index = names.index(name)
+        stay = [task for task in self.tasks if task.name != name]
         place = self.state["forgetting"] = self.state["forgetting"] or {"task": name, "method": 0, "phase": 0}
         self._commit()
         for number, method in enumerate(self.methods.values()):
-            for step, named in enumerate(method.forgetting(index)):
+            for step, named in enumerate(method.forgetting(index, stay)):
                 if (number, step) >= (place["method"], place["phase"]):
                     after = {"forgetting": {"task": name, "method": number, "phase": step + 1}}
                     self._do(method, index, named, after)
@@ -197,7 +200,7 @@ class Runner:
             method.memories = self.state["results"][method.name]["memory"]
             if self.team.leads:
                 self.evaluation.evaluate(method, len(self.tasks) - 1)
-            if isinstance(method, MyGO):
+            if method.publishes:
                 self._publish(method, len(self.tasks), keep=False)
         self._finish_task(len(self.tasks))
 
@@ -277,7 +280,7 @@ class Runner:
         phase.attempt = within["attempt"]
         return phase
 
-    def _publish(self, method: MyGO, tasks: int, keep: bool = True) -> None:
+    def _publish(self, method: Method, tasks: int, keep: bool = True) -> None:
         if not self.team.leads:
             return
         number = self.state["publications"] + 1
@@ -305,4 +308,22 @@ class Runner:
         self.checkpoint.commit({**self.state, "log_size": self.folder.log_size()})
 
     def _prepare(self, inputs: Any) -> torch.Tensor:
-        return self.domain.prepare(inputs, self.device)
+        """Inputs as the domain takes them; with a trunk this is nearly all the work there is."""
+        started = time.monotonic()
+        self.display.begin(f"{len(inputs)} inputs", len(inputs))
+
+        def progress(done: int, total: int) -> None:
+            self.display.update(done, done / max(time.monotonic() - started, 1e-9), {})
+            if self.team.leads:
+                self.interruption.stop_if_asked()
+
+        prepared = self.domain.prepare(inputs, self.device, progress)
+        self.display.end()
+        seconds = time.monotonic() - started
+        if self.domain.name == "features":
+            spent = self.state["trunk"]
+            spent["inputs"] += len(inputs)
+            spent["seconds"] += seconds
+            self.folder.log(event="trunk", inputs=len(inputs), seconds=seconds)
+            self.display.event(event="trunk", inputs=len(inputs), seconds=f"{seconds:.2f}")
+        return prepared

@@ -8,25 +8,29 @@ import torch
 
 from mygo_edge.domains.choice import domain_of_state
 from mygo_edge.errors import MygoEdgeError
+from mygo_edge.learn.exact import ExactMyGO
+from mygo_edge.learn.method import Method
 from mygo_edge.learn.methods import MyGO
 from mygo_edge.model.gan import FrozenGenerator
 from mygo_edge.options import TrainOptions
 from mygo_edge.run.checkpoint import Checkpoint
 from mygo_edge.run.folder import RunFolder, read_config
+from mygo_edge.run.methods import new_method
 
 NamedTask = tuple[str, list[str]]  # a task's name and its classes'
 
 
 class Saved(NamedTuple):
     """method: MyGO on the CPU; tasks: those that it has a memory of; options: of the run as it began; run_id: the
-    learner's; publications: how many there were.
+    learner's; publications: how many there were; consolidated: whether it is not between a wake and its sleep.
     """
 
-    method: MyGO
+    method: Method
     tasks: list[NamedTask]
     options: TrainOptions
     run_id: str
     publications: int
+    consolidated: bool
 
 
 def open_learner(run: Path) -> Saved:
@@ -44,13 +48,23 @@ def open_learner(run: Path) -> Saved:
     if tensors is None:
         raise MygoEdgeError(f"{run} has not finished its first phase; go on with --resume {run}")
     try:
-        method = MyGO(domain_of_state(state, options), options, torch.device("cpu"))
+        method = new_method("mygo", domain_of_state(state, options, run), options, torch.device("cpu"))
         method.load(tensors)
         tasks = [_named(task) for task in state["tasks"]]
         publications = int(state["publications"])
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise MygoEdgeError(f"{run}/checkpoint does not fit this run ({error}); start it again") from error
-    return Saved(method, tasks[: len(method.memory)], options, folder.run_id, publications)
+    asleep, learnt = _progress(method)
+    return Saved(method, tasks[:learnt], options, folder.run_id, publications, asleep and learnt > 0)
+
+
+def _progress(method: Method) -> tuple[bool, int]:
+    """Whether everything that is remembered is consolidated, and how many tasks are remembered."""
+    if isinstance(method, ExactMyGO):
+        count = 0 if method.memory is None else len(method.memory.tasks)
+        return method.consolidated, count
+    assert isinstance(method, MyGO)
+    return method.expert is None and len(method.memory) == len(method.net.classifiers), len(method.memory)
 
 
 def count_publication(run: Path, sequence: int) -> None:
@@ -78,4 +92,6 @@ def reuse_generators(options: TrainOptions) -> list[FrozenGenerator]:
             raise MygoEdgeError(f"--memory.reuse {options.memory.reuse}: that run has another {name}")
     if replace(saved.options.memory, reuse=None) != replace(options.memory, reuse=None):
         raise MygoEdgeError(f"--memory.reuse {options.memory.reuse}: that run has other memory options; pass the same")
+    if not isinstance(saved.method, MyGO):
+        raise MygoEdgeError("--memory.reuse is for runs without a trunk, whose generators are GANs; leave it out")
     return list(saved.method.memory.generators)  # type: ignore[arg-type]

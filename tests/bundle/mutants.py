@@ -1,9 +1,9 @@
 """Damage bundles in every way that we could think of and load each. A program of its own, because it may crash.
 
-Usage: mutants.py SOURCE FOLDER FIRST COUNT. SOURCE is a bundle whose live version is v0002; FOLDER is empty and gets
-one mutant at a time. Writes a line a mutant: its number, its kind, "refused" or "harmless", and the peak memory in MiB.
-Anything else that a mutant does (an exception of another type, a write elsewhere, a crash) ends the program with a
-status that is not 0.
+Usage: mutants.py SOURCE FOLDER FIRST COUNT. SOURCE is a bundle, of images, photos or texts, whose live version is
+v0002; FOLDER is empty and gets one mutant at a time. Writes a line a mutant: its number, its kind, "refused" or
+"harmless", and the peak memory in MiB. Anything else that a mutant does (an exception of another type, a write
+elsewhere, a crash) ends the program with a status that is not 0.
 """
 
 import copy
@@ -33,7 +33,6 @@ from tests.damage import replace_file
 MEMORY = 2**29  # bytes of resident memory that no mutant may make the process take on top of its own
 ADDRESSES = 2**33
 SECONDS = 20  # of processor time a mutant
-GRAPHS = ["classifier.onnx", "generator-parity.onnx", "generator-size.onnx"]
 # NaN and a number beyond floats are no JSON, but Python's parser takes them.
 HOSTILE: list[Any] = [
     *(
@@ -54,6 +53,11 @@ HOSTILE: list[Any] = [
     *(0, -1, 1, 2**31, 2**63, -(2**63), 10**400, 1e308, float("nan"), float("inf"), -0.0, True, None, [], {}, [[]]),
     *([None] * 1000, {"a": {}}, [1, 2, 3], "0" * 64, "f" * 64, "1.0", 1.0),
 ]
+
+
+def files(version: Path, suffix: str = "") -> list[str]:
+    """Names of the files of a version, but for its manifest."""
+    return sorted(path.name for path in version.glob(f"*{suffix}") if path.name != "manifest.json")
 
 
 def flip(data: bytes, rng: random.Random) -> bytes:
@@ -152,12 +156,12 @@ def manifest_later(version: Path, rng: random.Random) -> None:
 
 
 def file_damaged(version: Path, rng: random.Random) -> None:
-    path = version / rng.choice([*GRAPHS, "selftest.npz"])
+    path = version / rng.choice(files(version))
     path.write_bytes(flip(path.read_bytes(), rng))
 
 
 def file_replaced(version: Path, rng: random.Random) -> None:
-    path = version / rng.choice([*GRAPHS, "selftest.npz", "manifest.json", "../current"])
+    path = version / rng.choice([*files(version), "manifest.json", "../current"])
     path.unlink()
     match rng.randrange(7):
         case 0:
@@ -169,7 +173,7 @@ def file_replaced(version: Path, rng: random.Random) -> None:
                 rng.choice(["/etc/passwd", "/dev/zero", path.name, "../v0001/classifier.onnx", "/dev/stdin"])
             )
         case 3:
-            os.link(version.parent / "v0001" / "classifier.onnx", path)
+            os.link(next((version.parent / "v0001").glob("*.onnx")), path)
         case 4:
             with path.open("wb") as file:
                 file.truncate(2**40)  # takes no room on the disk
@@ -188,12 +192,12 @@ def current(version: Path, rng: random.Random) -> None:
 
 
 def graph_bytes(version: Path, rng: random.Random) -> None:
-    name = rng.choice(GRAPHS)
+    name = rng.choice(files(version, ".onnx"))
     replace_file(version, name, flip((version / name).read_bytes(), rng))
 
 
 def graph_structure(version: Path, rng: random.Random) -> None:
-    name = rng.choice(GRAPHS)
+    name = rng.choice(files(version, ".onnx"))
     model = onnx.load(version / name)
     for _ in range(rng.choice([1, 1, 2, 3])):
         rng.choice(GRAPH_CHANGES)(model, rng)
@@ -338,12 +342,15 @@ GRAPH_CHANGES: list[Callable[[onnx.ModelProto, random.Random], None]] = [
 OPERATOR_NAMES = sorted({schema.name for schema in onnx.defs.get_all_schemas() if schema.domain == ""})
 
 
-def selftest_bytes(version: Path, rng: random.Random) -> None:
-    replace_file(version, "selftest.npz", flip((version / "selftest.npz").read_bytes(), rng))
+def arrays_bytes(version: Path, rng: random.Random) -> None:
+    name = rng.choice(files(version, ".npz"))
+    replace_file(version, name, flip((version / name).read_bytes(), rng))
 
 
-def selftest_arrays(version: Path, rng: random.Random) -> None:
-    with np.load(version / "selftest.npz") as archive:
+@np.errstate(over="ignore")  # half precision holds no such numbers
+def arrays_changed(version: Path, rng: random.Random) -> None:
+    path = version / rng.choice(files(version, ".npz"))
+    with np.load(path) as archive:
         arrays = {name: archive[name] for name in archive.files}
     name = rng.choice(list(arrays))
     array = arrays[name]
@@ -354,7 +361,24 @@ def selftest_arrays(version: Path, rng: random.Random) -> None:
         arrays[name] = np.full_like(array, rng.choice([np.nan, np.inf, 1e38]))
     file = io.BytesIO()
     (np.savez_compressed if rng.random() < 0.3 else np.savez)(file, **arrays)
-    replace_file(version, "selftest.npz", file.getvalue())
+    replace_file(version, path.name, file.getvalue())
+
+
+def tokenizer_values(version: Path, rng: random.Random) -> None:
+    """Bytes or values of a tokenizer, where there is one; of another small file, where not."""
+    name = next(iter(files(version, ".json")), "")
+    if not name or rng.random() < 0.3:
+        name = name or rng.choice(files(version))
+        replace_file(version, name, flip((version / name).read_bytes(), rng))
+        return
+    document = json.loads((version / name).read_text())
+    parent: Any = document
+    key = rng.choice(list(parent))
+    while isinstance(parent[key], (dict, list)) and parent[key] and rng.random() < 0.8:
+        parent = parent[key]
+        key = rng.choice(list(parent) if isinstance(parent, dict) else range(len(parent)))
+    parent[key] = copy.deepcopy(rng.choice(HOSTILE))
+    replace_file(version, name, json.dumps(document).encode())
 
 
 def selftest_bomb(version: Path, rng: random.Random) -> None:
@@ -375,7 +399,7 @@ MANIFESTS = [
 ]
 FILES = [file_damaged, file_replaced, file_added, current]
 INSIDES = [graph_bytes, graph_bytes, graph_structure, graph_structure, graph_structure, graph_structure]
-TESTS = [selftest_bytes, selftest_arrays, selftest_bomb]
+TESTS = [arrays_bytes, arrays_changed, selftest_bomb, tokenizer_values]
 KINDS = [*MANIFESTS, *FILES, *INSIDES, *TESTS]
 
 
@@ -383,7 +407,7 @@ def use(bundle: Path, selftest: bool) -> str:
     """What a device does with a bundle. Any error but MygoEdgeError goes on."""
     try:
         model = EdgeModel.load(bundle, selftest=selftest)
-        model.predict_proba(np.zeros((2, *model.input_shape), np.uint8))
+        model.predict_proba(model.example(2))
         for task in model.tasks:
             model.dream(task, n=2)
     except MygoEdgeError as error:

@@ -262,16 +262,25 @@ def in_a_sparse_tensor(model: onnx.ModelProto) -> None:
     external(sparse.values)
 
 
-@pytest.mark.parametrize("hide", [in_the_graph, in_a_node, in_a_branch, in_a_function, in_a_sparse_tensor])
+@pytest.mark.parametrize(
+    ("hide", "words"),
+    [
+        (in_the_graph, "has external data"),
+        (in_a_node, "has external data"),
+        (in_a_branch, "has a graph within a node"),
+        (in_a_function, "has training information or functions of its own"),
+        (in_a_sparse_tensor, "has sparse tensors"),
+    ],
+)
 def test_external_data_is_refused_wherever_it_hides(
-    own_bundle: Path, hide: Callable[[onnx.ModelProto], None], monkeypatch: pytest.MonkeyPatch
+    own_bundle: Path, hide: Callable[[onnx.ModelProto], None], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = onnx.load(own_bundle / "v0002" / "classifier.onnx")
     hide(model)
     replace_file(own_bundle / "v0002", "classifier.onnx", model.SerializeToString())
     monkeypatch.chdir(own_bundle)  # where onnxruntime would look
     (own_bundle / "weights.bin").write_bytes(bytes(4096))
-    refused(own_bundle, "classifier.onnx has external data")
+    refused(own_bundle, f"classifier.onnx {words}")
 
 
 def zeros(**changes: np.ndarray) -> SelfTest:

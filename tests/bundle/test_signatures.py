@@ -3,12 +3,14 @@
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from mygo_edge.bundle.manifest import BundleError
-from mygo_edge.bundle.signature import new_key
+from mygo_edge.bundle.reading import read_manifest
+from mygo_edge.bundle.signature import PublicKey, new_key
 from mygo_edge.device.edge_model import EdgeModel
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.sign import sign_version
@@ -92,6 +94,21 @@ def test_the_command_makes_keys_and_signs(tmp_path: Path) -> None:
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.returncode == 0
     assert (tmp_path / "key.pub").read_text().strip() in again.stdout
+
+
+def test_an_expiry_and_a_next_key_are_signed_with_the_rest(own_bundle: Path, keys: Path) -> None:
+    folder = own_bundle / "v0002"
+    sign_version(folder, keys / "ours")
+    sign_version(folder, keys / "ours", expires=30, next_key=keys / "theirs.pub")
+    manifest = EdgeModel.load(own_bundle, public_key=keys / "ours.pub") and read_manifest(folder)
+    assert manifest.next_key == PublicKey.read(keys / "theirs.pub").raw.hex()
+    assert timedelta(29) < datetime.fromisoformat(manifest.expires or "") - datetime.now(UTC) < timedelta(31)
+    with pytest.raises(BundleError, match="was made with another key; what it signed is not changed"):
+        sign_version(folder, keys / "theirs", expires=60)
+    for days in (0, -1, float("nan"), 1e9):
+        with pytest.raises(MygoEdgeError, match="must be days from now"):
+            sign_version(folder, keys / "ours", expires=days)
+    assert EdgeModel.load(own_bundle, public_key=keys / "ours.pub").version == "v0002"
 
 
 def test_the_commands_refuse_what_is_not_signed(bundle: Path, keys: Path, tmp_path: Path) -> None:

@@ -1,34 +1,26 @@
 """MyGO in feature space as a method of a run: phases, answers, dreams, state, forgetting."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
-from mygo_edge.bundle.vision import ImageInput
 from mygo_edge.data.split import Split
 from mygo_edge.data.tasks import Task
-from mygo_edge.domains.features import Features, Photos
+from mygo_edge.domains.features import Features
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.learn.exact import ExactMyGO
 from mygo_edge.learn.phase import Phase
 from mygo_edge.options import TrainOptions
-from mygo_edge.trunks.extract import Extractor
-from mygo_edge.trunks.onnx_file import load
-from tests.trunks.test_trunks import photo, small_graph
 
 CPU = torch.device("cpu")
 WIDTH = 24
 
 
-class Vectors:
-    """Raw inputs are vectors already."""
+class Vectors(Features):
+    """A domain whose raw inputs are vectors already; `directions` as of a trunk for texts."""
 
-    width = WIDTH
-
-    def __call__(self, inputs: torch.Tensor) -> np.ndarray:
-        return inputs.numpy()
+    def __init__(self, directions: int = 0) -> None:
+        self.features, self.transform, self.rank, self.directions = WIDTH, None, 16, directions
 
 
 def split(task: int, seed: int, per_class: int = 50) -> Split:
@@ -40,13 +32,12 @@ def split(task: int, seed: int, per_class: int = 50) -> Split:
     return Split(torch.from_numpy(vectors), torch.from_numpy(labels))
 
 
-def task(index: int) -> Task:
-    domain = Features(Vectors())
-    return Task(f"task{index}", ["a", "b"], split(index, 0), split(index, 1), lambda raw: domain.prepare(raw, CPU))
+def task(index: int, train: Split | None = None) -> Task:
+    return Task(f"task{index}", ["a", "b"], train or split(index, 0), split(index, 1), lambda vectors: vectors)
 
 
-def learnt(tasks: int = 3, method: ExactMyGO | None = None, first: int = 0) -> ExactMyGO:
-    method = method or ExactMyGO(Features(Vectors()), TrainOptions(), CPU)
+def learnt(tasks: int = 3, method: ExactMyGO | None = None, first: int = 0, directions: int = 0) -> ExactMyGO:
+    method = method or ExactMyGO(Vectors(directions), TrainOptions(), CPU)
     for index in range(first, tasks):
         for named in method.phases(index, [task(index)]):
             named.work(Phase(CPU, 0))
@@ -61,59 +52,47 @@ def right(method: ExactMyGO, tasks: list[int]) -> float:
     return float(np.mean(found))
 
 
-def test_tasks_are_learnt_and_none_is_forgotten() -> None:
-    method = learnt()
-    assert method.net.widths == [2, 2, 2]
+@pytest.mark.parametrize("directions", [0, 4])
+def test_tasks_are_learnt_and_none_is_forgotten(directions: int) -> None:
+    method = learnt(directions=directions)
     assert right(method, [0, 1, 2]) > 0.9
-    assert [sleep["form"] for sleep in method.sleeps] == ["exact"] * 3
-    assert "left out" in method.sleeps[-1]["reason"]
+    assert method.logits(split(0, 1).inputs).shape == (100, 6)
+    assert [sleep["task"] for sleep in method.sleeps] == [0, 1, 2]
+    assert method.sleeps[1]["classifier_change"] > 0
 
 
-def test_a_method_goes_on_from_its_state_to_the_same_bits() -> None:
-    whole, part = learnt(), learnt(2)
-    resumed = ExactMyGO(Features(Vectors()), TrainOptions(), CPU)
+@pytest.mark.parametrize("directions", [0, 4])
+def test_a_method_goes_on_from_its_state_to_the_same_bits(directions: int) -> None:
+    whole, part = learnt(directions=directions), learnt(2, directions=directions)
+    resumed = ExactMyGO(Vectors(directions), TrainOptions(), CPU)
     resumed.load(part.state())
     learnt(3, resumed, first=2)
-    expected = whole.state()
-    assert expected.keys() == resumed.state().keys()
-    assert all(torch.equal(value, resumed.state()[key]) for key, value in expected.items())
+    expected, found = whole.state(), resumed.state()
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(value, found[key]) for key, value in expected.items())
 
 
-def test_dreams_are_vectors_of_the_trunk_that_are_answered_as_asked() -> None:
-    method = learnt()
+@pytest.mark.parametrize("directions", [0, 4])
+def test_dreams_are_vectors_of_the_trunk_that_are_answered_as_asked(directions: int) -> None:
+    method = learnt(directions=directions)
     dreams, classes = method.dream(1, 400, stream=0, step=0)
     assert dreams.shape == (400, WIDTH)
     assert set(classes.tolist()) == {0, 1}
     assert (method.logits(dreams).argmax(1) == classes + 2).float().mean() > 0.85
-    again, _ = method.dream(1, 400, stream=0, step=0)
-    assert torch.equal(dreams, again)
+    assert torch.equal(method.dream(1, 400, stream=0, step=0)[0], dreams)
+    assert not torch.equal(method.dream(1, 400, stream=0, step=1)[0], dreams)
 
 
-def test_a_forgotten_task_has_no_head_and_no_means_and_the_others_stay() -> None:
+def test_a_forgotten_task_has_no_means_and_the_others_stay() -> None:
     method = learnt()
-    for named in method.forgetting(1):
+    for named in method.forgetting(1, []):
         named.work(Phase(CPU, 0))
-    assert method.net.widths == [2, 2]
     assert len(method.memory.tasks) == 2
     assert right(method, [0, 2]) > 0.9
 
 
-def test_pictures_of_files_and_of_memory_become_vectors(tmp_path: Path) -> None:
-    form = ImageInput((64, 64), 64, "bicubic", (0.5,) * 3, (0.25,) * 3)
-    trunk = load(small_graph(tmp_path / "own.onnx"), "vector", form, "ours")
-    told: list[tuple[int, int]] = []
-    maker = Photos(Extractor(trunk, threads=1), lambda: lambda done, of: told.append((done, of)))
-    domain = Features(maker)
-    vectors = domain.prepare([photo(tmp_path / "a.jpg", (80, 70)), photo(tmp_path / "b.jpg", (64, 64), 1)], CPU)
-    assert vectors.shape == (2, domain.features) == (2, 4)
-    assert told == [(2, 2)]
-    assert domain.prepare(torch.zeros(3, 1, 28, 28), CPU).shape == (3, 4)
-    assert domain.pictures(vectors).shape == (2, 1, 2, 2)
-    with pytest.raises(MygoEdgeError, match="takes pictures, not strs"):
-        domain.prepare(["a text"], CPU)
-
-
-def test_layers_and_memory_agree_on_the_transform() -> None:
-    domain = Features(Vectors())
-    vectors = torch.linspace(-3, 9, 2 * WIDTH).reshape(2, WIDTH)
-    assert np.allclose(domain.layers()(vectors).numpy(), domain.transform(vectors.numpy()), atol=1e-6)
+def test_a_class_of_one_input_is_refused_by_name() -> None:
+    few = Split(split(0, 0).inputs[[0, 1, 60]], torch.tensor([0, 0, 1]))
+    method = ExactMyGO(Vectors(), TrainOptions(), CPU)
+    with pytest.raises(MygoEdgeError, match=r"task0: class 'b' has 1 image\(s\) for training"):
+        method.phases(0, [task(0, few)])[0].work(Phase(CPU, 0))

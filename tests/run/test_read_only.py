@@ -27,8 +27,9 @@ def read_only(whole_run, tmp_path: Path) -> Iterator[Path]:
 
 def test_it_is_exported_to_another_place(read_only: Path, tmp_path: Path) -> None:
     done = run(read_only, "--to", tmp_path / "bundle", module="export")
-    assert (done.returncode, done.stdout) == (0, f"{tmp_path}/bundle/v0002\n"), done.stderr
-    assert (tmp_path / "bundle" / "current").read_text() == "v0002\n"
+    assert done.returncode == 0, done.stderr
+    version = (tmp_path / "bundle" / "current").read_text().strip()
+    assert done.stdout == f"{tmp_path}/bundle/{version}\n"
 
 
 def test_in_its_own_place_the_disk_is_named_in_one_line(read_only: Path) -> None:

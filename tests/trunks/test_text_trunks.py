@@ -124,6 +124,14 @@ def test_a_text_of_tokens_that_do_not_count_is_zero_and_not_nan() -> None:
     assert (vectors[1] ** 2).mean() == pytest.approx(1)
 
 
+def test_texts_that_are_cut_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+    embed = Embedder(trunk(table_graph(np.ones((len(WORDS), 8), np.float32), np.ones(len(WORDS), np.float32))))
+    embed(["oil rise"])
+    assert capsys.readouterr().err == ""
+    embed(["oil " * 16, "oil " * 500, "fall"])
+    assert "2 of 3 texts fill the 16 tokens that tiny takes; what is more is cut" in capsys.readouterr().err
+
+
 def test_frequent_tokens_count_less_and_control_tokens_nothing() -> None:
     weights = token_weights(32_000)
     assert (weights[:3] == 0).all()

@@ -15,8 +15,9 @@ from mygo_edge.bundle.vetting import vet
 from mygo_edge.bundle.vision import ImageInput, from_pixels, graph_input, read_photo
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.trunks import efficientnet_lite as lite
-from mygo_edge.trunks.catalogue import TrunkOptions, load_trunk, size_for
+from mygo_edge.trunks.catalogue import load_trunk, size_for
 from mygo_edge.trunks.extract import Extractor
+from mygo_edge.trunks.options import TrunkOptions
 
 FORM = ImageInput((64, 64), 64, "bicubic", lite.MEAN, lite.STD)
 

@@ -15,6 +15,7 @@ from mygo_edge.web import runtime as runtime_module
 from mygo_edge.web.runtime import FILES, extract, fetch, read_runtime
 from mygo_edge.web.server import POLICY, server
 from mygo_edge.web.site import STATIC, site_files, write_site
+from tests.features import publish_photos
 from tests.web.conftest import served
 
 
@@ -74,6 +75,13 @@ def test_a_damaged_bundle_is_not_served(own_bundle: Path, runtime: Path) -> None
     done = run(own_bundle, "--port", "0", "--runtime", runtime)
     assert done.returncode == 2
     assert "classifier.onnx has 0 bytes" in done.stderr
+
+
+def test_a_bundle_that_stands_on_a_trunk_is_refused_by_name(tmp_path: Path) -> None:
+    publish_photos(tmp_path / "photos")
+    done = run(tmp_path / "photos", "--port", "0")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "photos stands on a trunk of photos or text; the page runs bundles of pixels" in done.stderr
 
 
 def test_the_server_answers_with_its_own_files_alone() -> None:

@@ -12,7 +12,7 @@ export class Model {
   /** @param ort onnxruntime-web; bundle as `readBundle` gives it; precision of the classifier. Throws Refusal. */
   static async open(ort, bundle, precision = "fp32") {
     const model = new Model();
-    Object.assign(model, { ort, bundle, precision, manifest: bundle.manifest, generators: new Map(), thresholds: new Map() });
+    Object.assign(model, { ort, bundle, precision, manifest: bundle.manifest, generators: new Map(), thresholds: new Map(), heads: [] });
     model.labels = model.manifest.tasks.flatMap(({ name, classes }) => classes.map((label) => ({ task: name, label })));
     model.entry = model.find("classifier", undefined, precision);
     model.classifier = await model.session(model.entry);
@@ -45,29 +45,52 @@ export class Model {
 
   /** Logits of all heads side by side, and the classifier's own answers. pixels: uint8 [n, channels, height, width]. */
   async classify(pixels, n) {
+    const found = await this.run(pixels, n, ["task_id", "class_id"]);
+    const answers = Array.from({ length: n }, (_, row) => [Number(found.task_id.data[row]), Number(found.class_id.data[row])]);
+    return { logits: this.beside(found, n), answers };
+  }
+
+  /** Features of images, and the logits of the bundle's heads: a row an image. */
+  async see(images) {
+    const features = [], old = [], columns = this.labels.length;
+    for (let start = 0; start < images.length; start += BATCH) {
+      const part = images.slice(start, start + BATCH);
+      const found = await this.run(Uint8Array.from(part.flatMap((image) => [...image])), part.length, ["features"]);
+      const logits = this.beside(found, part.length), width = found.features.dims[1];
+      part.forEach((_, row) => {
+        features.push(found.features.data.slice(row * width, (row + 1) * width));
+        old.push(logits.slice(row * columns, (row + 1) * columns));
+      });
+    }
+    return { features, old };
+  }
+
+  async run(pixels, n, others) {
     const { channels, height, width } = this.manifest.input;
-    const heads = this.manifest.tasks.map(({ head }) => head);
     const image = new this.ort.Tensor("uint8", pixels, [n, channels, height, width]);
-    const found = await this.classifier.run({ image }, [...heads, "task_id", "class_id"]);
+    return this.classifier.run({ image }, [...this.manifest.tasks.map(({ head }) => head), ...others]);
+  }
+
+  /** The logits of all heads of the bundle, [n, classes of all tasks]. */
+  beside(found, n) {
     const columns = this.labels.length, logits = new Float32Array(n * columns);
     let start = 0;
-    for (const [index, head] of heads.entries()) {
-      const classes = this.manifest.tasks[index].classes.length, { data, dims } = found[head];
-      require(dims.length === 2 && dims[0] === n && dims[1] === classes, `Output ${head} does not fit its task.`);
-      for (let row = 0; row < n; row += 1) {
-        logits.set(data.subarray(row * classes, (row + 1) * classes), row * columns + start);
-      }
-      start += classes;
+    for (const { head, classes } of this.manifest.tasks) {
+      const { data, dims } = found[head], wide = classes.length;
+      require(dims.length === 2 && dims[0] === n && dims[1] === wide, `Output ${head} does not fit its task.`);
+      for (let row = 0; row < n; row += 1) logits.set(data.subarray(row * wide, (row + 1) * wide), row * columns + start);
+      start += wide;
     }
-    const answers = Array.from({ length: n }, (_, row) => [Number(found.task_id.data[row]), Number(found.class_id.data[row])]);
-    return { logits, answers };
+    return logits;
   }
 
   /** Of one image, of a task's classes or of all: {task, label, logit, probability}, in the heads' order. */
   async probabilities(pixels, task) {
-    const { logits } = await this.classify(pixels, 1);
+    const { features, old } = await this.see([pixels]);
+    const learnt = this.heads.flatMap((head) => scored(head, features[0]));
     const chosen = this.labels
-      .map((label, column) => ({ ...label, logit: logits[column] }))
+      .map((label, column) => ({ ...label, logit: old[0][column] }))
+      .concat(learnt)
       .filter((label) => task === undefined || label.task === task);
     const largest = Math.max(...chosen.map(({ logit }) => logit));
     const exponentials = chosen.map(({ logit }) => Math.exp(logit - largest));
@@ -78,6 +101,7 @@ export class Model {
   /** Probabilities of one image as above, and whether it looks like none of the classes. */
   async assess(pixels, task) {
     const found = await this.probabilities(pixels, task);
+    if (this.heads.some(({ name }) => name === task)) return { found, rejected: false }; // it has no dreams to judge by
     return { found, rejected: -Math.max(...found.map(({ logit }) => logit)) > (await this.threshold(task)) };
   }
 
@@ -136,6 +160,14 @@ export class Model {
     return { images, classIds: ids };
   }
 }
+
+/** The logits of a head that was learnt here, one a class. */
+const scored = ({ name, classes, weight, bias }, features) =>
+  classes.map((label, index) => ({
+    task: name,
+    label,
+    logit: weight[index].reduce((sum, value, column) => sum + value * features[column], bias[index]),
+  }));
 
 /** A quantile of numbers, linear between the two nearest, as numpy's is. */
 export function quantile(values, share) {

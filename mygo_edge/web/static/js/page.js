@@ -2,6 +2,7 @@
 
 import { readBundle, verified } from "./bundle.js";
 import { Refusal } from "./errors.js";
+import { headFile, learnHead } from "./heads.js";
 import { Model } from "./model.js";
 import { Pad } from "./pad.js";
 import { Camera, inverted, openPicture } from "./pictures.js";
@@ -135,6 +136,28 @@ async function measure() {
   byId("latency").textContent = `One image: ${median} ms, the median of ${GROUPS} groups of ${RUNS}, one thread.`;
 }
 
+const examples = []; // {label, pixels} of the task that is to be learnt
+function addExample() {
+  if (!pixels) throw new Refusal("Draw something, open a picture or use the camera first.");
+  examples.push({ label: byId("learn-class").value, pixels: new Uint8Array(pixels) });
+  const counts = Map.groupBy(examples, ({ label }) => label);
+  byId("examples").replaceChildren(...[...counts].map(([label, { length }]) => element("li", `${label}: ${length}`)));
+}
+
+async function learn() {
+  byId("learn-status").textContent = "Learning …";
+  await new Promise((drawn) => setTimeout(drawn, 50)); // so that it can be read meanwhile
+  const head = await learnHead(model, byId("learn-task").value, examples);
+  model.heads = [...model.heads.filter(({ name }) => name !== head.name), head];
+  const file = new Blob([await headFile(model, head)], { type: "application/json" });
+  URL.revokeObjectURL(byId("download").href);
+  Object.assign(byId("download"), { href: URL.createObjectURL(file), download: `${head.name}.json`, hidden: false });
+  const known = [...byId("task").options].some(({ value }) => value === head.name);
+  if (!known) byId("task").append(element("option", `${head.name}: learnt here`, { value: head.name }));
+  byId("learn-status").textContent = `Learnt ${head.classes.join(", ")} from ${head.images} pictures.`;
+  await classify();
+}
+
 const camera = new Camera(byId("video"));
 function showCamera() {
   byId("pad").hidden = camera.on;
@@ -152,7 +175,11 @@ on("clear", "click", () => {
   byId("bars").tBodies[0].replaceChildren();
   byId("answer").textContent = "Nothing to classify yet.";
 });
-on("file", "change", async ({ target }) => target.files.length && open(await openPicture(target.files[0])));
+on("file", "change", async ({ target }) => {
+  const [file] = target.files;
+  target.value = ""; // so that the same file can be opened again
+  if (file) await open(await openPicture(file));
+});
 on("camera", "click", async () => {
   await (camera.on ? camera.stop() : camera.start());
   showCamera();
@@ -166,6 +193,11 @@ on("dream-form", "submit", (event) => {
   event.preventDefault();
   return dream();
 }, "dream-status");
+on("learn-form", "submit", (event) => {
+  event.preventDefault();
+  addExample();
+}, "learn-status");
+on("learn", "click", learn, "learn-status");
 on("measure", "click", measure, "latency");
 on("precision", "change", async ({ target }) => {
   try {
