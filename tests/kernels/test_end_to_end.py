@@ -9,7 +9,7 @@ from mygo_edge.domains.pixels import Pixels
 from mygo_edge.learn.methods import MyGO
 from mygo_edge.learn.phase import Phase
 from mygo_edge.learn.sleep import sleep
-from mygo_edge.measure.accuracy import accuracies
+from mygo_edge.measure.accuracy import accuracies, answers_on_tests
 from mygo_edge.options import MemoryOptions, SleepOptions, TrainOptions, WakeOptions
 from tests.tasks import tasks_of
 
@@ -35,7 +35,7 @@ def test_a_run_with_the_kernels_equals_a_run_with_pytorch(device):
         method.memory.backend = backend
         net = deepcopy(method.net)
         reports[backend] = sleep(net, deepcopy(method.expert), method.memory, DIGITS, OPTIONS.sleep, Phase(device, 0))
-        learnt[backend] = accuracies(net, tasks)
+        learnt[backend] = accuracies(answers_on_tests(net, tasks), tasks)
         dreams[backend], _ = method.dream(1, 8, stream=3, step=0)
     torch.testing.assert_close(dreams["torch"], dreams["triton"], atol=1e-5, rtol=0)
     assert reports["torch"].loss_first == pytest.approx(reports["triton"].loss_first, rel=1e-5)
