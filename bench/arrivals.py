@@ -2,10 +2,10 @@
 
     OMP_NUM_THREADS=1 python bench/arrivals.py --data-root DIR [--work runs/arrivals]
 
-Learns five tasks in one run; three, and then two more by --extend; lets the second task be forgotten; and learns the four
-other tasks alone. A linear probe (logistic regression on the features of real training images) says what the features
-after forgetting still tell of the forgotten classes, beside features that never saw them. DIR holds MNIST/raw. Writes
-bench/results/arrivals.json.
+Learns five tasks in one run; three, and then two more by --extend; lets the second task be forgotten; and learns the
+four other tasks alone. A linear probe (logistic regression on the features of real training images) says what the
+features after forgetting still tell of the forgotten classes, beside features that never saw them. DIR holds MNIST/raw.
+Writes bench/results/arrivals.json.
 """
 
 import argparse

@@ -25,6 +25,7 @@ from mygo_edge.learn.exact import ExactMyGO
 from mygo_edge.learn.method import Method
 from mygo_edge.learn.methods import MyGO
 from mygo_edge.learn.team import ALONE, Team
+from mygo_edge.model.memory import GenerativeMemory
 from mygo_edge.options import TrainOptions, check
 from mygo_edge.run.checkpoint import Checkpoint
 from mygo_edge.run.device import choose_device
@@ -217,8 +218,9 @@ class Learner:
             vectors, ids = method.dream_as(names.index(task), n, seed=seed, stream=0, step=0)
             return Dreams(vectors.numpy(), ids.numpy())
         assert isinstance(method, MyGO)
-        counts = [0] * names.index(task) + [n]
-        batch = method.memory.dream(counts, seed=seed, stream=0, step=0)
+        alone = GenerativeMemory(method.domain.shape, method.memory.backend).to(self._device)
+        alone.add(method.memory.generators[names.index(task)].for_devices())  # type: ignore[operator]
+        batch = alone.dream([n], seed=seed, stream=0, step=0)
         return Dreams(to_pixels(batch.images.cpu().numpy()), batch.class_ids.cpu().numpy())
 
     def publish(self, bundle: str | Path, precision: str | None = None, **how: Any) -> Path:

@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch or onnxruntime is first imported; children inherit it
+import torch
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # read when triton is first imported, which any test may do
 
 if TYPE_CHECKING:
     from mygo_edge.device.edge_model import EdgeModel

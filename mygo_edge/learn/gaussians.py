@@ -17,6 +17,7 @@ from mygo_edge.options import MemoryOptions
 PLANE = 128  # dimensions kept: 92 to 97 % of the variance of tasks of MNIST and Fashion-MNIST
 CLUSTERS = 8  # of a class; 1 and 30 dreamt less well of Fashion-MNIST
 LEAST_MEMBERS = 20  # images a cluster, on average
+LEAST_IN_CLUSTER = 5  # images; no centre is an image, or nearly one
 PRIOR = 30.0  # images that the class's pooled covariance counts for, beside a cluster's own
 ROUNDS = 15  # of k-means
 IMITATED = 64  # dreams a step
@@ -63,7 +64,7 @@ def _clusters(points: Tensor, each: int, *names: str | int) -> tuple[Tensor, Ten
         nearest = torch.cdist(points, centres).argmin(1)
         for place in nearest.unique().tolist():
             centres[place] = points[nearest == place].mean(0)
-    nearest = torch.cdist(points, centres).argmin(1)
+    nearest = _without_small(points, centres, torch.cdist(points, centres).argmin(1))
     apart = points - centres[nearest]
     pooled = apart.T @ apart / len(points)
     factors = []
@@ -75,6 +76,25 @@ def _clusters(points: Tensor, each: int, *names: str | int) -> tuple[Tensor, Ten
         factors.append((vectors[:, -kept:] * values[-kept:].clamp_min(0).sqrt()).T)
     ends = torch.bincount(nearest, minlength=each).cumsum(0)
     return centres, torch.stack(factors), ends * (WORD + 1) // len(points)
+
+
+def _without_small(points: Tensor, centres: Tensor, nearest: Tensor) -> Tensor:
+    """Which centre each point belongs to, when those of few points lose them to the others and become the mean of all:
+    the centre of a single image would be that image. `centres` change in place.
+    """
+    counts = torch.bincount(nearest, minlength=len(centres))
+    small = counts < LEAST_IN_CLUSTER
+    if small.all():
+        centres[:] = points.mean(0)
+        return torch.zeros_like(nearest)
+    if not small.any():
+        return nearest
+    distances = torch.cdist(points, centres).masked_fill(small, torch.inf)
+    nearest = distances.argmin(1)
+    for place in nearest.unique().tolist():
+        centres[place] = points[nearest == place].mean(0)
+    centres[small] = points.mean(0)
+    return nearest
 
 
 def imitate(

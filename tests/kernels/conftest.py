@@ -1,15 +1,9 @@
 """One suite for both: on a machine with CUDA the kernels run there, elsewhere in Triton's interpreter."""
 
-import os
-
 import pytest
 import torch
 
 from mygo_edge.kernels.exactness import set_exact_arithmetic
-
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"
-    import triton.language  # noqa: F401 - reads the variable when it is first imported, which any test may do
 
 
 @pytest.fixture(scope="session")

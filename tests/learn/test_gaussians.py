@@ -145,3 +145,12 @@ def test_poor_dreams_are_said_to_be_poor(task, monkeypatch, capsys):
         phase.work(Phase(CPU, 0))
     assert method.memories[0]["poor"]
     assert "warning: the dreams of task1 are poor" in capsys.readouterr().err
+
+
+def test_no_centre_is_a_single_image() -> None:
+    crowd, loner = torch.randn(200, 1, 8, 8) * 0.1, torch.full((1, 1, 8, 8), 5.0)
+    images = torch.cat([crowd, loner])
+    found = fit_gaussians(images, torch.zeros(201, dtype=torch.long), 1, 0.5, "loner")
+    centres = found.mean + found.centres[0] @ found.basis  # [clusters, pixels]
+    assert len(centres) == 8
+    assert (centres - loner.flatten()).norm(dim=1).min() > 20

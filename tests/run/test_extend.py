@@ -121,7 +121,7 @@ def test_an_extension_that_cannot_be_told_apart_is_refused_and_changes_nothing(f
 
 def test_a_task_that_fails_leaves_those_before_published_and_can_be_tried_with_other_options(first_task, tmp_path):
     folder = copy_of(first_task, tmp_path / "run")
-    hopeless = ("--memory.learning-rate", "0.9", "--memory.restarts", "0")
+    hopeless = ("--memory.learning-rate", "0.9", "--memory.restarts", "0", "--memory.gaussians", "0")
     done = run("--extend", folder, "--tasks", "2,3", *hopeless)
     assert done.returncode == 2
     assert "task0: learnt and published" in done.stderr
