@@ -104,7 +104,7 @@ def publish(
             Task(name, tuple(classes), head_name(name), generator_kind(generator))
             for (name, classes), generator in zip(tasks, generators, strict=True)
         ),
-        input=InputFormat(net.shape, tuple(mean), tuple(std)),
+        input=InputFormat((net.shape[0], net.shape[1], net.shape[2]), tuple(mean), tuple(std)),
         tolerance=OTHER_MACHINES * EXACT,
         files=tuple(draft.files),
         producer={

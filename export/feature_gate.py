@@ -27,7 +27,7 @@ class Memory(NamedTuple):
         """[n, features], in the transformed space -> [n, classes of all tasks]."""
         means = join(self.means)
         weight, bias = discriminant(means, self.shared)
-        linear = vectors @ weight.T + bias
+        linear = (vectors @ weight.T + bias).astype(np.float64)
         return linear if self.own is None else linear + quadratic(vectors, means, self.own)
 
 

@@ -32,8 +32,14 @@ class DeviceNet(nn.Module):
 
     def __init__(self, net: NeocortexNet, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        self.shape, self.widths, self.width = net.shape, net.widths, net.width
-        self.features = copy.deepcopy(net.features).cpu().float().eval().requires_grad_(False)
+        channels, height, width = net.shape
+        self.shape, self.widths, self.width = (channels, height, width), net.widths, net.width
+        layers = copy.deepcopy(net.features).cpu().float().eval().requires_grad_(False)
+        if not isinstance(layers, nn.Sequential):
+            raise MygoEdgeError(
+                f"features are {type(layers).__name__}, which cannot be exported; give layers in sequence"
+            )
+        self.features = layers
         first, last = self.features[0], self.features[-1]
         if not isinstance(first, nn.Conv2d) or first.groups != 1:
             raise MygoEdgeError(f"features.0 is {first}, which cannot be exported; it must be a convolution")
@@ -43,7 +49,7 @@ class DeviceNet(nn.Module):
         first.weight.copy_(first.weight.double() * factor)
         weight, bias = (part.detach().cpu().double() for part in net.stacked_heads())
         self.folds = isinstance(last, nn.Linear) and sum(self.widths) <= MAX_FOLDED
-        if self.folds:
+        if isinstance(last, nn.Linear) and self.folds:
             bias = weight @ last.bias.double() + bias
             weight = weight @ last.weight.double()
         # Without drawing the weights that it gets here: exporting must not move the global random state.

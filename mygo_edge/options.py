@@ -19,7 +19,7 @@ try:
     from tyro.conf import arg
 except ModuleNotFoundError:  # the options are as good without a command line
 
-    def arg(**_: str) -> None:
+    def arg(**_: Any) -> Any:  # type: ignore[no-redef]
         return None
 
 

@@ -211,7 +211,7 @@ def _parses(text: str, delimiter: str) -> bool:
 
 
 def _reader(text: str, delimiter: str, quoted: bool) -> Any:
-    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    quoting: Any = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=quoted)
 
 

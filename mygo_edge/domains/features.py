@@ -107,7 +107,7 @@ def features_for(options: TrainOptions, inputs: Any) -> Features:
     takes_text = isinstance(inputs, list) and bool(inputs) and isinstance(inputs[0], str)
     if options.trunk in TEXT_TRUNKS or takes_text or options.text.tokenizer is not None:
         samples = inputs[:_SAMPLES] if takes_text else ()
-        trunk = text_trunk(
+        texts = text_trunk(
             options.trunk,
             tokenizer=options.text.tokenizer,
             weights=own.weights,
@@ -115,7 +115,7 @@ def features_for(options: TrainOptions, inputs: Any) -> Features:
             max_tokens=options.text.max_tokens,
             samples=samples,
         )
-        return Features(trunk, own.threads, own.batch_size)
+        return Features(texts, own.threads, own.batch_size)
     trunk = load_trunk(options.trunk, own, _shorter_side(inputs), options.download)
     return Features(trunk, own.threads, own.batch_size)
 

@@ -35,7 +35,8 @@ def load_trunk(folder: Path) -> Trunk | TextTrunk:
         about: dict[str, Any] = document["about"]
         if document["text"]:
             return TextTrunk(graph=data[_GRAPH], tokenizer=data[_TOKENIZER], **about)
-        form = {key: tuple(value) if isinstance(value, list) else value for key, value in about.pop("form").items()}
+        plain = about.pop("form").items()
+        form: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in plain}
         return Trunk(graph=data[_GRAPH], form=ImageInput(**form), **about)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise MygoEdgeError(f"{folder} does not hold the trunk of the run ({error}); put it back") from error

@@ -23,7 +23,7 @@ def upsampling_sizes(shape: Shape) -> list[tuple[int, int]]:
 
     An odd size is reached as 2n - 1, so every image size has an exact path: 28 <- 14 <- 7 <- 4.
     """
-    sizes = [shape[1:]]
+    sizes = [(shape[1], shape[2])]
     for _ in range(max(2, math.ceil(math.log2(min(shape[1:]) / 4)))):
         height, width = sizes[0]
         sizes.insert(0, ((height + 1) // 2, (width + 1) // 2))
@@ -54,7 +54,7 @@ class Generator(nn.Module):
         self.shape, self.kind = shape, kind
         width *= 1 if shape[0] == 1 else 2
         if kind == "perceptron":
-            self.sizes, channels = [(1, 1), shape[1:]], [width, shape[0]]
+            self.sizes, channels = [(1, 1), (shape[1], shape[2])], [width, shape[0]]
         else:
             self.sizes = upsampling_sizes(shape)
             # Narrow at the base, where the linear layer has most of the weights, and widest in the middle.

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-Shape = tuple[int, int, int]  # channels, height, width of an image
+Shape = tuple[int, ...]  # of a dream, without the batch; channels, height, width of an image
 
 
 def halvings(shape: Shape) -> int:

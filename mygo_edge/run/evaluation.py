@@ -65,7 +65,8 @@ class Evaluation:
     def _judge_of_all(self) -> NeocortexNet:
         run = self._runner
         if self._judge is None or len(self._judge.widths) != len(run.tasks):
-            self._judge = train_judge(run.tasks, run.domain, self._phase("evaluation: judge of dreams"))
+            domain: Any = run.domain  # of pixels, where judges are networks
+            self._judge = train_judge(run.tasks, domain, self._phase("evaluation: judge of dreams"))
         return self._judge
 
     def _phase(self, label: str) -> Phase:
