@@ -9,6 +9,7 @@ import torch
 from mygo_edge.data.datasets import load
 from mygo_edge.data.tasks import Arrival, arrivals_of
 from mygo_edge.domains.choice import domain_for
+from mygo_edge.domains.domain import Domain
 from mygo_edge.errors import MygoEdgeError, warn
 from mygo_edge.learn.methods import MyGO
 from mygo_edge.learn.team import LostError, Team, form_team, leave_team
@@ -38,6 +39,7 @@ class Setup:
     arrivals: list[Arrival]
     remembered: list[FrozenGenerator]
     folder: RunFolder
+    domain: Domain | None = None  # of a new run
 
 
 def start(options: TrainOptions) -> None:
@@ -74,7 +76,15 @@ def _run(setup: Setup, asked: TrainOptions, team: Team, display: Display, interr
     processes = f" in {team.size} processes" if team.size > 1 else ""
     display.say(f"{setup.newest.dataset}: {count} tasks, {names}, on {setup.device}{processes} -> {path}")
     display.event(event="start", folder=path, device=setup.device, processes=team.size, tasks=count, methods=names)
-    learner = Learner(setup.folder, options, device=setup.device, display=display, interruption=interruption, team=team)
+    learner = Learner(
+        setup.folder,
+        options,
+        device=setup.device,
+        display=display,
+        interruption=interruption,
+        team=team,
+        domain=setup.domain,
+    )
     team.ask_leader(lambda: None)  # nobody replaces the checkpoint before all have read it
     runner = learner.runner_for(setup.arrivals)
     if isinstance(method := runner.methods.get("mygo"), MyGO):
@@ -123,12 +133,11 @@ def _prepare_new(asked: TrainOptions, team: Team) -> Setup:
     device = choose_device(options)
     check_team(options, team)
     arrivals = arrivals_of(load(options), options.tasks, _names(options))
-    if options.trunk is None:
-        domain_for(arrivals[0].train.inputs, options)  # refuses what cannot be learnt
+    domain = domain_for(arrivals[0].train.inputs, options)  # refuses what cannot be learnt
     remembered = reuse_generators(options) if options.memory.reuse else []
     stream = (options, [arrival.name for arrival in arrivals])
     folder = RunFolder.create(path, options, device, [stream], on_event=listen(options, path))
-    return Setup(options, options, False, device, arrivals, remembered, folder)
+    return Setup(options, options, False, device, arrivals, remembered, folder, domain)
 
 
 def _join(told: dict[str, Any]) -> Setup:

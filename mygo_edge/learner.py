@@ -18,7 +18,8 @@ from mygo_edge.data.datasets import load
 from mygo_edge.data.split import Split
 from mygo_edge.data.tasks import Arrival
 from mygo_edge.device.dreaming import Dreams
-from mygo_edge.domains.choice import domain_for, domain_of_state
+from mygo_edge.domains.choice import domain_for, domain_of_state, keep_domain
+from mygo_edge.domains.domain import Domain
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.export.publication import publish_learner, weigh
 from mygo_edge.learn.exact import ExactMyGO
@@ -54,8 +55,10 @@ class Learner:
         display: Display | None = None,
         interruption: Interruption | None = None,
         team: Team = ALONE,
+        domain: Domain | None = None,
     ) -> None:
-        """Of a folder that is open. Programs want `create` or `open`."""
+        """Of an open folder; `domain` of the first data, where it is known. Programs want `create` or `open`."""
+        self._domain = domain
         self.folder, self.options, self._team = folder, options, team
         self._device = device or choose_device(options)
         self._display, self._interruption = display or Display(quiet=True), interruption or Interruption()
@@ -238,9 +241,10 @@ class Learner:
         if self.runner is None:
             if not arrivals:
                 raise MygoEdgeError(f"{self.folder.path} has learnt nothing yet; give it a task")
-            self.runner = self._new_runner(
-                domain_for(arrivals[0].train.inputs, self.options, self.folder.path if self._team.leads else None)
-            )
+            domain = self._domain or domain_for(arrivals[0].train.inputs, self.options)
+            if self._team.leads:
+                keep_domain(domain, self.folder.path)
+            self.runner = self._new_runner(domain)
         return self.runner
 
     def _new_runner(self, domain: Any) -> Runner:

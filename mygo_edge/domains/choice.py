@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mygo_edge.domains.domain import Domain
@@ -16,20 +17,21 @@ from mygo_edge.options import TrainOptions
 TRUNK = "trunk"  # folder within a run's
 
 
-def domain_for(inputs: Any, options: TrainOptions, run: Path | None = None) -> Domain:
-    """The domain for raw `inputs`. Raises MygoEdgeError where there is none.
-
-    Args:
-        run: folder of the run that it is for, where what it needs later is kept.
-    """
+def domain_for(inputs: Any, options: TrainOptions) -> Domain:
+    """The domain for raw `inputs`. Raises MygoEdgeError where there is none, or the first of them does not fit."""
     if options.trunk is not None:
         domain = features_for(options, inputs)
-        if run is not None:
-            save_trunk(run / TRUNK, domain.trunk)
+        domain.prepare(inputs[:1], torch.device("cpu"))
         return domain
     if not isinstance(inputs, Tensor):
         raise MygoEdgeError("pictures of any size, and texts, need a frozen network; name one with --trunk")
     return _pixels(inputs.shape[1:])
+
+
+def keep_domain(domain: Domain, run: Path) -> None:
+    """Write what `domain_of_state` needs besides a checkpoint into the folder of a run."""
+    if isinstance(domain, Features):
+        save_trunk(run / TRUNK, domain.trunk)
 
 
 def domain_of_state(state: Mapping[str, Any], options: TrainOptions, run: Path) -> Domain:

@@ -1,0 +1,140 @@
+"""Photos and texts through the command: learnt, killed, extended, forgotten, published, and answered on a device."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from PIL import Image
+
+from mygo_edge import EdgeModel, Learner, MygoEdgeError, TrainOptions
+from tests.features import photo_trunk, photos
+from tests.run.commands import run, start, summary
+
+WARM, COLD = ("orange", "red", "yellow"), ("blue", "cyan", "green")
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trunk, and photos of six colours."""
+    root = tmp_path_factory.mktemp("photos")
+    (root / "trunk.onnx").write_bytes(photo_trunk().graph)
+    for part, each, seed in (("train", 20, 0), ("test", 10, 1)):
+        images, names = photos((*WARM, *COLD), each, seed)
+        for number, (image, name) in enumerate(zip(images, names, strict=True)):
+            folder = root / "data" / part / name
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(folder / f"{number}.png")
+    return root
+
+
+def source(material: Path, tasks: str) -> list[object]:
+    """Options of a run on classes by their place: blue 0, cyan 1, green 2, orange 3, red 4, yellow 5."""
+    where = ["--dataset", "folder", "--data-root", material / "data", "--trunk", material / "trunk.onnx"]
+    return [*where, "--methods", "mygo", "ncm", "joint", "--tasks", tasks]
+
+
+@pytest.fixture(scope="module")
+def whole(material: Path) -> Path:
+    done = run(*source(material, "3,4,5/0,1,2"), "--out", material / "whole")
+    assert done.returncode == 0, done.stderr
+    return material / "whole"
+
+
+def memory_of(folder: Path) -> dict[str, torch.Tensor]:
+    (file,) = (folder / "checkpoint").glob("mygo-*.safetensors")
+    return safetensors.torch.load(file.read_bytes())
+
+
+def check_same(folder: Path, other: Path) -> None:
+    found, expected = memory_of(folder), memory_of(other)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
+    accuracies = [summary(path)["methods"]["mygo"]["task_unknown"] for path in (folder, other)]
+    assert accuracies[0] == accuracies[1]
+
+
+def test_rivals_stand_beside_it_and_a_device_answers_the_files(whole: Path, material: Path) -> None:
+    document = json.loads((whole / "summary.json").read_text())
+    assert list(document["methods"]) == ["mygo", "ncm", "joint"]
+    assert document["methods"]["mygo"]["task_unknown"]["average"] > 0.9
+    assert document["methods"]["mygo"]["dreams"]["label_fidelity"] > 0.9
+    assert document["trunk"]["inputs"] == 180
+    assert (whole / "report.html").exists()
+    model = EdgeModel.load(whole / "bundle")
+    pictures = sorted((material / "data" / "test" / "cyan").iterdir())
+    answers = model.answers([str(path) for path in pictures])
+    assert answers.count(("task1", "cyan")) >= 8
+    with Learner.open(whole) as learner:
+        assert learner.answers(pictures) == answers
+
+
+def test_no_photo_and_no_vector_of_one_is_kept(whole: Path) -> None:
+    sizes = {key: tuple(value.shape) for key, value in memory_of(whole).items()}
+    assert sizes["means"][0] == 6  # a mean a class, and nothing with a row a photo
+    assert not [key for key, shape in sizes.items() if shape and shape[0] in (60, 120)]
+    assert not list((whole / "checkpoint").glob("joint-*.safetensors")) or not safetensors.torch.load(
+        next((whole / "checkpoint").glob("joint-*.safetensors")).read_bytes()
+    )
+
+
+def test_a_task_that_comes_later_is_learnt_as_if_it_had_been_there(whole: Path, material: Path) -> None:
+    folder = material / "later"
+    assert run(*source(material, "3,4,5"), "--out", folder).returncode == 0
+    done = run("--extend", folder, "--tasks", "0,1,2")
+    assert done.returncode == 0, done.stderr
+    check_same(folder, whole)
+
+
+def test_a_kill_changes_nothing(whole: Path, material: Path) -> None:
+    folder = material / "killed"
+    process = start(*source(material, "3,4,5/0,1,2"), "--out", folder)
+    log, deadline = folder / "metrics.jsonl", time.monotonic() + 120
+    while time.monotonic() < deadline and not (log.exists() and '"phase": "moments"' in log.read_text()):
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    done = run("--resume", folder)
+    assert done.returncode == 0, done.stderr
+    check_same(folder, whole)
+
+
+def test_a_forgotten_task_is_gone_from_memory_and_bundle(material: Path) -> None:
+    folder = material / "forgetful"
+    assert run(*source(material, "3,4,5/0,1,2"), "--out", folder).returncode == 0
+    done = run("--forget", "task0", folder)
+    assert done.returncode == 0, done.stderr
+    assert memory_of(folder)["means"].shape[0] == 3
+    assert not [file for file in (folder / "bundle").rglob("*") if "task0" in file.name]
+    assert summary(folder)["methods"]["mygo"]["task_known"]["average"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--trunk", "no-such-trunk"], "--trunk"),
+        (["--trunk", "static-256"], "takes texts"),
+        (["--trunk", "{trunk}", "--methods", "reference"], "--methods reference cannot work"),
+        (["--trunk", "{trunk}", "--trunk.size", "7"], "trunk size must be a multiple of 32"),
+    ],
+)
+def test_what_a_trunk_cannot_take_is_refused_in_one_line(material, tmp_path, arguments, message):
+    given = [part.format(trunk=material / "trunk.onnx") for part in arguments]
+    where = ("--dataset", "folder", "--data-root", material / "data", "--tasks", "2", "--out", tmp_path / "run")
+    done = run(*where, *given)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert not (tmp_path / "run").exists()
+    assert message in done.stderr
+
+
+def test_a_program_learns_photos_in_memory(material: Path, tmp_path: Path) -> None:
+    with Learner.create(tmp_path / "mine", TrainOptions(trunk=str(material / "trunk.onnx"))) as learner:
+        learner.learn("warm", *photos(WARM, 20), test=photos(WARM, 10, 1))
+        learner.learn("cold", *photos(COLD, 20))
+        assert learner.accuracy(*photos((*WARM, *COLD), 10, 2)) > 0.85
+        dreams, device = learner.dream("cold", 9, seed=3), EdgeModel.load(tmp_path / "mine" / "bundle")
+        assert dreams.class_ids.tolist() == device.dream("cold", n=9, seed=3).class_ids.tolist()
+        with pytest.raises(MygoEdgeError, match="takes pictures, not texts"):
+            learner.answers(["a text"])
