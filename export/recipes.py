@@ -10,14 +10,6 @@ from mygo_edge.errors import MygoEdgeError
 
 MAX_LOSS = 0.005  # of a measure against fp32, unless the user says otherwise: half a per cent of answers or dreams
 
-# Stage -> the stages that may stand right before it.
-MAY_FOLLOW: dict[str, tuple[str, ...]] = {
-    "build": (),  # PyTorch -> graph, fp32
-    "store-fp16": ("build",),  # weights as fp16, cast in the graph
-    "store-int8": ("build",),  # weights as int8 with a scale a channel, dequantised in the graph
-    "preprocess": ("build",),  # onnxruntime's own preparation for its quantiser
-    "quantise": ("preprocess",),  # weights and activations as integers, by onnxruntime's static quantiser
-}
 # Largest difference from PyTorch with the weights that the file holds, absolute below 1 and relative above: of sums in
 # another order, some 30 times over.
 EXACT = 1e-4
@@ -37,9 +29,6 @@ class Recipe:
     name: its precision in the manifest. stages: in order. nodes: patterns of the names of nodes whose weights are
     stored small, and whose inputs are integers where `calibration` is given. tolerance: largest difference from
     PyTorch that computes with the weights, and the rounding of activations, of the graph.
-
-    Raises:
-        ValueError: a stage that may not stand where it does.
     """
 
     name: str
@@ -47,12 +36,6 @@ class Recipe:
     nodes: tuple[str, ...] = ()
     calibration: Calibration | None = None
     tolerance: float = EXACT
-
-    def __post_init__(self) -> None:
-        for before, stage in zip((None, *self.stages), self.stages, strict=False):
-            allowed = MAY_FOLLOW[stage] or (None,)
-            if before not in allowed:
-                raise ValueError(f"recipe {self.name}: stage {stage} cannot follow {before}, only {allowed}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -188,8 +188,10 @@ def _quantise(source: Source[Twin], recipe: Recipe, made: Made[Twin], pixels: ND
     return replace(quantised, twin=twin, ranges=ranges)
 
 
-# The stages of `mygo_edge.export.recipes.MAY_FOLLOW`. onnxruntime's quantiser is imported when it is needed: a run that
-# publishes after every sleep in fp32 need not wait for it.
+# Of the recipes. build: PyTorch -> graph. store-fp16: weights as fp16, cast in the graph. store-int8: weights as int8
+# with a scale a channel, dequantised in the graph. preprocess: onnxruntime's own preparation for its static quantiser,
+# which is imported when it is needed: a run that publishes after every sleep in fp32 need not wait for it. quantise:
+# weights and activations as integers.
 _STAGES: dict[str, Callable] = {
     "build": _build,
     "store-fp16": partial(_store, store_fp16),

@@ -93,7 +93,7 @@ def _kept(lines: "Iterator[_Cells]", options: TextOptions) -> list[Row]:
             rows.append(row)
             continue
         if options.bad_lines == "refuse":
-            raise MygoEdgeError(f"{where}: {row}; mend or remove it, or pass --text.bad-lines skip")
+            raise MygoEdgeError(f"{where}: {row}; repair or remove it, or pass --text.bad-lines skip")
         bad.append(f"{where}: {row}")
     if bad:
         warn(f"{len(bad)} texts are skipped, the first at {bad[0]}")

@@ -2,6 +2,7 @@
 
 import io
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,8 @@ def graph(name: str, size: int, weights: Path | None, download: bool) -> tuple[b
 def _export(module: nn.Module, size: int) -> tuple[bytes, int]:
     """The graph, and the width of its output."""
     example = torch.zeros(2, 3, size, size, dtype=torch.uint8)
+    if find_spec("onnxscript") is None:
+        raise MygoEdgeError("torchvision's trunks are exported with onnxscript: pip install 'mygo_edge[trunks]'")
     program = torch.onnx.export(
         module,
         (example,),

@@ -11,7 +11,7 @@ from mygo_edge.web.site import site_files, write_site
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Serve the page until interrupted, or write it to a folder. Raises MygoEdgeError for what a user can mend."""
+    """Serve the page until interrupted, or write it to a folder. Raises MygoEdgeError for what a user can put right."""
     parser = OneLineParser(
         prog="python -m mygo_edge.web",
         description="The browser as a device: a page that verifies a bundle, classifies with it and dreams.",

@@ -136,20 +136,6 @@ def test_a_weight_may_be_dequantised_once_or_at_every_run() -> None:
     np.testing.assert_allclose(*answers, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("stages", "words"),
-    [
-        (("quantise",), "quantise cannot follow None"),
-        (("build", "quantise"), "quantise cannot follow build"),
-        (("build", "store-int8", "store-fp16"), "store-fp16 cannot follow store-int8"),
-        (("build", "build"), "build cannot follow build"),
-    ],
-)
-def test_stages_in_another_order_are_no_recipe(stages: tuple[str, ...], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        Recipe(name="odd", stages=stages)
-
-
 def test_a_recipe_that_names_no_node_is_refused() -> None:
     with pytest.raises(GraphError, match=r"nodes 'features\.99', and the graph has none"):
         make(
