@@ -46,4 +46,5 @@ def feature_dreams(method: ExactMyGO, tasks: Sequence[Task], options: MeasureOpt
 
 
 def _judge(vectors: np.ndarray, labels: np.ndarray) -> LinearDiscriminantAnalysis:
-    return LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.1).fit(vectors, labels)
+    # Shrunk as Ledoit & Wolf 2004 say: there are often fewer vectors than features.
+    return LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(vectors, labels)

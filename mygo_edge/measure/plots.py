@@ -96,7 +96,7 @@ def _matrices(names: list[str], results: dict[str, Any]) -> Figure:
 
 
 def _curves(names: list[str], results: dict[str, Any]) -> Figure:
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
     for axes, (key, label) in zip(figure.subplots(1, 2), KEYS.items(), strict=True):
         lowest = 100.0
         for method, scores in results.items():
@@ -107,7 +107,8 @@ def _curves(names: list[str], results: dict[str, Any]) -> Figure:
         axes.set_ylim(max(0, 5 * (lowest // 5) - 5), 101)
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("mean test accuracy of tasks so far, %")
-    figure.axes[0].legend(loc="lower left")
+    lines, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(lines, labels, loc="outside right upper")
     return figure
 
 
