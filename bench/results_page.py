@@ -25,18 +25,6 @@ METHODS = {
     "reference": "published algorithm",
     "joint": "joint training (upper bound, sees all data)",
 }
-ABLATIONS = {
-    "ablation-base": "as it is (6 GAN epochs)",
-    "ablation-12-epochs": "12 GAN epochs",
-    "ablation-no-sleep": "sleep off",
-    "ablation-published-teacher": "teacher = student, as published",
-    "ablation-own-heads-only": "without the other-head term",
-    "ablation-no-expert": "without the expert",
-    "ablation-no-calibration": "without calibration",
-    "ablation-no-gaussians": "without Gaussians",
-    "ablation-gaussians-alone": "Gaussians alone in sleeps",
-}
-
 Summary = dict[str, Any]
 
 
@@ -52,7 +40,6 @@ def main() -> None:
         "accuracy": accuracy_table(best),
         "cost": cost_table(best),
         "tasks": task_table(best),
-        "ablation": ablation_table(runs),
         "fast": fast_table(runs),
         "fashion": fashion_table(),
         "runs": str(len(best)),
@@ -170,36 +157,6 @@ def task_table(best: list[Summary]) -> str:
         "of 60,000."
     )
     return table(["MyGO, %", *names], rows) + "\n\n" + note
-
-
-def ablation_table(runs: dict[str, Summary]) -> str:
-    rows = []
-    for name, label in ABLATIONS.items():
-        if name in runs:
-            r = runs[name]["methods"]["mygo"]
-            moved = [sleep["feature_change"] for sleep in r["sleep"][1:]]
-            rows.append(
-                [
-                    label,
-                    *(f"{100 * r[key]['average']:.2f}" for key in ("task_known", "task_unknown")),
-                    f"{100 * r['task_unknown']['forgetting']:.2f}",
-                    *(
-                        "same" if value is None else f"{100 * value:.2f}"
-                        for value in (r["dreams"]["label_fidelity"], r["dreams"]["classification_accuracy_score"])
-                    ),
-                    f"{mean(moved):.2f}" if moved else "0",
-                ]
-            )
-    header = [
-        "one change at a time",
-        "task known",
-        "task unknown",
-        "forgetting (unknown)",
-        "label fidelity",
-        "classification accuracy score",
-        "features moved a sleep",
-    ]
-    return table(header, rows)
 
 
 def ratio(run: Summary) -> float:
