@@ -41,7 +41,6 @@ def main() -> None:
         "cost": cost_table(best),
         "tasks": task_table(best),
         "fast": fast_table(runs),
-        "fashion": fashion_table(),
         "runs": str(len(best)),
         "targets": target_table(best, runs),
         "commands": "\n".join(f"- `{name}`: `{run['command']}`" for name, run in runs.items()),
@@ -98,20 +97,6 @@ def accuracy_table(best: list[Summary]) -> str:
     seeds = f"Split-MNIST, five tasks of two digits, `--preset best`, {len(best)} seeds: test accuracy, %, mean ± std."
     header = ["", "task known", "forgetting", "task unknown", "forgetting"]
     return f"{seeds}\n\n{table(header, rows)}"
-
-
-def fashion_table() -> str:
-    """Fashion-MNIST, one seed, all methods."""
-    folder = RESULTS.parent / "fashion-mnist"
-    run, other = (json.loads((folder / f"{name}-seed0.json").read_text()) for name in ("best", "baselines"))
-    both = with_baselines(run, other)["methods"]
-    rows = []
-    for method, label in METHODS.items():
-        found = both[method]
-        score = found["dreams"]["classification_accuracy_score"]
-        values = [found["task_known"]["average"], found["task_unknown"]["average"], score]
-        rows.append([label, *("–" if v is None else f"{100 * v:.2f}" for v in values)])
-    return table(["`--preset best`, seed 0", "task known", "task unknown", "classification accuracy score"], rows)
 
 
 def cost_table(best: list[Summary]) -> str:
