@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 from torchvision.datasets import MNIST
 
-from mygo_edge.model.network import FEATURES, NeocortexNet
+from mygo_edge.domains.pixels import Pixels
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # what mygo_edge takes by itself
 TASKS, CLASSES = 5, 10
@@ -129,7 +129,7 @@ def main() -> None:
     RNGManager.set_random_seeds(options.seed)
     train, test = (Images(options.data_root, part) for part in (True, False))
     # The body that mygo_edge learns, with one head over all classes: the strategy uses no task identities.
-    net = nn.Sequential(NeocortexNet((1, 28, 28)).features, nn.Linear(FEATURES, CLASSES))
+    net = nn.Sequential(Pixels((1, 28, 28)).layers(), nn.Linear(Pixels((1, 28, 28)).features, CLASSES))
     seconds = learn(new_strategy(options, net), split_mnist(train, test))
     known, unknown = accuracies(net, test)
     versions = {name: version(name) for name in ("avalanche-lib", "torch", "torchvision", "numpy")}

@@ -105,7 +105,8 @@ class ExactMyGO(Method):
         assert self.memory is not None
         first = sum(len(task.means) for task in self.memory.tasks[:index])
         count = len(self.memory.tasks[index].means)
-        del self.memory.tasks[index], self.scatters[first : first + count]
+        self.memory.forget(index)
+        del self.scatters[first : first + count]
         self._consolidate()
 
     def logits(self, inputs: Tensor) -> Tensor:
