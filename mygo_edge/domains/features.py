@@ -25,6 +25,7 @@ POWER = 0.5  # of the features of pictures (docs/photos.md)
 _SIZED = 32  # pictures whose sizes are looked at
 _SAMPLES = 256  # texts on which weights in int8 are held against fp32
 _TEXTS = 512  # at a time
+_TEXTS_WANTED = "--trunk {} takes texts; give it texts, or another --trunk"
 
 
 class Features:
@@ -70,7 +71,7 @@ class Features:
         texts = isinstance(inputs, list) and all(isinstance(item, str) for item in inputs)
         if self._texts is not None:
             if not texts:
-                raise MygoEdgeError(f"--trunk {self._texts.name} takes texts; give it texts, or another --trunk")
+                raise MygoEdgeError(_TEXTS_WANTED.format(self._texts.name))
             return self._embedded(inputs, progress)
         assert self._pictures is not None
         if isinstance(inputs, Tensor):
@@ -105,7 +106,9 @@ def features_for(options: TrainOptions, inputs: Any) -> Features:
     assert options.trunk is not None
     own = options.trunk_input
     takes_text = isinstance(inputs, list) and bool(inputs) and isinstance(inputs[0], str)
-    if options.trunk in TEXT_TRUNKS or takes_text or options.text.tokenizer is not None:
+    if options.trunk in TEXT_TRUNKS and not takes_text:
+        raise MygoEdgeError(_TEXTS_WANTED.format(options.trunk))
+    if takes_text or options.text.tokenizer is not None:
         samples = inputs[:_SAMPLES] if takes_text else ()
         texts = text_trunk(
             options.trunk,
