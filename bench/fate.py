@@ -11,7 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -22,6 +22,7 @@ from mygo_edge.kernels.agreement import disagreement
 from mygo_edge.kernels.dream import dream
 from mygo_edge.kernels.exactness import set_exact_arithmetic
 from mygo_edge.kernels.launch import target_of
+from mygo_edge.kernels.stack import GeneratorStack
 
 ROUNDS = 20  # in turns; medians are compared
 
@@ -46,14 +47,7 @@ def fates(cases: Sequence[Case], device: torch.device, rounds: int = ROUNDS) -> 
     cards = {card.target: card for card in CARDS}
     found = []
     for case in cases:
-        stack = case.stack()
-        moved = {name: getattr(stack, name).to(device) for name in ("base_weight", "class_bias", "class_offsets")}
-        lists = {name: [part.to(device) for part in getattr(stack, name)] for name in ("weights", "biases")}
-        deviation = None if stack.deviation is None else stack.deviation.to(device)
-        stack = type(stack)(
-            stack.kind, base_size=stack.base_size, deviation=deviation, power=stack.power,
-            non_negative=stack.non_negative, **moved, **lists,
-        )  # fmt: skip
+        stack = moved(case.stack(), device)
         if fault := disagreement(stack, case.dtype):
             found.append(Fate(case, 0.0, 0.0, None, fault))
             continue
@@ -67,6 +61,19 @@ def fates(cases: Sequence[Case], device: torch.device, rounds: int = ROUNDS) -> 
         predicted = predict(case, card).seconds if card else None
         found.append(Fate(case, by_triton, by_torch, predicted))
     return found
+
+
+def moved(stack: GeneratorStack, device: torch.device) -> GeneratorStack:
+    """The same generators on the device."""
+    return replace(
+        stack,
+        base_weight=stack.base_weight.to(device),
+        class_bias=stack.class_bias.to(device),
+        class_offsets=stack.class_offsets.to(device),
+        weights=[weight.to(device) for weight in stack.weights],
+        biases=[bias.to(device) for bias in stack.biases],
+        deviation=None if stack.deviation is None else stack.deviation.to(device),
+    )
 
 
 def in_turns(calls: Sequence[Callable[[], object]], device: torch.device, rounds: int) -> list[float]:

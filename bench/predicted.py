@@ -121,7 +121,10 @@ def _gaussian(launch: Launch, rounds: int) -> Cost:
     columns = triton.cdiv(features, how["COLUMNS"]) * how["COLUMNS"]
     work = _noise(launch, how["ROWS"]) + samples * columns * (NORMAL + 8)
     products = 2.0 * rounds * samples * columns * 4 * how["BLOCKS"]
-    return Cost(answer.numel() * answer.element_size(), products, work, launch.blocks)
+    passes = (
+        3 if how["NORMALISED"] else 1
+    )  # stored, read and stored again: at most, for some of it stays in the L2 cache
+    return Cost(passes * answer.numel() * answer.element_size(), products, work, launch.blocks)
 
 
 _COUNTS: dict[str, Callable[[Launch, int], Cost]] = {

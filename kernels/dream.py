@@ -85,7 +85,7 @@ def flat(stack: GeneratorStack, layout: Layout) -> tuple:
     """A stack and a layout as the operator's schema takes them; `_grouped` is the way back."""
     return (
         stack.kind, stack.base_weight, stack.class_bias, stack.class_offsets, list(stack.base_size),
-        stack.weights, stack.biases, stack.deviation, stack.power, stack.non_negative,
+        stack.weights, stack.biases, stack.deviation, stack.power, stack.non_negative, stack.normalised,
         layout.task_ids, layout.samples, layout.order, None if layout.counts is None else list(layout.counts),
     )  # fmt: skip
 
@@ -102,6 +102,7 @@ def _dream(
     deviation: Tensor | None,
     power: float,
     non_negative: bool,
+    normalised: bool,
     task_ids: Tensor,
     samples: Tensor,
     order: Tensor | None,
@@ -112,7 +113,8 @@ def _dream(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Images [batch, ...], class ids [batch] and decisions [2, batch] of a `Layout`."""
     stack, layout = _grouped(
-        kind, base_weight, class_bias, class_offsets, base_size, weights, biases, deviation, power, non_negative,
+        kind, base_weight, class_bias, class_offsets, base_size, weights, biases, deviation, power,
+        non_negative, normalised,
         task_ids, samples, order, counts,
     )  # fmt: skip
     choice = choose_backend(backend or None, task_ids.device)
@@ -136,7 +138,7 @@ def _(*arguments):  # type: ignore[no-untyped-def]
 
 def _grouped(*flat_form):  # type: ignore[no-untyped-def]
     """The stack and the layout of `flat`."""
-    kind, weight, bias, offsets, size, weights, biases, deviation, power, non_negative = flat_form[:10]
-    task_ids, samples, order, counts = flat_form[10:]
-    stack = GeneratorStack(kind, weight, bias, offsets, tuple(size), weights, biases, deviation, power, non_negative)
+    kind, weight, bias, offsets, size, *rest = flat_form[:11]
+    task_ids, samples, order, counts = flat_form[11:]
+    stack = GeneratorStack(kind, weight, bias, offsets, tuple(size), *rest)
     return stack, Layout(task_ids, samples, order, None if counts is None else tuple(counts))
