@@ -80,7 +80,7 @@ def _noise(launch: Launch, rows: float) -> float:
 
 def _base(launch: Launch, rounds: int) -> Cost:
     maps, _, _, _, base = launch.arguments
-    rows, padded = len(maps), launch.grid[1] * launch.options["COLUMNS"]
+    rows, padded = len(maps), launch.grid[0] * launch.options["COLUMNS"]
     return Cost(
         bytes=0.0,  # maps stay in the L2 cache
         products=2.0 * rounds * rows * padded * 4 * launch.options["BLOCKS"],

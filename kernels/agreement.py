@@ -9,7 +9,7 @@ import torch
 
 from mygo_edge.kernels.dream_torch import dream_reference
 from mygo_edge.kernels.exactness import single_precision
-from mygo_edge.kernels.layout import layout_of_counts, position_of
+from mygo_edge.kernels.layout import capturing, layout_of_counts, position_of
 from mygo_edge.kernels.stack import GeneratorStack
 
 SAMPLES = 3  # of each of the first two tasks
@@ -36,7 +36,7 @@ def kernels_agree(stack: GeneratorStack, dtype: torch.dtype) -> bool:
     form = (stack.kind, stack.base_size, *sizes, stack.power, stack.non_negative, stack.normalised, dtype)
     key = (*surroundings(device), *form)
     if key not in _verdicts:
-        if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+        if capturing(device):
             return False
         _verdicts[key] = disagreement(stack, dtype)
         if _verdicts[key]:

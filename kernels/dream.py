@@ -13,7 +13,7 @@ from torch import Tensor
 from mygo_edge.kernels.agreement import kernels_agree
 from mygo_edge.kernels.backend import choose_backend
 from mygo_edge.kernels.dream_torch import dream_reference
-from mygo_edge.kernels.layout import Layout, layout_of_counts, layout_of_tasks, position_of
+from mygo_edge.kernels.layout import Layout, hold_for_graphs, layout_of_counts, layout_of_tasks, position_of
 from mygo_edge.kernels.stack import GeneratorStack
 
 MOST_SAMPLES = 2**32  # indices within a step are one Philox word
@@ -77,6 +77,7 @@ def dream(
             raise ValueError(f"{len(stack)} generators cannot dream counts {list(counts)}")
         layout = layout_of_counts(counts, steps, part, device)
     position = position_of(seed, stream, step, device)
+    hold_for_graphs(layout, device)
     images, class_ids, decisions = torch.ops.mygo_edge.dream(*flat(stack, layout), position, dtype, backend or "")
     return DreamBatch(images, layout.task_ids, class_ids, decisions)
 
