@@ -29,6 +29,7 @@ class Case:
     each: int = SleepOptions().dreams_per_task
     steps: int = 8
     power: float = 0.5
+    normalised: bool = False
     default: bool = False
 
     @property
@@ -37,7 +38,8 @@ class Case:
         width = f" w{self.width}" if self.kind == "perceptron" else ""
         steps = ", 1 step" if self.steps == 1 else ""
         power = f", power {self.power}" if self.power != 0.5 else ""
-        return f"{self.kind} {size}{width} {str(self.dtype).removeprefix('torch.')}{power}{steps}"
+        normalised = ", normalised" if self.normalised else ""
+        return f"{self.kind} {size}{width} {str(self.dtype).removeprefix('torch.')}{power}{normalised}{steps}"
 
     @property
     def batch(self) -> int:
@@ -63,11 +65,13 @@ class Case:
             class_offsets=torch.tensor(list(accumulate([CLASSES] * self.tasks, initial=0))),
             deviation=torch.rand(1, features).expand(self.tasks, -1),
             power=self.power,
-            non_negative=True,
+            non_negative=not self.normalised,
+            normalised=self.normalised,
         )
 
 
-DIGITS, MNIST, COLOUR, FEATURES = (1, 8, 8), (1, 28, 28), (3, 32, 32), (1280,)
+DIGITS, MNIST, COLOUR = (1, 8, 8), (1, 28, 28), (3, 32, 32)
+FEATURES, TEXT = (1280,), (384,)  # of EfficientNet-Lite0, and of a MiniLM
 
 
 def cases() -> list[Case]:
@@ -78,6 +82,7 @@ def cases() -> list[Case]:
         Case("perceptron", MNIST, width=128, default=True),  # the width that the documentation speaks of
         Case("gaussian", FEATURES, default=True),
         Case("gaussian", FEATURES, torch.bfloat16, default=True),
+        Case("gaussian", TEXT, power=1.0, normalised=True, default=True),
     ]
     for dtype in (torch.bfloat16, torch.float16):
         found += [Case("convolutional", shape, dtype) for shape in (MNIST, DIGITS, COLOUR)]
@@ -85,5 +90,6 @@ def cases() -> list[Case]:
     found += [Case("perceptron", MNIST, dtype, 128) for dtype in (torch.bfloat16, torch.float16)]
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         found.append(Case("perceptron", COLOUR, dtype))
-        found += [Case("gaussian", (384,), dtype, power=power) for power in (1.0, 0.3)]
+        found += [Case("gaussian", TEXT, dtype, power=power) for power in (1.0, 0.3)]
+        found.append(Case("gaussian", TEXT, dtype, normalised=True))
     return found

@@ -7,7 +7,6 @@ with its reason, and both go into the results' file.
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import partial
@@ -20,12 +19,12 @@ import torch
 from bench.contenders import CannotRunError, Way
 from bench.contenders.inference import Learnt
 from bench.measuring import copy_bandwidth, matmul_rate, surroundings
-from bench.turns import Recorded, Timed, in_turns
+from bench.turns import Deadline, Recorded, Timed, in_turns
 from mygo_edge.kernels.exactness import set_exact_arithmetic
 from mygo_edge.run.allocator import keep_freed_memory
 
 Measure = Callable[..., None]
-SECONDS = {False: 1.0, True: 0.25}  # of timing a contender, by --quick
+SECONDS = {False: 1.0, True: 0.25}  # of timing a way, by --quick
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,7 +34,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--run", type=Path, help="finished run whose network is measured (default: a small one, made now)")
     group.addoption("--data-root", type=Path, help="dataset of --run, and MNIST for what learns it")
     group.addoption("--peers", action="store_true", help="learn Split-MNIST beside other packages, for many minutes")
-    group.addoption("--stop-after", type=float, metavar="SECONDS", help="begin no measurement after so long")
+    group.addoption("--each", type=float, metavar="SECONDS", help="time a way so long (default: 1; with --quick, 0.25)")
+    group.addoption("--stop-after", type=float, metavar="SECONDS", help="time nothing after so long, and say so")
     group.addoption("--beside", default="nothing", help="what else runs on the machine, for the record")
 
 
@@ -50,7 +50,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if torch.cuda.is_available():
         set_exact_arithmetic()
     keep_freed_memory()  # as the learner does
-    config.stash[_NOT_MEASURED], config.stash[_STARTED], config.stash[_TIMED] = [], time.monotonic(), {}
+    config.stash[_NOT_MEASURED], config.stash[_TIMED] = [], {}
+    config.stash[_DEADLINE] = Deadline(config.getoption("stop_after"))
 
 
 @pytest.fixture(scope="session")
@@ -96,11 +97,9 @@ def measure(benchmark: Any, device: torch.device, request: pytest.FixtureRequest
                 benchmark(way.run)
             return
         if group not in config.stash[_TIMED]:
-            limit = config.getoption("stop_after")
-            if limit is not None and time.monotonic() - config.stash[_STARTED] > limit:
-                pytest.skip(f"the {limit:g} seconds that were given were over")
             ways = {other: partial(make, other) for other in _names_beside(request)}
-            found = in_turns(ways, device, SECONDS[config.getoption("quick")], within)
+            seconds = config.getoption("each") or SECONDS[config.getoption("quick")]
+            found = in_turns(ways, device, seconds, within, config.stash[_DEADLINE])
             config.stash[_TIMED] = {group: found}  # the one before is done with
         result = config.stash[_TIMED][group][name]
         if isinstance(result, CannotRunError):
@@ -135,7 +134,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 # --- The results' file ------------------------------------------------------------------------------------------------
 
 _NOT_MEASURED = pytest.StashKey[list[dict[str, str]]]()
-_STARTED = pytest.StashKey[float]()
+_DEADLINE = pytest.StashKey[Deadline]()
 _TIMED = pytest.StashKey[dict[str, dict[Any, Timed | Exception]]]()  # of the group that is being told
 _CLOCK = Recorded()
 

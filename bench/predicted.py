@@ -80,7 +80,7 @@ def _noise(launch: Launch, rows: float) -> float:
 
 def _base(launch: Launch, rounds: int) -> Cost:
     maps, _, _, _, base = launch.arguments
-    rows, padded = len(maps), launch.grid[1] * launch.options["COLUMNS"]
+    rows, padded = len(maps), launch.grid[0] * launch.options["COLUMNS"]
     return Cost(
         bytes=0.0,  # maps stay in the L2 cache
         products=2.0 * rounds * rows * padded * 4 * launch.options["BLOCKS"],
@@ -121,7 +121,10 @@ def _gaussian(launch: Launch, rounds: int) -> Cost:
     columns = triton.cdiv(features, how["COLUMNS"]) * how["COLUMNS"]
     work = _noise(launch, how["ROWS"]) + samples * columns * (NORMAL + 8)
     products = 2.0 * rounds * samples * columns * 4 * how["BLOCKS"]
-    return Cost(answer.numel() * answer.element_size(), products, work, launch.blocks)
+    passes = (
+        3 if how["NORMALISED"] else 1
+    )  # stored, read and stored again: at most, for some of it stays in the L2 cache
+    return Cost(passes * answer.numel() * answer.element_size(), products, work, launch.blocks)
 
 
 _COUNTS: dict[str, Callable[[Launch, int], Cost]] = {

@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from mygo_edge.kernels.launch import Launch
+from mygo_edge.kernels.launch import MOST_PROGRAMS, Launch
 from mygo_edge.kernels.sampling_triton import Draw, decide, first_layer, first_of, latent_normals, tanh, tile_of
 from mygo_edge.kernels.stack import GeneratorStack, upsampled
 from mygo_edge.kernels.tiling import base_tile, chunk_tiles, image_tile, upsample_tile
@@ -41,12 +41,12 @@ def _base_kernel(
     LATENT: tl.constexpr, BLOCKS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
     OPERAND: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """The first feature map of every sample of a chunk, [tiles x ROWS, base]. Programs (tile, block of columns)."""
-    number = tl.program_id(0)
+    """The first feature map of every sample of a chunk, [tiles x ROWS, base]. Programs (block of columns, tile)."""
+    number = tl.program_id(1)
     task, rows, there = tile_of(draw, first_tile + number, ROWS)
-    classes, seed, stream, index, step = decide(draw, task, rows, there, tl.program_id(1) == 0)
+    classes, seed, stream, index, step = decide(draw, task, rows, there, tl.program_id(0) == 0)
     normals = latent_normals(seed, stream, index, step, BLOCKS)
-    columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    columns = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
     valid = columns < base
     maps = first_layer(first, task, classes, columns, valid, normals, LATENT, OPERAND, PRECISION)
     slots = number.to(tl.int64) * ROWS + tl.arange(0, ROWS)
@@ -61,7 +61,7 @@ def _positions(draw, number, layer, first_tile, SAMPLES: tl.constexpr, ROWS: tl.
     first = tl.load(tile + 1)
     there = tl.minimum(tl.load(tile + 2) - first, SAMPLES)
     area = layer.height * layer.width
-    flat = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
+    flat = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     return tl.load(tile), first, there, flat // area, flat % area // layer.width, flat % layer.width
 
 
@@ -75,10 +75,11 @@ def _upsample_kernel(
 
     Output pixel (2 m + p, 2 n + q) of phase (p, q) sees the 2 x 2 inputs (m + p - a, n + q - b) through the kernel's
     (1 - p + 2 a, 1 - q + 2 b), a and b in {0, 1}: four dense products, one a phase, each a program's.
+    Programs (block of positions, tile, phase and block of columns).
     """
-    number = tl.program_id(0)
+    number = tl.program_id(1)
     task, _, there, sample, m, n = _positions(draw, number, layer, first_tile, SAMPLES, ROWS)
-    if tl.program_id(1) * ROWS >= there * layer.height * layer.width:
+    if tl.program_id(0) * ROWS >= there * layer.height * layer.width:
         return  # the tile is not full
     p, q = tl.program_id(2) % 4 // 2, tl.program_id(2) % 2
     columns = tl.program_id(2) // 4 * COLUMNS + tl.arange(0, COLUMNS)
@@ -117,15 +118,14 @@ def _image_kernel(
     """The last transposed convolution with tanh, to the samples' rows of the images, channels first.
 
     An image has so few channels that matrix units would be idle: a program makes one channel, all four phases from the
-    3 x 3 inputs that they see, and stores pairs of neighbouring pixels.
+    3 x 3 inputs that they see, and stores pairs of neighbouring pixels. Programs (block of positions, tile, channel).
     """
-    number, out_channel = tl.program_id(0), tl.program_id(2)
+    number, out_channel = tl.program_id(1), tl.program_id(2)
     task, first, there, sample, m, n = _positions(draw, number, layer, first_tile, SAMPLES, ROWS)
-    if tl.program_id(1) * ROWS >= there * layer.height * layer.width:
+    if tl.program_id(0) * ROWS >= there * layer.height * layer.width:
         return  # the tile is not full
     inside = sample < there
     slot = number.to(tl.int64) * SAMPLES + sample
-    bias = tl.load(layer.bias + task * layer.bias_strides[0] + out_channel * layer.bias_strides[1])
     bias_ptr = layer.bias + task * layer.bias_strides[0] + out_channel * layer.bias_strides[1]
     bias = tl.load(bias_ptr)
     top_left = tl.zeros([ROWS, DEPTH], tl.float32)
@@ -195,14 +195,14 @@ def convolution_launches(
     *inner, last = layers
     start = base_tile(target, single, base)
     numbers = base + sum(layer.out_height * layer.out_width * layer.out_channels for layer in inner)
-    chunk = chunk_tiles(numbers * hidden.itemsize, start.rows)
+    chunk = min(chunk_tiles(numbers * hidden.itemsize, start.rows), MOST_PROGRAMS)
     products = {key: arithmetic[key] for key in ("OPERAND", "PRECISION")}
     for first_tile in range(0, len(draw.tiles), chunk):
         count = min(chunk, len(draw.tiles) - first_tile)
         maps = images.new_empty((count * start.rows, base), dtype=hidden)
         yield Launch(
             _base_kernel,
-            (count, triton.cdiv(base, start.columns)),
+            (triton.cdiv(base, start.columns), count),
             (maps, draw, first, first_tile, base),
             {**arithmetic, "ROWS": start.rows, "COLUMNS": start.columns, **start.how},
         )
@@ -213,7 +213,7 @@ def convolution_launches(
             sizes = {"SAMPLES": start.rows, "ROWS": tile.rows, "COLUMNS": tile.columns, "DEPTH": tile.depth}
             yield Launch(
                 _upsample_kernel,
-                (count, blocks, 4 * triton.cdiv(layer.out_channels, tile.columns)),
+                (blocks, count, 4 * triton.cdiv(layer.out_channels, tile.columns)),
                 (out, maps, draw, layer, first_tile),
                 {**products, **sizes, **tile.how},
             )
@@ -222,7 +222,7 @@ def convolution_launches(
         blocks = triton.cdiv(start.rows * last.height * last.width, tile.rows)
         yield Launch(
             _image_kernel,
-            (count, blocks, last.out_channels),
+            (blocks, count, last.out_channels),
             (images, maps, draw, last, first_tile),
             {"SAMPLES": start.rows, "ROWS": tile.rows, "DEPTH": tile.depth, **tile.how},
         )

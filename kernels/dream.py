@@ -13,7 +13,7 @@ from torch import Tensor
 from mygo_edge.kernels.agreement import kernels_agree
 from mygo_edge.kernels.backend import choose_backend
 from mygo_edge.kernels.dream_torch import dream_reference
-from mygo_edge.kernels.layout import Layout, layout_of_counts, layout_of_tasks, position_of
+from mygo_edge.kernels.layout import Layout, hold_for_graphs, layout_of_counts, layout_of_tasks, position_of
 from mygo_edge.kernels.stack import GeneratorStack
 
 MOST_SAMPLES = 2**32  # indices within a step are one Philox word
@@ -77,6 +77,7 @@ def dream(
             raise ValueError(f"{len(stack)} generators cannot dream counts {list(counts)}")
         layout = layout_of_counts(counts, steps, part, device)
     position = position_of(seed, stream, step, device)
+    hold_for_graphs(layout, device)
     images, class_ids, decisions = torch.ops.mygo_edge.dream(*flat(stack, layout), position, dtype, backend or "")
     return DreamBatch(images, layout.task_ids, class_ids, decisions)
 
@@ -85,7 +86,7 @@ def flat(stack: GeneratorStack, layout: Layout) -> tuple:
     """A stack and a layout as the operator's schema takes them; `_grouped` is the way back."""
     return (
         stack.kind, stack.base_weight, stack.class_bias, stack.class_offsets, list(stack.base_size),
-        stack.weights, stack.biases, stack.deviation, stack.power, stack.non_negative,
+        stack.weights, stack.biases, stack.deviation, stack.power, stack.non_negative, stack.normalised,
         layout.task_ids, layout.samples, layout.order, None if layout.counts is None else list(layout.counts),
     )  # fmt: skip
 
@@ -102,6 +103,7 @@ def _dream(
     deviation: Tensor | None,
     power: float,
     non_negative: bool,
+    normalised: bool,
     task_ids: Tensor,
     samples: Tensor,
     order: Tensor | None,
@@ -112,7 +114,8 @@ def _dream(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Images [batch, ...], class ids [batch] and decisions [2, batch] of a `Layout`."""
     stack, layout = _grouped(
-        kind, base_weight, class_bias, class_offsets, base_size, weights, biases, deviation, power, non_negative,
+        kind, base_weight, class_bias, class_offsets, base_size, weights, biases, deviation, power,
+        non_negative, normalised,
         task_ids, samples, order, counts,
     )  # fmt: skip
     choice = choose_backend(backend or None, task_ids.device)
@@ -136,7 +139,7 @@ def _(*arguments):  # type: ignore[no-untyped-def]
 
 def _grouped(*flat_form):  # type: ignore[no-untyped-def]
     """The stack and the layout of `flat`."""
-    kind, weight, bias, offsets, size, weights, biases, deviation, power, non_negative = flat_form[:10]
-    task_ids, samples, order, counts = flat_form[10:]
-    stack = GeneratorStack(kind, weight, bias, offsets, tuple(size), weights, biases, deviation, power, non_negative)
+    kind, weight, bias, offsets, size, *rest = flat_form[:11]
+    task_ids, samples, order, counts = flat_form[11:]
+    stack = GeneratorStack(kind, weight, bias, offsets, tuple(size), *rest)
     return stack, Layout(task_ids, samples, order, None if counts is None else tuple(counts))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mygo_edge.kernels.layout import Layout
 from mygo_edge.kernels.noise import dream_noise, feature_noise
-from mygo_edge.kernels.stack import GeneratorStack, upsampled
+from mygo_edge.kernels.stack import SHORTEST, GeneratorStack, upsampled
 
 # Samples a task, up to which a CPU is faster with all tasks at once (measured with 50 tasks).
 MOST_AT_ONCE = {"convolutional": 4, "perceptron": 48, "gaussian": 4}
@@ -102,7 +102,8 @@ def generate_features(stack: GeneratorStack, counts: Sequence[int], z: Tensor, r
         part = slice(start, start + count)
         start += count
         features[part].addmm_(z[part], stack.base_weight[task]).addcmul_(noise[part], stack.deviation[task])
-    return inverse_power(features, stack.power, non_negative=stack.non_negative)
+    features = inverse_power(features, stack.power, non_negative=stack.non_negative)
+    return F.normalize(features, eps=SHORTEST) if stack.normalised else features
 
 
 def inverse_power(values: Tensor, power: float, *, non_negative: bool) -> Tensor:

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+MOST_PROGRAMS = 65_535  # along the second and third axis of a grid, on every card; along the first 2^31 - 1
+
 
 @dataclass(frozen=True, slots=True)
 class Launch:

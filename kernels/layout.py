@@ -22,6 +22,22 @@ class Layout(NamedTuple):
     counts: tuple[int, ...] | None
 
 
+_read_by_graphs: list[object] = []
+
+
+def capturing(device: torch.device) -> bool:
+    """Whether a CUDA graph is being captured on the device."""
+    if device.type != "cuda" or torch.compiler.is_compiling():
+        return False
+    return torch.cuda.is_current_stream_capturing()
+
+
+def hold_for_graphs(read: object, device: torch.device) -> None:
+    """Keep cached tensors for good where a graph is being captured: its replays read them after a cache let them go."""
+    if capturing(device):
+        _read_by_graphs.append(read)
+
+
 def layout_of_counts(counts: tuple[int, ...], steps: int, part: tuple[int, int], device: torch.device) -> Layout:
     """The layout of per-task counts. Cached: a sleep asks for the same one at every step."""
     if torch.compiler.is_compiling():
@@ -65,7 +81,9 @@ def position_of(seed: int | Tensor, stream: int | Tensor, step: int | Tensor, de
     for name, word, bits in zip(("seed", "stream", "step"), words, (64, 32, 32), strict=True):
         if not isinstance(word, Tensor) and not 0 <= word < 2**bits:
             raise ValueError(f"{name} {word} is out of range: it must be from 0 to 2^{bits} - 1")
-    if any(isinstance(word, Tensor) for word in words):
+    if capturing(device) or any(isinstance(word, Tensor) for word in words):
+        # Also while a CUDA graph is captured: it would copy again, at every replay, from memory that the host has used
+        # for something else by then.
         parts = [w.to(device) if isinstance(w, Tensor) else torch.full((), _signed(w), device=device) for w in words]
         return torch.stack(parts)
     host = torch.tensor([_signed(word) for word in words])  # type: ignore[arg-type]

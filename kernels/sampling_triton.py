@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from mygo_edge.kernels.layout import Layout
+from mygo_edge.kernels.layout import Layout, hold_for_graphs
 from mygo_edge.kernels.noise_triton import normals_of_blocks, sample_words
 from mygo_edge.kernels.stack import GeneratorStack
 
@@ -50,6 +50,7 @@ def draw_of(
         tiles = tiles_of_tasks(task_ids, rows, len(stack))
     else:
         tiles = tiles_of_counts(layout.counts, rows, layout.samples.device)
+    hold_for_graphs(tiles, layout.samples.device)
     batch = len(layout.samples)
     return Draw(class_ids, decisions, position, layout.samples, layout.order, tiles, stack.class_offsets, batch)
 

@@ -6,6 +6,8 @@ from torch import Tensor
 
 from mygo_edge.kernels import GeneratorKind
 
+SHORTEST = 1e-12  # least norm by which features are divided
+
 
 @dataclass(frozen=True, slots=True)
 class GeneratorStack:
@@ -22,7 +24,8 @@ class GeneratorStack:
         bias a channel, biases[0]: [T, channels], and tanh follow.
     gaussian: the base is a vector of features of a power-transformed space, to which deviation [T, base] times further
         standard normals is added; the answer is its inverse power: y -> sign(y) |y|^(1 / power), or max(y, 0)^(1 /
-        power) where features are never negative.
+        power) where features are never negative; then, where normalised, divided by its norm. The transform that this
+        undoes is `PowerTransform` of mygo_edge.bundle.gaussian.
     """
 
     kind: GeneratorKind
@@ -35,6 +38,7 @@ class GeneratorStack:
     deviation: Tensor | None = None
     power: float = 1.0
     non_negative: bool = False
+    normalised: bool = False
 
     def __len__(self) -> int:
         return len(self.class_offsets) - 1

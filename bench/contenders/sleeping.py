@@ -27,6 +27,7 @@ from mygo_edge.model.network import NeocortexNet
 from mygo_edge.options import SleepOptions, StepMode, TrainOptions
 
 WAYS = ("published algorithm", "loop", "plain", "ahead", "compiled", "graph", "graph + fused")
+COMPILED_BATCH = 128  # on CUDA, where time is limited
 CHECKED_STEPS = 3
 TOLERANCE = 2e-3  # of the features' change in so many steps, between a way and the plain one
 CLASSES = 2
@@ -75,6 +76,8 @@ class SleepCase:
             choose_backend(backend, self.device.type)
         except BackendError as error:
             raise CannotRunError(str(error)) from error
+        if name == "compiled" and self.device.type == "cuda" and self.batch != COMPILED_BATCH:
+            raise CannotRunError(f"compiling takes up to a minute a shape: measured for {COMPILED_BATCH} dreams only")
         how: dict[str, Any] = {"ahead": ahead, "step_mode": step_mode, "backend": backend}
         how["compile_loss"] = name == "compiled"
         block = self._rounds_ahead() if ahead else 1

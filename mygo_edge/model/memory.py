@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,10 @@ class GenerativeMemory(nn.Module):
             raise ValueError("a memory's generators must be of one kind, architecture and width")
         self.generators.append(generator)
         self._stack = None
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "GenerativeMemory":
+        self._stack = None  # it is made of the weights as they were, where they were
+        return super()._apply(fn, recurse)
 
     def __len__(self) -> int:
         return len(self.generators)

@@ -32,7 +32,9 @@ def _filled(tensors, task):
     return filled
 
 
-def gaussian_stack(features, classes, *, latent=64, power=0.5, non_negative=False, device="cpu") -> GeneratorStack:
+def gaussian_stack(
+    features, classes, *, latent=64, power=0.5, non_negative=False, normalised=False, device="cpu"
+) -> GeneratorStack:
     """Class means, factors and deviations that are normals of Philox, for tasks of so many classes each."""
     shapes = {"means": (sum(classes), features), "factor": (len(classes), latent, features)}
     filled = _filled(
@@ -46,6 +48,7 @@ def gaussian_stack(features, classes, *, latent=64, power=0.5, non_negative=Fals
         deviation=filled["deviation"].abs().to(device),
         power=power,
         non_negative=non_negative,
+        normalised=normalised,
     )
 
 

@@ -177,6 +177,12 @@ def test_the_first_dreams_of_a_seed_stay_what_they_are(backend, device):
         torch.testing.assert_close(batch.images[:, 0, 3, :].cpu(), pixels, atol=3e-6, rtol=0)
 
 
+def test_a_memory_that_is_moved_dreams_where_it_is():
+    memory = memory_of((1, 8, 9), CLASSES, kind="perceptron")
+    memory.dream([1, 1, 1], **KEY)
+    assert memory.to("meta").stack.base_weight.device.type == "meta"
+
+
 def test_impossible_wishes_are_refused(memory):
     for wish, reason in [
         ({"tasks": [1, 1, 1, 1]}, "3 generators cannot dream counts"),

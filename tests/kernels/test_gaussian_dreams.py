@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from mygo_edge.bundle.gaussian import PowerTransform
 from mygo_edge.kernels.dream import dream, flat
 from mygo_edge.kernels.dream_torch import inverse_power
 from mygo_edge.kernels.layout import layout_of_counts, position_of
@@ -46,6 +47,31 @@ def test_features_that_are_never_negative_are_not_dreamt_negative(backend, devic
     signed = dream(replace(stack, non_negative=False), [5, 5, 5], **KEY, backend=backend).images
     assert (signed < 0).any()
     torch.testing.assert_close(features, signed.clamp(min=0))
+
+
+@pytest.mark.parametrize(("power", "signed"), [(0.5, False), (0.5, True), (1.0, True), (0.3, True)])
+@pytest.mark.parametrize("normalised", [False, True])
+def test_the_transform_of_a_memory_is_undone(power, signed, normalised, backend, device, poisoned):
+    stack = gaussian_stack(70, CLASSES, power=power, non_negative=not signed, normalised=normalised, device=device)
+    in_its_space = dream(replace(stack, power=1.0, non_negative=False, normalised=False), [20, 0, 3], **KEY).images
+    features = dream(stack, [20, 0, 3], **KEY, backend=backend).images.cpu()
+    expected = PowerTransform(power, signed, normalised).inverse(in_its_space.cpu().numpy())
+    assert relative_rms(features, torch.from_numpy(expected).double()) < 4e-6 * max(1, 1 / power)
+    if normalised:
+        torch.testing.assert_close(features.norm(dim=1), torch.ones(23))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_normalised_dreams_of_half_precision_are_rounded_twice_at_most(dtype, backend, device, poisoned):
+    stack = gaussian_stack(300, CLASSES, power=1.0, normalised=True, device=device)
+    batch = dream(stack, [3, 2, 4], **KEY, dtype=dtype, backend=backend)
+    assert relative_rms(batch.images, dreams_in_double(stack, batch, torch.arange(9), **KEY)) < 2 * TOLERANCE[dtype]
+
+
+def test_a_dream_of_nothing_but_zeros_is_not_divided_by_its_norm(backend, device):
+    stack = gaussian_stack(20, (1,), non_negative=True, normalised=True, device=device)
+    nothing = replace(stack, class_bias=torch.full_like(stack.class_bias, -1e3))
+    assert torch.equal(dream(nothing, [3], **KEY, backend=backend).images.cpu(), torch.zeros(3, 20))
 
 
 def test_hundreds_of_classes_mix_in_one_batch(backend, device, poisoned):
@@ -106,3 +132,5 @@ def test_a_cards_tiles_give_the_same_dreams(device, monkeypatch, poisoned):
     monkeypatch.setattr(dream_triton, "target_of", lambda device: 90)  # also without a card
     other = dream(stack, [33, 1, 2], **KEY, backend="triton")
     torch.testing.assert_close(usual.images, other.images, atol=1e-5, rtol=1e-5)
+    normalised = dream(replace(stack, normalised=True), [33, 1, 2], **KEY, backend="triton").images
+    torch.testing.assert_close(normalised, torch.nn.functional.normalize(other.images), atol=1e-5, rtol=1e-5)

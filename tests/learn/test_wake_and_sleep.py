@@ -11,6 +11,7 @@ from mygo_edge.data.split import Split
 from mygo_edge.data.tasks import Task
 from mygo_edge.domains.pixels import Pixels, shift
 from mygo_edge.errors import MygoEdgeError
+from mygo_edge.kernels.exactness import set_exact_arithmetic
 from mygo_edge.learn.calibration import calibrate
 from mygo_edge.learn.fit import one_cycle
 from mygo_edge.learn.memorise import memorise
@@ -110,18 +111,26 @@ def test_dreams_made_ahead_change_nothing_but_the_order_of_sums(awake):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need CUDA")
 @pytest.mark.parametrize("mode", ["graph", "compile"])
 def test_captured_and_compiled_steps_change_nothing_but_the_order_of_sums_on_cuda(awake, mode):
-    device = torch.device("cuda")
-    nets = []
-    for step_mode in ("eager", mode):
-        method = MyGO(DIGITS, OPTIONS, device)
-        method.load({key: value.to(device) for key, value in awake.state().items()})
-        phase = Phase(device, 0, step_mode=step_mode)
-        notes = []
-        phase.note = notes.append
-        sleep(method.net, method.expert, method.memory, replace(OPTIONS.sleep, steps=40), phase)
-        assert not notes
-        nets.append(flat_features(method.net))
+    set_exact_arithmetic()  # as a run does
+    nets = [slept_elsewhere(awake, torch.device("cuda", 0), step_mode) for step_mode in ("eager", mode)]
+    torch.use_deterministic_algorithms(False)
     torch.testing.assert_close(*nets, atol=2e-4, rtol=1e-3)
+
+
+def test_a_method_that_is_put_on_a_device_sleeps_as_where_it_was(awake):
+    net, _ = slept(awake, steps=40)
+    torch.testing.assert_close(slept_elsewhere(awake, CPU, "eager"), flat_features(net), atol=2e-4, rtol=1e-3)
+
+
+def slept_elsewhere(awake, device, step_mode):
+    """The student's features after a sleep of 40 steps on the device, in which nothing was noted."""
+    net, expert, memory = (deepcopy(part).to(device) for part in (awake.net, awake.expert, awake.memory))
+    phase = Phase(device, 0, step_mode=step_mode)
+    notes = []
+    phase.note = notes.append
+    sleep(net, expert, memory, DIGITS, replace(OPTIONS.sleep, steps=40), phase)
+    assert not notes
+    return flat_features(net)
 
 
 @pytest.mark.skipif(os.environ.get("MYGO_EDGE_SLOW_TESTS") != "1", reason="MYGO_EDGE_SLOW_TESTS=1 compiles")
