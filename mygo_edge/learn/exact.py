@@ -97,9 +97,9 @@ class ExactMyGO(Method):
         if self._has_own:
             self.own = own_covariances(self.scatters, self.memory.means.counts, covariance, self.domain.directions)
             self.memory.shared = answering_factor(covariance, self.memory.means, self.domain.rank, self.own.directions)
-        else:
-            self.memory.refactor(covariance)
         self._classifier = self.memory.sleep(covariance)
+        if not self._has_own:
+            self.memory.refactor(covariance, self._classifier[0])
         return covariance
 
     def forgetting(self, index: int, tasks: Sequence[Task]) -> list[NamedPhase]:
