@@ -1,6 +1,7 @@
 """Publish a memory in the feature space of a trunk as a bundle version: trunk, shared factor, class means, self-test.
 
-The classifier is not among the files: a device computes it from means and factor (docs/bundle.md says what that saves).
+The classifier is rows, a file a task, which a device completes; or, where there are none, it computes the classifier
+from means and factor (docs/bundle.md).
 """
 
 import hashlib
@@ -14,12 +15,14 @@ import numpy as np
 import onnxruntime
 
 import mygo_edge
+from mygo_edge.bundle.calibration import Calibration, write_calibration
 from mygo_edge.bundle.feature_selftest import write_feature_selftest
 from mygo_edge.bundle.gaussian import ClassMeans, SharedFactor
 from mygo_edge.bundle.gaussian_files import Precision, read_means, read_shared, write_means, write_shared
-from mygo_edge.bundle.manifest import GAUSSIAN, FileEntry, Manifest, Task, TextInput
+from mygo_edge.bundle.manifest import GAUSSIAN, ROWS_READER, FileEntry, Manifest, Task, TextInput
 from mygo_edge.bundle.own_covariance import OwnCovariances, read_own, write_own
 from mygo_edge.bundle.reading import Bundle
+from mygo_edge.bundle.rows import ClassRows, stored, write_rows
 from mygo_edge.device.feature_selftest import compute
 from mygo_edge.device.features import FeatureEngine
 from mygo_edge.device.session import SessionOptions
@@ -37,11 +40,15 @@ INTEGER_TOLERANCE = 5e-2  # of a trunk that multiplies integers: a last bit may 
 MAX_DIVERGENCE = 0.005  # nats a feature by which dreams may become others while the shared factor stays
 
 
-class Precisions(NamedTuple):
-    """How a memory is stored. int8 for the means too saves a twelfth, and changes six times as many answers
-    (docs/bundle.md)."""
+# Of an update, besides the trunk: a new factor waits where new rows of old tasks leave it no room in so many bytes.
+MAX_UPDATE = 130_000
 
-    means: Precision = "fp16"
+
+class Precisions(NamedTuple):
+    """How a memory is stored; rows are always in int8. means: None for int8 beside rows, which answer, and for fp16
+    where answers are computed from the means: int8 would change six times as many (docs/bundle.md)."""
+
+    means: Precision | None = None
     factor: Precision = "int8"
 
 
@@ -49,11 +56,13 @@ PRECISIONS = Precisions()
 
 
 class FeatureMemory(NamedTuple):
-    """A task as the learner remembers it. classes: their names, as many as `means` has."""
+    """A task as the learner remembers it. classes: their names, as many as `means` has; rows: of the classifier, of all
+    tasks or of none."""
 
     name: str
     classes: Sequence[str]
     means: ClassMeans
+    rows: ClassRows | None = None
 
 
 def publish_features(
@@ -65,6 +74,7 @@ def publish_features(
     learner_id: str,
     sequence: int,
     own: OwnCovariances | None = None,
+    calibration: Calibration | None = None,
     precisions: Precisions = PRECISIONS,
     max_loss: float = MAX_LOSS,
     real: Sequence[LabelledVectors] = (),
@@ -73,8 +83,9 @@ def publish_features(
 ) -> Path:
     """Write, check and make live a version. One process at a time publishes to a bundle.
 
-    Files of the live version stay, byte for byte: the trunk; the means of a task that it holds; the shared factor, as
-    long as answers with it differ by no more than `max_loss` and dreams by no more than `MAX_DIVERGENCE`.
+    Files of the live version stay, byte for byte: the trunk; the means of a task that it holds; its rows, while they
+    are of the same covariance; the shared factor, as long as answers with it differ by no more than `max_loss` and
+    dreams by no more than `MAX_DIVERGENCE`, or while new rows leave it no room in `MAX_UPDATE`.
 
     Args:
         bundle_dir: the bundle's folder; created when it is not there.
@@ -82,6 +93,7 @@ def publish_features(
         shared: the factor as the learner has it now.
         tasks: in task order.
         own: what the covariances of classes have besides, of all tasks, stored in int8.
+        calibration: how scores are to be read, where the learner measured that.
         learner_id: 32 hexadecimal digits, the same in everything that this learner publishes.
         sequence: the learner's count of publications.
         precisions: of means and factor.
@@ -98,26 +110,37 @@ def publish_features(
         MygoEdgeError: names or files that do not fit, or numbers that are not finite. The version that is live stays.
         OSError: the disk refuses.
     """
-    exact = Memory([task.means for task in tasks], shared, own)
+    rows = [task.rows for task in tasks if task.rows is not None]
+    if rows and len(rows) < len(tasks):
+        raise MygoEdgeError(f"{len(tasks) - len(rows)} of {len(tasks)} tasks have no rows; let the learner sleep first")
+    exact = Memory([task.means for task in tasks], shared, own, rows or None)
     samples = {"dreams": labelled_vectors(exact)} | ({"real features": real} if real else {})
-    draft = _Draft(live_bundle(bundle_dir), precisions)
+    means_precision: Precision = precisions.means or ("int8" if rows else "fp16")
+    draft = _Draft(live_bundle(bundle_dir), precisions._replace(means=means_precision))
     draft.add_trunk(trunk)
     stored_means = [draft.add_means(task) for task in tasks]
+    for task in tasks:
+        if task.rows is not None:
+            draft.add(f"rows-{task.name}.int8.npz", "rows", write_rows(task.rows), "int8", task.name)
 
     def measures(factor: SharedFactor) -> list[gate.Measure]:
-        stored = Memory(stored_means, factor, own and draft.stored_own(own, factor))
+        as_stored = Memory(
+            stored_means, factor, own and draft.stored_own(own, factor), [stored(task) for task in rows] or None
+        )
         return [
             measure
             for on, sample in samples.items()
-            for measure in memory_measures("the memory", exact, stored, sample, on)
+            for measure in memory_measures("the memory", exact, as_stored, sample, on)
         ]
 
     kept = draft.live_factor()
     if kept is not None:
         apart = divergence(shared, kept)
         stays = apart <= MAX_DIVERGENCE and all(measure.loss <= max_loss for measure in measures(kept))
-        say(f"shared factor: {apart:.4f} nats a feature from the live one, which {'stays' if stays else 'is replaced'}")
-        kept = kept if stays else None
+        waits = not stays and np.isfinite(apart) and draft.full(shared)
+        becomes = "stays until an update has room" if waits else "stays" if stays else "is replaced"
+        say(f"shared factor: {apart:.4f} nats a feature from the live one, which {becomes}")
+        kept = kept if stays or waits else None
     factor = draft.add_factor(shared, kept is not None)
     found = measures(factor)
     for measure in found:
@@ -125,15 +148,18 @@ def publish_features(
     gate.require(found, max_loss)
     if own is not None:
         draft.add("covariances.int8.npz", "covariances", write_own(own, factor), "int8")
+    if calibration is not None:
+        draft.add("calibration.npz", "calibration", write_calibration(calibration), "fp32")
     manifest = Manifest(
         sequence=sequence,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        tasks=tuple(Task(name, tuple(classes), head_name(name), GAUSSIAN) for name, classes, _ in tasks),
+        tasks=tuple(Task(name, tuple(classes), head_name(name), GAUSSIAN) for name, classes, *_ in tasks),
         input=None,
         tolerance=TOLERANCE,
         files=tuple(draft.files),
         producer={"mygo_edge": mygo_edge.__version__, "onnxruntime": onnxruntime.__version__, "numpy": np.__version__},
         id=learner_id,
+        reader=ROWS_READER if rows else ROWS_READER - 1,
         latent=shared.rank,
         features=trunk.form.features,
         trunk=trunk.form,
@@ -163,10 +189,11 @@ class _Draft:
 
     def add_means(self, task: FeatureMemory) -> ClassMeans:
         """The means as a device reads them; the very bytes of the live version, where that has the task already."""
-        name, classes, means = task
+        name, classes, means, _ = task
         if len(classes) != len(means.counts) or not np.isfinite(means.means).all():
             raise MygoEdgeError(f"task {name}: {len(classes)} classes need as many means, and finite ones")
         precision = self.precisions.means
+        assert precision is not None
         path, digest = f"means-{name}{_variant(precision)}.npz", _digest(means=means.means, counts=means.counts)
         before = self.live and self.live.manifest.find("generator", name, precision)
         if self.live and before and before.weights == digest:
@@ -180,6 +207,14 @@ class _Draft:
         """The live version's, where that has one of the same precision."""
         before = self.live and self.live.manifest.find("factor", None, self.precisions.factor)
         return read_shared(self.live.contents[before.path], before.path) if self.live and before else None
+
+    def full(self, shared: SharedFactor) -> bool:
+        """Whether rows of tasks that the live version has are new, and a new factor beside them would be too much."""
+        assert self.live is not None
+        live = {entry.path: entry.sha256 for entry in self.live.manifest.files}
+        fresh = [entry for entry in self.files if live.get(entry.path) != entry.sha256]
+        size = sum(entry.size for entry in fresh) + len(write_shared(shared, self.precisions.factor))
+        return size > MAX_UPDATE and any(entry.role == "rows" and entry.path in live for entry in fresh)
 
     def stored_own(self, own: OwnCovariances, factor: SharedFactor) -> OwnCovariances:
         """As a device will read them beside this factor."""

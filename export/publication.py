@@ -30,7 +30,7 @@ from mygo_edge.run.folder import RunFolder
 from mygo_edge.run.saved import NamedTask, Saved, count_publication, open_learner
 from mygo_edge.trunks.text import TextTrunk
 
-_FEATURE_ROLES = ("trunk", "tokenizer", "factor", "covariances")
+_FEATURE_ROLES = ("trunk", "tokenizer", "factor", "covariances", "rows")
 
 
 def publish_learner(bundle: Path, method: Method, tasks: Sequence[NamedTask], *, sequence: int, **how: Any) -> Path:
@@ -74,7 +74,8 @@ def _publish_features(
     trunk = method.domain.trunk
     files = text_trunk_files(trunk) if isinstance(trunk, TextTrunk) else photo_trunk_files(trunk)
     memories = [
-        FeatureMemory(name, classes, means) for (name, classes), means in zip(tasks, method.memory.tasks, strict=True)
+        FeatureMemory(name, classes, means, rows)
+        for (name, classes), means, rows in zip(tasks, method.memory.tasks, method.rows, strict=True)
     ]
     if precision is not None:
         if precision not in get_args(Precision):
@@ -87,6 +88,7 @@ def _publish_features(
         shared=method.shared,
         tasks=memories,
         own=method.own,
+        calibration=method.calibration,
         learner_id=learner_id,
         sequence=sequence,
         **how,
@@ -95,8 +97,8 @@ def _publish_features(
 
 def weigh(version: Path, tasks: Sequence[NamedTask], shape: tuple[int, ...]) -> dict[str, Any]:
     """The `bytes` entry of summary.json: the classifier's file, the generators' files, and how many raw training images
-    (a byte a channel of a pixel) would fit into the bytes of all generators. With a trunk: the trunk's files, what all
-    tasks share, and the means of each; the classifier follows from these.
+    (a byte a channel of a pixel) would fit into the bytes of all generators. With a trunk: the trunk's files, the rows
+    of the classifier, what all tasks share, and the means of each.
     """
     manifest = read_manifest(version)
     if manifest.trunk is not None:
@@ -105,7 +107,7 @@ def weigh(version: Path, tasks: Sequence[NamedTask], shape: tuple[int, ...]) -> 
         return {
             "trunk": by_role["trunk"] + by_role["tokenizer"],
             "shared": by_role["factor"] + by_role["covariances"],
-            "classifier": 0,
+            "classifier": by_role["rows"],
             "generators": generators,
             "equivalent_images": None,
         }

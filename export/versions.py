@@ -62,7 +62,7 @@ def _write_folder(bundle_dir: Path, name: str, manifest: Manifest, contents: Map
     with new_version(bundle_dir, name) as partial:
         for path, data in contents.items():
             write_bytes(partial / path, data)
-        write_json(partial / MANIFEST, manifest_json(manifest))
+        write_json(partial / MANIFEST, manifest_json(manifest), indent=0)  # part of every update
         written = read_version(partial)
         for precision in manifest.precisions or (None,):  # of a classifier; with a trunk there is none
             EdgeModel(written, precision=precision).run_selftest()

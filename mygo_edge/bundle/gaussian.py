@@ -131,14 +131,24 @@ def discriminant(
     Raises:
         BundleError: the numbers of a damaged memory do not give finite weights.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
+    return finite_classifier(lambda: fisher(means, Precision(shared).times, shared.spread, centre, denoise))
+
+
+def finite_classifier(made: Callable[[], tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
+    """The weight and bias that `made` computes. Raises BundleError where a damaged memory gives none."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         try:
-            weight, bias = fisher(means, Precision(shared).times, shared.spread, centre, denoise)
+            weight, bias = made()
         except np.linalg.LinAlgError as error:
             raise BundleError(f"the shared factor is no covariance ({error}); publish or fetch it again") from error
     if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
-        raise BundleError("the means and the shared factor give no finite classifier; publish or fetch them again")
+        raise BundleError("the memory of the classes gives no finite classifier; publish or fetch it again")
     return weight, bias
+
+
+def similar(counts: Ids) -> NDArray[np.bool_]:
+    """Which classes have so many images that their means shrink together, [classes]: see `fisher`."""
+    return counts >= np.median(counts) * _SIMILAR
 
 
 def fisher(
@@ -166,11 +176,11 @@ def fisher(
     Raises:
         numpy.linalg.LinAlgError: numbers that are not finite.
     """
-    many = means.counts >= np.median(means.counts) * _SIMILAR if denoise else np.full(len(means.counts), True)
+    many = similar(means.counts) if denoise else np.full(len(means.counts), True)
     middle = means.means[many].mean(0, dtype=np.float64) if centre is None else centre.astype(np.float64)
     away = means.means - middle  # [classes, features]
-    weight = times(away)
-    inner = weight @ away.T  # [classes, classes]
+    weight = times(away).astype(np.float32)  # enough, and twice as fast where classes are hundreds
+    inner = (weight @ away.astype(np.float32).T).astype(np.float64)  # [classes, classes]
     noise = spread / means.counts
     mix, noise_left = np.eye(len(away)), noise.copy()
     if denoise:
@@ -179,9 +189,9 @@ def fisher(
         mix = np.diag(np.sqrt(share))
         mix[np.ix_(many, many)] = _shrinkage(inner[np.ix_(many, many)], means.counts[many], spread)
         noise_left = np.where(many, 0, share * noise)
-        weight = mix @ weight
+        weight = mix.astype(np.float32) @ weight
     norms = ((mix @ inner) * mix).sum(1)
-    return weight.astype(np.float32), (-0.5 * (norms - noise_left) - weight @ middle).astype(np.float32)
+    return weight, (-0.5 * (norms - noise_left) - weight @ middle).astype(np.float32)
 
 
 def _shrinkage(inner: NDArray[np.float64], counts: Ids, spread: float) -> NDArray[np.float64]:
@@ -192,16 +202,34 @@ def _shrinkage(inner: NDArray[np.float64], counts: Ids, spread: float) -> NDArra
     return (vectors * shares) @ vectors.T * (root / root[:, None])
 
 
-def mahalanobis(vectors: NDArray, means: ClassMeans, shared: SharedFactor) -> NDArray[np.float64]:
+def mahalanobis(
+    vectors: NDArray, means: ClassMeans, shared: SharedFactor, precision: Precision | None = None
+) -> NDArray[np.float64]:
     """Squared Mahalanobis distances of vectors [n, features], in the transformed space, to all means: [n, classes].
+    `precision` is that of `shared`, where it is at hand.
 
     Dreams of a class lie at about `features` from its mean, real features at about `shared.spread`.
     """
-    precision = Precision(shared)
+    precision = precision or Precision(shared)
     middle = means.means.mean(0, dtype=np.float64)  # the cross terms below cancel less around it
     x, m = precision.whiten(vectors - middle), precision.whiten(means.means - middle)
     cross = x @ m.T - (x @ precision.basis.T) @ (m @ precision.basis.T).T
     return np.maximum(precision.norms(x)[:, None] - 2 * cross + precision.norms(m), 0)
+
+
+def novelty(nearest: NDArray, largest: NDArray, shared: SharedFactor) -> Floats:
+    """How little vectors look like any class, [n]: two things added up.
+
+    The squared Mahalanobis distance to the nearest class counts by rank / features: its terms depend on one another,
+    for real features more than in the model, and there are rather as many as the factor has dimensions. How little a
+    vector speaks for any class is -2 x its largest logit.
+
+    Args:
+        nearest: [n], squared distances.
+        largest: [n], logits.
+        shared: what the distances are measured with.
+    """
+    return np.asarray(nearest * (shared.rank / shared.factor.shape[1]) - 2 * largest, np.float32)
 
 
 def dreams(means: ClassMeans, shared: SharedFactor, z: Floats, noise: Floats, class_ids: Ids) -> Floats:

@@ -10,13 +10,14 @@ from typing import Any
 from mygo_edge.bundle.strict import BundleError, composed
 
 SCHEMA_VERSION = "2.0"
-READER = 2  # what this code can read; a manifest names the least reader that it needs
+READER = 3  # what this code can read; a manifest names the least reader that it needs
+ROWS_READER = 3  # of versions whose classifier comes as rows
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"  # Ed25519 over the bytes of manifest.json, where the publisher signs
 LATENT = 64  # normals a dream starts from, where the manifest says nothing else
 DTYPE = "uint8"  # of the images that a classifier takes: raw pixels, scaled within the graph
 
-ROLES = ("classifier", "generator", "selftest", "trunk", "tokenizer", "factor", "covariances")
+ROLES = ("classifier", "generator", "selftest", "trunk", "tokenizer", "factor", "covariances", "rows", "calibration")
 PRECISIONS = ("fp32", "fp16", "int8", "int8-weights")  # the recipes of `mygo_edge.export.recipes`
 GAUSSIAN = "gaussian"  # the kind of a generator that is class means in an .npz file; all others are graphs
 GENERATORS = ("convolutional", "perceptron", GAUSSIAN)
@@ -133,7 +134,7 @@ class Manifest:
     files: tuple[FileEntry, ...]
     producer: dict[str, str]
     id: str | None = None
-    reader: int = READER
+    reader: int = 2
     latent: int = LATENT
     features: int | None = None
     trunk: TrunkFormat | None = None

@@ -33,6 +33,7 @@ from mygo_edge.bundle.manifest import (
 from mygo_edge.bundle.strict import SHA256, BundleError, Reader, load_object
 
 FIRST_SCHEMA = "1.0"
+_OF_TASKS = ("generator", "rows")
 _FIRST_ROLES = ("classifier", "generator", "selftest")
 
 MAX_FILE_BYTES = 2**31 - 1  # a serialised protobuf message is smaller than 2 GiB
@@ -200,7 +201,7 @@ def _files(top: Reader, tasks: Sequence[Task], roles: tuple[str, ...]) -> tuple[
 def _file(reader: Reader, role: str, kinds: dict[str, str]) -> FileEntry:
     path, precision = reader.match("path", _FILE_NAME), str(reader.value("precision", str))
     reader.require(path.casefold() not in (MANIFEST, SIGNATURE), f"{path} cannot be listed")
-    task = reader.match("task", TASK_NAME) if role == "generator" else None
+    task = reader.match("task", TASK_NAME) if role in _OF_TASKS else None
     reader.require(task is None or task in kinds, f"{path} has an unknown task")
     names = _names(role, precision, task, kinds.get(task or "", ""))
     reader.require(names.fullmatch(path) is not None, f"path {path!r} of a {role} must match {names.pattern}")
@@ -230,5 +231,7 @@ def _names(role: str, precision: str, task: str | None, kind: str) -> re.Pattern
             "tokenizer": rf"tokenizer{_LABEL}\.(json|txt|model)",
             "factor": rf"factor{variant}\.npz",
             "covariances": rf"covariances{variant}\.npz",
+            "rows": rf"rows-{task}{variant}\.npz",
+            "calibration": r"calibration\.npz",
         }[role]
     )

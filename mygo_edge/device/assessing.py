@@ -41,14 +41,14 @@ def assessments(scores: Scores, labels: Sequence[tuple[str, str]], top: int, lim
 
 
 class Calibration:
-    """Thresholds of novelty, from the model's own dreams: no real input is kept to take them from."""
+    """Thresholds of novelty, from what the box measured, or from the model's own dreams: no real input is kept."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._kept: Mapping[tuple[str, ...], NDArray[np.float32]] = {}  # replaced, never changed
 
     def threshold(self, names: Sequence[str], learnt: Mapping[str, Learnt], false_alarms: float) -> float:
-        """The novelty that a share of the dreams of these tasks exceeds. The dreams are made at the first call.
+        """The novelty that a share of what is of these tasks exceeds. Dreams, where needed, are made at the first call.
 
         Raises:
             MygoEdgeError: a share out of range, or no task that can dream.
@@ -57,7 +57,7 @@ class Calibration:
             raise MygoEdgeError(f"false_alarms must be a share between 0 and 1, such as 0.05, not {false_alarms}")
         key = (*names, *(task.created for task in learnt.values()))
         if key not in self._kept:
-            found = self._engine.dream_novelty(names, learnt)
+            found = self._engine.usual_novelty(names, learnt)
             if not len(found):
                 raise MygoEdgeError(f"{', '.join(names)}: no dreams to take a threshold from; ask without a task")
             self._kept = {**self._kept, key: found}

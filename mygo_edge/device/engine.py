@@ -75,8 +75,9 @@ class Engine(Protocol):
     def dream(self, task: str, class_id: int | None, n: int, key: "Key", learnt: Mapping[str, Any]) -> Dreams:
         """`n` dreams of a task, of one class or of classes drawn uniformly."""
 
-    def dream_novelty(self, names: Sequence[str], learnt: Mapping[str, Any]) -> NDArray[np.float32]:
-        """The novelty of dreams of these tasks, to take a threshold from; tasks without dreams are left out."""
+    def usual_novelty(self, names: Sequence[str], learnt: Mapping[str, Any]) -> NDArray[np.float32]:
+        """The novelty of what is of these tasks, to take a threshold from: as the box measured it on images that its
+        memory had not seen, or else of dreams; tasks without either are left out."""
 
     def learn(self, name: str, inputs: Any, labels: Sequence[str], learnt: Mapping[str, Any]) -> Any:
         """A new task from labelled inputs."""

@@ -1,7 +1,8 @@
 """The engine of a bundle with a trunk: dreams are vectors, a task is its class means, and the classifier is computed.
 
-The classifier is not shipped: it is a function of the means and the factor (`mygo_edge.bundle.gaussian.discriminant`),
-which a device needs for its dreams anyway, and by which it learns and consolidates tasks of its own.
+Where the box sends rows of it, the classifier is theirs (`mygo_edge.bundle.rows`). Otherwise it is a function of the
+means and the factor (`mygo_edge.bundle.gaussian.discriminant`), which a device needs for its dreams anyway, and by
+which it learns and consolidates tasks of its own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,13 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mygo_edge.bundle.gaussian import ClassMeans, Precision, discriminant, dreams, join
+from mygo_edge.bundle.calibration import Calibration, read_calibration
+from mygo_edge.bundle.gaussian import ClassMeans, Precision, discriminant, dreams, join, mahalanobis, novelty
 from mygo_edge.bundle.gaussian_files import read_means, read_shared
 from mygo_edge.bundle.heads import HeadError, head_path, read_kept
 from mygo_edge.bundle.manifest import GAUSSIAN, BundleError, FileEntry, TrunkFormat
 from mygo_edge.bundle.memories import TaskMemory, memory_bytes, parse_memory, read_memory
 from mygo_edge.bundle.own_covariance import OwnCovariances, own_dreams, quadratic, read_own
 from mygo_edge.bundle.reading import Bundle
+from mygo_edge.bundle.rows import ClassRows, join_rows, read_rows, row_discriminant
 from mygo_edge.device.engine import CALIBRATION_DREAMS, CALIBRATION_STREAM, Dreams, Key, Scores
 from mygo_edge.device.feature_selftest import run_selftest
 from mygo_edge.device.few_shot import FewShot
@@ -90,10 +93,14 @@ class FeatureEngine:
                 raise BundleError(f"task {task.name} has a generator of kind {task.generator!a}; update mygo_edge")
         means = [self._means(bundle, task.name, len(task.classes)) for task in self.manifest.tasks]
         self._centre = join(means).means.mean(0, dtype=np.float64).astype(np.float32)
-        self.published = self._consolidated(means, self._own(bundle, sum(len(own.counts) for own in means)))
+        rows = self._rows(bundle, means)
+        self._has_rows = rows is not None
+        self._calibration = self._calibrated(bundle)
+        self.published = self._consolidated(means, rows, self._own(bundle, sum(len(own.counts) for own in means)))
         # After the line that refuses what is no covariance.
         self._precision = Precision(self.shared)
-        self._few_shot = FewShot(join(means), self.shared, self._centre)
+        weights = np.concatenate([task.weight for task in self.published.values()]) if self._has_rows else None
+        self._few_shot = FewShot(join(means), self.shared, self._centre, weights)
 
     @property
     def takes_text(self) -> bool:
@@ -106,11 +113,8 @@ class FeatureEngine:
         return self.score(self.shared.transform(self.trunk.vectors(inputs)), names, learnt)
 
     def score(self, vectors: NDArray[np.float32], names: Sequence[str], learnt: Mapping[str, FeatureTask]) -> Scores:
-        """`scores` of vectors in the transformed space, [n, features].
-
-        The novelty adds two things: the squared Mahalanobis distance to the nearest class, and how little the vector
-        speaks for any of them, -2 x the largest logit. The distance counts by rank / features: its terms depend on one
-        another, for real features more than in the model, and there are rather as many as the factor has dimensions.
+        """`scores` of vectors in the transformed space, [n, features]. Logits are divided by the temperature that makes
+        their softmax calibrated, where the box says it; the novelty is that of `mygo_edge.bundle.gaussian.novelty`.
         """
         tasks = [learnt.get(name) or self.published[name] for name in names]
         logits = vectors @ np.concatenate([task.weight for task in tasks]).T
@@ -123,10 +127,15 @@ class FeatureEngine:
             start = stop
         largest = logits.max(1, initial=-np.inf)
         with np.errstate(over="ignore", invalid="ignore"):  # of a damaged memory, before its self-test refuses it
-            from_centre = self._precision.norms(self._precision.whiten(vectors - self._centre))
-        nearest = np.maximum(from_centre - 2 * largest, 0)
-        novelty = nearest * (self.shared.rank / vectors.shape[1]) - 2 * largest
-        return Scores(logits, novelty.astype(np.float32))
+            if self._has_rows:
+                means = join([task.memory.means for task in tasks])
+                nearest = mahalanobis(vectors, means, self.shared, self._precision).min(1)
+            else:  # logits and distances are of one covariance
+                from_centre = self._precision.norms(self._precision.whiten(vectors - self._centre))
+                nearest = np.maximum(from_centre - 2 * largest, 0)
+            found = novelty(nearest, largest, self.shared)
+        temperature = 1.0 if self._calibration is None else self._calibration.temperature
+        return Scores(logits / np.float32(temperature), found)
 
     def answers(self, inputs: Any) -> list[tuple[str, str]]:
         labels = [(name, label) for name, task in self.published.items() for label in task.classes]
@@ -157,7 +166,9 @@ class FeatureEngine:
             dreamt = own_dreams(dreamt, class_ids, means, self.shared, task.own)
         return self.shared.transform.inverse(dreamt[rows]), class_ids[rows]
 
-    def dream_novelty(self, names: Sequence[str], learnt: Mapping[str, FeatureTask]) -> NDArray[np.float32]:
+    def usual_novelty(self, names: Sequence[str], learnt: Mapping[str, FeatureTask]) -> NDArray[np.float32]:
+        if self._calibration is not None:
+            return self._calibration.novelty
         each = -(-CALIBRATION_DREAMS // len(names))
         parts = []
         for step, name in enumerate(names):
@@ -208,16 +219,37 @@ class FeatureEngine:
         data, where = self._content(bundle, "covariances")
         return read_own(data, where, self.shared, classes)
 
-    def _consolidated(self, means: Sequence[ClassMeans], covariances: OwnCovariances | None) -> dict[str, FeatureTask]:
-        """The tasks of the bundle, with their rows of the discriminant of all of them."""
-        weight, bias = discriminant(join(means), self.shared)
+    def _rows(self, bundle: Bundle, means: Sequence[ClassMeans]) -> ClassRows | None:
+        """Of all tasks, or None where the box sends none."""
+        tasks = self.manifest.tasks
+        if self.manifest.find("rows", tasks[0].name, None) is None:
+            return None
+        features, found = self.shared.factor.shape[1], []
+        for task, own in zip(tasks, means, strict=True):
+            data, where = self._content(bundle, "rows", task.name)
+            found.append(read_rows(data, where, features, len(own.counts)))
+        return join_rows(found)
+
+    def _calibrated(self, bundle: Bundle) -> Calibration | None:
+        if self.manifest.find("calibration", None, None) is None:
+            return None
+        return read_calibration(*self._content(bundle, "calibration"))
+
+    def _consolidated(
+        self, means: Sequence[ClassMeans], rows: ClassRows | None, covariances: OwnCovariances | None
+    ) -> dict[str, FeatureTask]:
+        """The tasks of the bundle, with their part of the discriminant of all of them."""
+        every = join(means)
+        # Of a damaged factor this refuses the version, whatever it answers with.
+        computed = discriminant(every, self.shared)
+        weight, bias = computed if rows is None else row_discriminant(every, rows)
         digest, start = self.trunk.form.digest, 0
         tasks = {}
         for task, own in zip(self.manifest.tasks, means, strict=True):
-            rows = slice(start, start + len(task.classes))
+            part = slice(start, start + len(task.classes))
             memory = TaskMemory(task.name, task.classes, own, digest, self.shared.transform, "")
-            tasks[task.name] = FeatureTask(memory, weight[rows], bias[rows], covariances and covariances.take(rows))
-            start = rows.stop
+            tasks[task.name] = FeatureTask(memory, weight[part], bias[part], covariances and covariances.take(part))
+            start = part.stop
         return tasks
 
     def _added(self, memory: TaskMemory) -> FeatureTask:

@@ -69,7 +69,7 @@ class PixelEngine:
             )
         return dream(self.graphs, task, class_id, n, key)
 
-    def dream_novelty(self, names: Sequence[str], learnt: Mapping[str, Head]) -> NDArray[np.float32]:
+    def usual_novelty(self, names: Sequence[str], learnt: Mapping[str, Head]) -> NDArray[np.float32]:
         tasks = [name for name in names if name in self.graphs.tasks]
         each = -(-CALIBRATION_DREAMS // max(1, len(tasks)))
         parts = [np.empty(0, np.float32)]

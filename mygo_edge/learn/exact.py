@@ -8,8 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mygo_edge.bundle.calibration import Calibration
 from mygo_edge.bundle.gaussian import Floats, PowerTransform, SharedFactor, dreams
 from mygo_edge.bundle.own_covariance import OwnCovariances, own_dreams, quadratic
+from mygo_edge.bundle.rows import ClassRows
 from mygo_edge.data.tasks import Task
 from mygo_edge.domains.features import Features
 from mygo_edge.errors import MygoEdgeError
@@ -53,7 +55,7 @@ class ExactMyGO(Method):
         transformed = self.domain.transformed(vectors)
         if self.memory is None:
             assert self.domain.transform is not None
-            self.memory = GaussianMemory(self.domain.transform, self.domain.features, self.domain.rank)
+            self.memory = self._empty(self.domain.transform)
         try:
             self.memory.learn(vectors, labels, task.classes)
         except MygoEdgeError as error:
@@ -62,6 +64,9 @@ class ExactMyGO(Method):
             alone = TaskScatters(len(task.classes), self.domain.features)
             alone.add(transformed, labels)
             self.scatters += list(alone.scatters())
+
+    def _empty(self, transform: PowerTransform) -> GaussianMemory:
+        return GaussianMemory(transform, self.domain.features, self.domain.rank, rows=not self._has_own)
 
     @property
     def _has_own(self) -> bool:
@@ -92,9 +97,9 @@ class ExactMyGO(Method):
         if self._has_own:
             self.own = own_covariances(self.scatters, self.memory.means.counts, covariance, self.domain.directions)
             self.memory.shared = answering_factor(covariance, self.memory.means, self.domain.rank, self.own.directions)
-        else:
-            self.memory.refactor(covariance)
         self._classifier = self.memory.sleep(covariance)
+        if not self._has_own:
+            self.memory.refactor(covariance, self._classifier[0])
         return covariance
 
     def forgetting(self, index: int, tasks: Sequence[Task]) -> list[NamedPhase]:
@@ -144,6 +149,19 @@ class ExactMyGO(Method):
         return self.memory.shared
 
     @property
+    def rows(self) -> list[ClassRows | None]:
+        """What devices answer with, by task; None where they compute it from means and factor."""
+        assert self.memory is not None
+        return list(self.memory.sent.tasks) if self.memory.sent is not None else [None] * len(self.memory.tasks)
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """How devices are to read scores, where a wake could measure that."""
+        assert self.memory is not None
+        novelty = self.memory.novelty
+        return None if novelty is None else Calibration(self.memory.strength.temperature, novelty)
+
+    @property
     def consolidated(self) -> bool:
         """Whether the classifier knows all that is remembered."""
         return (
@@ -176,7 +194,7 @@ class ExactMyGO(Method):
         power, signed, normalised = arrays["transform"].tolist()
         transform = PowerTransform(float(power), bool(signed), bool(normalised))
         self.domain.transform = transform
-        self.memory = GaussianMemory(transform, self.domain.features, self.domain.rank)
+        self.memory = self._empty(transform)
         self.memory.load_state(arrays)
         self.scatters = list(arrays["scatters"]) if "scatters" in arrays else []
         if "classifier.0" in arrays:

@@ -5,26 +5,38 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mygo_edge.bundle.gaussian import ClassMeans, Floats, Ids, PowerTransform, SharedFactor, discriminant, join
+from mygo_edge.bundle.gaussian import ClassMeans, Floats, Ids, PowerTransform, SharedFactor, join
 from mygo_edge.learn.moments import PooledMoments, TaskMoments
+from mygo_edge.learn.novelty import held_out, known_novelty
+from mygo_edge.learn.sent_rows import SentRows
 from mygo_edge.learn.shared_covariance import SharedCovariance, shrink
 from mygo_edge.learn.strength import Strength, left_out
 
 RANK = 64  # of the factor: as many normals as a dream of pixels starts from
-WORTH_SENDING = 0.1  # difference of a new factor's logits above which devices get it (docs/photos.md)
+WORTH_SENDING = 0.1  # difference of a new covariance's logits above which devices get its rows (docs/photos.md)
+_FIRST = 50  # images of a first task, of which a fifth can say how novel known classes look
+_COMPARED = 64  # classes, evenly spread
+_MEASURED = ("rows", "factor", "novelty")
+_MANY = 40  # classes above which it takes more, up to twice as much: all rows come anew, 1.4 KB a class
 
 
 class GaussianMemory:
-    """All that is known after some tasks: nothing in it grows but a mean and a count a class."""
+    """All that is known after some tasks: nothing in it grows but a mean, a row and a count a class."""
 
-    def __init__(self, transform: PowerTransform, features: int, rank: int = RANK) -> None:
-        """features: width of the trunk's vectors."""
+    def __init__(self, transform: PowerTransform, features: int, rank: int = RANK, rows: bool = True) -> None:
+        """features: width of the trunk's vectors; rows: whether devices answer by rows of a linear classifier, which
+        `refactor` makes, and not by what each class's covariance has of its own, besides.
+        """
+        self.rows = rows
         self.transform, self.features, self.rank = transform, features, rank
         self.tasks: list[ClassMeans] = []
         self.pooled = PooledMoments.empty(features)
         self.strength = Strength()
-        self.shared: SharedFactor | None = None
+        self.sent: SentRows | None = None  # the classifier of devices
+        self.shared: SharedFactor | None = None  # their dreams
         self.factor_version = 0
+        self._at: dict[str, int] = {}  # freedom of the pool when something was measured last
+        self.novelty: NDArray[np.float32] | None = None  # quantiles of that of known classes
 
     @property
     def means(self) -> ClassMeans:
@@ -49,9 +61,24 @@ class GaussianMemory:
         if self.strength.due(self.pooled):
             means = self.means
             task = slice(len(means.means) - len(classes), len(means.means))
-            shares = left_out(self.pooled, means, task, vectors, labels)
-            self.strength.learn(shares, len(labels), self.pooled)
+            self.strength.learn(left_out(self.pooled, means, task, vectors, labels), len(labels), self.pooled)
+        if self.rows and self._grown("novelty", 1.25):
+            self._judge(vectors, labels)
         return self.tasks[-1]
+
+    def _judge(self, vectors: Floats, labels: Ids) -> None:
+        """How novel images of known classes look, by what was sent before these were seen."""
+        self._measured("novelty")
+        if self.sent is not None and self.shared is not None:
+            self.novelty = known_novelty(self.sent, self.shared, self.tasks, vectors, labels)
+        elif len(self.tasks) == 1 and len(labels) >= _FIRST and (held := held_out(labels)) is not None:
+            moments = TaskMoments([str(label) for label in range(len(self.tasks[0].counts))], self.features)
+            moments.add(vectors[~held], labels[~held])
+            pooled = PooledMoments.empty(self.features)
+            rest = [moments.pool(pooled)]
+            covariance = SharedCovariance(shrink(pooled, self.strength.best), self.transform)
+            sent, shared = SentRows.of(covariance, rest), covariance.factor(self.rank, rest[0]).shared
+            self.novelty = known_novelty(sent, shared, rest, vectors[held], labels[held], pooled=False)
 
     def covariance(self, least: float = 0.0) -> SharedCovariance:
         """What all classes share, shrunk as chosen, or `least` where that is more."""
@@ -63,22 +90,52 @@ class GaussianMemory:
         """
         return covariance.discriminant(self.means)
 
-    def refactor(self, covariance: SharedCovariance) -> SharedFactor:
-        """The factor for devices: the one they have, unless a new one would answer differently enough."""
-        means = self.means
-        new = covariance.factor(self.rank, means).shared
-        if self.shared is not None:
-            old_weight, new_weight = (discriminant(means, shared)[0] for shared in (self.shared, new))
-            if covariance.difference(new_weight, old_weight) <= WORTH_SENDING:
-                return self.shared
-        self.shared, self.factor_version = new, self.factor_version + 1
-        return new
+    def refactor(self, covariance: SharedCovariance, weight: Floats | None = None) -> SharedFactor:
+        """What devices get: the rows and the factor that they have, unless new rows would answer differently enough.
+
+        Args:
+            covariance: of the sleep.
+            weight: of its classifier, where that is at hand.
+
+        Returns:
+            The factor.
+        """
+        if self.sent is None or (self._grown("rows", 1.1) and self._worth_sending(covariance, weight)):
+            self.sent = SentRows.of(covariance, self.tasks)
+            self._measured("rows")
+        else:
+            self.sent.extend(self.tasks)
+        if self.shared is None or self._grown("factor", 1.5):
+            self.shared, self.factor_version = covariance.factor(self.rank, self.means).shared, self.factor_version + 1
+            self._measured("factor")
+        return self.shared
+
+    def _worth_sending(self, covariance: SharedCovariance, weight: Floats | None) -> bool:
+        """Whether rows of this covariance would answer differently enough from those that devices have."""
+        assert self.sent is not None
+        self._measured("rows")
+        weight = covariance.discriminant(self.means)[0] if weight is None else weight
+        sent, _ = self.sent.discriminant(self.tasks)
+        worth = WORTH_SENDING * min(max(len(weight) / _MANY, 1), 2)
+        some = np.linspace(0, len(weight) - 1, min(len(weight), _COMPARED)).astype(int)
+        return covariance.difference(weight[some], sent[some]) > worth
+
+    def _grown(self, what: str, growth: float) -> bool:
+        """Whether so much more has been pooled since something was measured that it is worth its cost again. It costs
+        O(features^2) a class or more, and less and less changes it.
+        """
+        return self.pooled.freedom >= growth * self._at.get(what, 0)
+
+    def _measured(self, what: str) -> None:
+        self._at[what] = self.pooled.freedom
 
     def forget(self, task: int) -> None:
-        """Let go of a task's means. What it added to the pooled scatter stays: that says how images of any class differ
-        from their mean, and cannot be told apart from what others added.
+        """Let go of a task's means, and of all rows, whose centre it is part of. What it added to the pooled scatter
+        stays: that says how images of any class differ from their mean, and cannot be told apart from what others
+        added.
         """
         del self.tasks[task]
+        self.sent, self._at["factor"] = None, 0
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Everything, as arrays for a checkpoint."""
@@ -96,7 +153,11 @@ class GaussianMemory:
         if self.shared is not None:
             numbers = np.array([self.shared.shrinkage, self.shared.spread])
             state |= {"factor": self.shared.factor, "diagonal": self.shared.diagonal, "shared_numbers": numbers}
-        return state
+        state["measured_at"] = np.array([self._at.get(what, 0) for what in _MEASURED], np.int64)
+        state["temperature"] = np.array(self.strength.temperature)
+        if self.novelty is not None:
+            state["novelty"] = self.novelty
+        return state if self.sent is None else state | self.sent.state()
 
     def load_state(self, state: dict[str, NDArray[Any]]) -> None:
         """Go on from what `state` gave."""
@@ -109,6 +170,10 @@ class GaussianMemory:
             for width, end in zip(state["widths"], ends, strict=True)
         ]
         self.factor_version = int(state["factor_version"])
+        self._at = dict(zip(_MEASURED, state["measured_at"].tolist(), strict=True))
+        self.strength.temperature = float(state["temperature"])
+        self.novelty = state["novelty"].copy() if "novelty" in state else None
+        self.sent = SentRows.from_state(state, state["widths"], self.transform) if "sent.rows" in state else None
         self.shared = None
         if "factor" in state:
             shrinkage, spread = (float(number) for number in state["shared_numbers"])

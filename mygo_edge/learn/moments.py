@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from mygo_edge.bundle.gaussian import ClassMeans
 from mygo_edge.errors import MygoEdgeError
 
+_ROUNDING = 1e-6  # of a sum of squares in float32
 _ROWS = 512  # of a product, enough for a matrix library to run at full speed
 
 
@@ -76,13 +77,17 @@ class TaskMoments:
                 raise MygoEdgeError(f"class {name!r} has {count} image(s) for training; give it at least two")
         assert self._shift is not None
         means = self._sums / self._counts[:, None]  # [classes, features], from the shift
-        within = self._second - (means * self._counts[:, None]).T @ means
-        np.fill_diagonal(within, np.maximum(np.diag(within), 0))
-        if not within.diagonal().any():
+        weighted = means * self._counts[:, None]
+        variances = self._second.diagonal() - (weighted * means).sum(0)
+        # Rounding leaves next to nothing of what cancels.
+        if (variances <= _ROUNDING * np.maximum(self._second.diagonal(), np.finfo(np.float64).tiny)).all():
             raise MygoEdgeError(
                 "the trunk makes the same features of all images of a class; use another trunk, or other images"
             )
-        pooled.scatter += within
+        pooled.scatter += self._second
+        pooled.scatter -= weighted.T @ means
+        diagonal = pooled.scatter.ravel()[:: len(pooled.scatter) + 1]
+        np.maximum(diagonal, 0, out=diagonal)
         pooled.freedom += int(self._counts.sum()) - len(self._counts)
         pooled.tasks += 1
         return ClassMeans((means + self._shift).astype(np.float32), self._counts.copy())

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, eigh
-from scipy.linalg.lapack import strtri
 
 from mygo_edge.bundle.gaussian import (
     ClassMeans,
@@ -19,6 +18,8 @@ from mygo_edge.bundle.gaussian import (
 from mygo_edge.learn.moments import PooledMoments
 
 _SHARES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.15, 0.1)  # of the covariance's own weight that a factor may keep
+_COMPARED = 64  # classes
+_PROBES = 64  # random vectors of an estimated trace
 _FLOOR = 1e-3  # of a feature's variance that the diagonal keeps, however much of it the factor explains
 
 
@@ -56,17 +57,40 @@ class SharedCovariance:
     """A shrunk covariance with its inverse at hand: the classifier of exact sleep, and the factor for devices."""
 
     def __init__(self, shrunk: Shrunk, transform: PowerTransform) -> None:
-        """O(features^3), once."""
+        """O(features^3), once: a Cholesky decomposition in float32, and few passes over the matrix besides."""
         self.shrunk, self.transform = shrunk, transform
         self._covariance = shrunk.covariance.astype(np.float32)
-        self._matrix = shrunk.matrix.astype(np.float32)
         self._scale = 1 / np.sqrt(shrunk.target)  # Cholesky of near-equal variances: float32 is enough
-        scaled = self._matrix * np.outer(self._scale, self._scale).astype(np.float32)
-        self._cholesky = cho_factor(scaled, lower=True, overwrite_a=True, check_finite=False)
-        root, _ = strtri(np.asfortranarray(np.tril(self._cholesky[0])), lower=1)  # S^-1 = root' root, when scaled
-        inverse_trace = float((root.astype(np.float64) ** 2).sum())
-        # The trace of S^-1 C, out of S = (1 - g) C + g T and the trace of S^-1 T.
-        self.spread = (len(scaled) - shrunk.shrinkage * inverse_trace) / (1 - shrunk.shrinkage)
+        scaled = self._scaled(1 - shrunk.shrinkage)
+        scaled.ravel()[:: len(scaled) + 1] += np.float32(shrunk.shrinkage)
+        # Symmetric, so its transpose is the same in the order that LAPACK wants, without a copy.
+        self._cholesky = cho_factor(scaled.T, lower=True, overwrite_a=True, check_finite=False)
+        self.spread = self._measured_spread()
+
+    def _scaled(self, share: float = 1.0) -> NDArray[np.float32]:
+        """That share of the covariance, where the target is the identity."""
+        scale = self._scale.astype(np.float32)
+        scaled = self._covariance * (np.float32(share) * scale)[:, None]
+        scaled *= scale
+        return scaled
+
+    def _measured_spread(self) -> float:
+        """The trace of S^-1 C, out of S = (1 - g) C + g T and the trace of S^-1 T: the mean of z' S^-1 z over random
+        signs z (Hutchinson 1990), whose error is below a hundredth; an inverse would cost as much as all the rest.
+        """
+        features = len(self._scale)
+        if features <= _PROBES:
+            signs = np.eye(features) * np.sqrt(features)
+        else:
+            signs = np.random.default_rng(0).choice([-1.0, 1.0], (_PROBES, features))
+        trace = float((signs * self._solve(signs)).sum()) / len(signs)
+        return max((features - self.shrunk.shrinkage * trace) / (1 - self.shrunk.shrinkage), 0.0)
+
+    def _applied(self, rows: Floats) -> Floats:
+        """[n, features] -> [n, features]: each row x becomes S x."""
+        kept = rows @ self._covariance
+        kept *= np.float32(1 - self.shrunk.shrinkage)
+        return kept + rows * (self.shrunk.shrinkage * self.shrunk.target).astype(np.float32)
 
     def _solve(self, scaled: NDArray) -> NDArray[np.float64]:
         return cho_solve(self._cholesky, scaled.T.astype(np.float32), check_finite=False).T.astype(np.float64)
@@ -86,8 +110,8 @@ class SharedCovariance:
         Only differences between logits count, as they do for an answer.
         """
         first, second = (weight - weight.mean(0, dtype=np.float64) for weight in (one, other))
-        product = second.astype(np.float32) @ self._matrix
-        powers = float((first * (first.astype(np.float32) @ self._matrix)).sum() * (second * product).sum())
+        product = self._applied(second.astype(np.float32))
+        powers = float((first * self._applied(first.astype(np.float32))).sum() * (second * product).sum())
         if powers == 0:  # of one class, or of means that are all noise, there is nothing to tell apart
             return 0.0
         return 1 - float((first * product).sum()) ** 2 / powers
@@ -100,23 +124,30 @@ class SharedCovariance:
         covariance was shrunk. So the factor shrinks more than its covariance: as much as makes the logits of the two
         agree best.
         """
+        if len(means.counts) > _COMPARED:  # evenly spread: enough to compare by
+            some = np.linspace(0, len(means.counts) - 1, _COMPARED).astype(int)
+            means = ClassMeans(means.means[some], means.counts[some])
         whole_weight, _ = self.discriminant(means)
         features = len(self._scale)
         rank = min(rank, features)
-        scaled = self._covariance * np.outer(self._scale, self._scale).astype(np.float32)
+        scaled = self._scaled()
         variances = scaled.diagonal().copy()
         values, vectors = eigh(scaled, subset_by_index=[features - rank, features - 1], overwrite_a=True)
         signs = np.where(vectors[:1].T < 0, -1, 1)  # of two equal answers always the same
         vectors = vectors.T * signs  # [rank, features]
-        candidates = []
-        for share in _SHARES:
+        best: Factored | None = None
+        for share in _SHARES:  # from one end, as long as it gets better
             amount = 1 - (1 - self.shrunk.shrinkage) * share
             factor = vectors * np.sqrt((1 - amount) * np.maximum(values, 0) + amount)[:, None]
             whole = (1 - amount) * variances + amount
             diagonal = np.maximum(whole - (factor**2).sum(0), _FLOOR * whole)
             shared = self._spread_of(factor / self._scale, diagonal / self._scale**2, amount)
-            candidates.append(Factored(shared, self.difference(whole_weight, discriminant(means, shared)[0])))
-        return min(candidates, key=lambda candidate: candidate.difference)
+            found = Factored(shared, self.difference(whole_weight, discriminant(means, shared)[0]))
+            if best is not None and found.difference > best.difference:
+                break
+            best = found
+        assert best is not None
+        return best
 
     def _spread_of(self, factor: NDArray, diagonal: NDArray, shrinkage: float) -> SharedFactor:
         """The shared factor, with the trace of (U'U + diag(d))^-1 C as its spread."""

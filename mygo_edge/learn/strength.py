@@ -1,8 +1,11 @@
 """How strongly to shrink: by leaving out each image of the task in its wake in turn, in closed form."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
+from scipy.optimize import minimize_scalar
 
 from mygo_edge.bundle.gaussian import ClassMeans
 from mygo_edge.learn.moments import PooledMoments
@@ -10,8 +13,40 @@ from mygo_edge.learn.shared_covariance import shrink
 
 STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # pseudo-images a feature; outside it was never better (docs/photos.md)
 DEFAULT = 1.0
+_LEAST = 50  # images less classes, below which leaving out says more of chance than of strength
 _IMAGES = 1000  # left out in turn, at most
+_TEMPERATURES = (1.0, 1000.0)  # never surer than the Gaussians themselves are
 _OTHERS = 256  # classes of earlier tasks that they could be taken for, at most
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Of images of the last task, left out in turn.
+
+    shares: [strengths], of right answers, the mean of those with the task known and unknown; distances: squared ones to
+    all classes, [strengths, n, classes], the task's own first; own: [n], of which class they are.
+    """
+
+    shares: NDArray[np.float64]
+    distances: NDArray[np.float64]
+    own: NDArray[np.int64]
+
+    def temperature(self, strength: int) -> float:
+        """What logits are to be divided by for a softmax that is right as often as it says, at that strength: the most
+        likely one (Guo et al. 2017, "On calibration of modern neural networks").
+        """
+        if self.distances.shape[2] < 2:
+            return 1.0
+        logits, rows = -0.5 * self.distances[strength], np.arange(len(self.own))
+
+        def surprise(logarithm: float) -> float:
+            scaled = logits * np.exp(-logarithm)
+            largest = scaled.max(1)
+            total = np.log(np.exp(scaled - largest[:, None]).sum(1)) + largest
+            return float((total - scaled[rows, self.own]).mean())
+
+        found = minimize_scalar(surprise, bounds=np.log(_TEMPERATURES), method="bounded", options={"xatol": 0.05})
+        return float(np.exp(found.x))
 
 
 def left_out(
@@ -21,8 +56,8 @@ def left_out(
     vectors: NDArray[np.float32],
     labels: NDArray[np.int64],
     strengths: tuple[float, ...] = STRENGTHS,
-) -> NDArray[np.float64]:
-    """Of images of the last task, the share that the classifier without them answers rightly.
+) -> LeftOut:
+    """Of images of the last task, what the classifier without them answers.
 
     Leaving an image out moves its class mean and takes one outer product from the scatter: its distance to all means
     then follows from products with the one inverse (Sherman & Morrison 1950), for all strengths in one eigenbasis.
@@ -34,9 +69,6 @@ def left_out(
         vectors: [n, features] in the transformed space, all of them pooled.
         labels: [n], counted within the task.
         strengths: of shrinkage, to try.
-
-    Returns:
-        [strengths]: the mean of the shares with the task known and unknown.
     """
     rng = np.random.default_rng(0)
     chosen = rng.permutation(len(vectors))[:_IMAGES]
@@ -50,14 +82,15 @@ def left_out(
     x = ((vectors[chosen] - middle) * scale).astype(np.float32) @ basis  # [n, features]
     m = ((means.means[rows] - middle) * scale).astype(np.float32) @ basis  # [classes, features]
     own, counts = labels[chosen], means.counts[rows]
-    shares = []
+    shares, distances = [], []
     for strength in strengths:
         amount = shrink(pooled, strength).shrinkage
         inverse = 1 / ((1 - amount) * np.maximum(values, 0) + amount)
-        logits = -_distances(x, m, own, counts, inverse, (1 - amount) / pooled.freedom)
-        known, unknown = logits[:, :width].argmax(1) == own, logits.argmax(1) == own
+        found = _distances(x, m, own, counts, inverse, (1 - amount) / pooled.freedom)
+        known, unknown = found[:, :width].argmin(1) == own, found.argmin(1) == own
         shares.append((known.mean() + unknown.mean()) / 2)
-    return np.array(shares)
+        distances.append(found)
+    return LeftOut(np.array(shares), np.stack(distances), own)
 
 
 def _distances(
@@ -84,23 +117,26 @@ def _distances(
 class Strength:
     """Chooses among `STRENGTHS` by all tasks that were tried so far; a task is tried when the pool has grown enough.
 
-    wins: [strengths], right answers of images left out, summed; images: as many; tried_at: the pool's freedom then.
+    wins: [strengths], right answers of images left out, summed; images: as many; tried_at: the pool's freedom then;
+    temperature: of the classifier's softmax, as the last task that was tried has it.
     """
 
     def __init__(self) -> None:
         self.wins = np.zeros(len(STRENGTHS))
         self.images = 0
         self.tried_at = 0
+        self.temperature = 1.0
 
-    def due(self, pooled: PooledMoments, growth: float = 1.5) -> bool:
+    def due(self, pooled: PooledMoments, growth: float = 2.0) -> bool:
         """Whether a task is worth trying: the choice costs O(features^3), and less and less changes it."""
-        return pooled.freedom >= growth * self.tried_at
+        return pooled.freedom >= max(growth * self.tried_at, _LEAST)
 
-    def learn(self, shares: NDArray[np.float64], images: int, pooled: PooledMoments) -> None:
-        """Count what `left_out` found of so many images."""
-        self.wins += shares * images
+    def learn(self, found: LeftOut, images: int, pooled: PooledMoments) -> None:
+        """Count what `left_out` found, for a task of so many images."""
+        self.wins += found.shares * images
         self.images += images
         self.tried_at = pooled.freedom
+        self.temperature = found.temperature(STRENGTHS.index(self.best))
 
     @property
     def best(self) -> float:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from mygo_edge.bundle.gaussian import discriminant
+from mygo_edge.bundle.gaussian import discriminant, mahalanobis, novelty
+from mygo_edge.bundle.rows import join_rows, row_discriminant, stored
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.learn.gaussian_memory import GaussianMemory, transform_for
 from mygo_edge.learn.rivals import NearestMean
@@ -53,6 +54,37 @@ def test_exact_sleep_knows_all_tasks_and_beats_the_nearest_mean() -> None:
     assert unknown > rival_unknown + 0.05
 
 
+def test_the_rows_that_devices_get_answer_as_the_box_does() -> None:
+    memory = learnt()
+    vectors = memory.transform(held_out()[0])
+    rows = join_rows([stored(task) for task in memory.sent.tasks])
+    answers = [
+        (vectors @ weight.T + bias).argmax(1)
+        for weight, bias in (memory.sleep(memory.covariance()), row_discriminant(memory.means, rows))
+    ]
+    assert (answers[0] == answers[1]).mean() > 0.97
+
+
+def test_a_tasks_rows_stay_while_the_covariance_they_were_made_with_does() -> None:
+    memory = learnt()
+    before = [task.rows.copy() for task in memory.sent.tasks]
+    memory.learn(*task(0, seed=5, per_class=3), ["a", "b"])
+    memory.refactor(memory.covariance())
+    after = [task.rows for task in memory.sent.tasks]
+    assert len(after) == len(before) + 1
+    assert all(np.array_equal(*pair) for pair in zip(before, after, strict=False))
+
+
+def test_the_novelty_of_known_classes_is_that_of_images_not_seen() -> None:
+    memory = learnt()
+    features, _ = held_out()
+    vectors = memory.transform(features)
+    weight, bias = memory.sent.discriminant(memory.tasks)
+    nearest = mahalanobis(vectors, memory.means, memory.shared).min(1)
+    found = novelty(nearest, (vectors @ weight.T + bias).max(1), memory.shared)
+    assert 0.01 < (found > np.quantile(memory.novelty, 0.95)).mean() < 0.12
+
+
 def test_the_devices_classifier_is_nearly_as_good() -> None:
     memory = learnt()
     features, labels = held_out()
@@ -86,9 +118,9 @@ def test_a_memory_goes_on_from_its_state_to_the_same_bits() -> None:
         assert np.array_equal(value, resumed.state()[key]), key
 
 
-def test_a_memory_grows_by_a_mean_and_a_count_a_class() -> None:
+def test_a_memory_grows_by_a_mean_a_row_and_a_count_a_class() -> None:
     sizes = [sum(array.nbytes for array in learnt(tasks).state().values()) for tasks in (2, 3)]
-    assert sizes[1] - sizes[0] == WIDTH * (4 * FEATURES + 8) + 8
+    assert sizes[1] - sizes[0] == WIDTH * (8 * FEATURES + 8) + 8
 
 
 def test_devices_keep_their_factor_while_answers_stay() -> None:

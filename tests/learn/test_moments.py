@@ -7,7 +7,7 @@ from mygo_edge.bundle.gaussian import ClassMeans, PowerTransform, discriminant, 
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.learn.moments import PooledMoments, TaskMoments
 from mygo_edge.learn.shared_covariance import SharedCovariance, shrink
-from mygo_edge.learn.strength import DEFAULT, STRENGTHS, Strength, left_out
+from mygo_edge.learn.strength import DEFAULT, STRENGTHS, LeftOut, Strength, left_out
 
 FEATURES = 24
 
@@ -147,17 +147,34 @@ def test_leaving_an_image_out_in_closed_form_is_leaving_it_out() -> None:
         away = vectors[index] - join(parts).means
         distances = np.einsum("cf,fg,cg->c", away, np.linalg.inv(matrix), away)
         right += distances[3:].argmin() == labels[index], distances.argmin() == labels[index] + 3
-    assert got[0] == pytest.approx(right.mean() / len(vectors), abs=1e-9)
+    assert got.shares[0] == pytest.approx(right.mean() / len(vectors), abs=1e-9)
+
+
+def found(shares: np.ndarray) -> LeftOut:
+    """As `left_out` finds, of three images that are far nearer to their class than to the other."""
+    own = np.array([0, 1, 1])
+    distances = np.where(np.arange(2) == own[:, None], 0.0, 40.0)
+    return LeftOut(shares, np.stack([distances] * len(shares)), own)
+
+
+def test_the_temperature_makes_a_softmax_as_sure_as_it_is_right() -> None:
+    rng = np.random.default_rng(0)
+    own = rng.integers(0, 4, 4000)
+    logits = rng.normal(0, 2, (4000, 4)) + 2 * np.eye(4)[own]
+    # Drawn with a temperature of 1, then made seven times as sure.
+    drawn = (logits + rng.gumbel(size=logits.shape)).argmax(1)
+    overconfident = LeftOut(np.zeros(1), -2 * 7 * logits[None], drawn)
+    assert overconfident.temperature(0) == pytest.approx(7, rel=0.1)
 
 
 def test_the_strength_follows_what_was_right_and_else_the_default() -> None:
     strength, (pooled, _) = Strength(), pool(task_data(0))
     assert (strength.best, strength.due(pooled)) == (DEFAULT, True)
     shares = np.where(np.array(STRENGTHS) == 4.0, 0.9, 0.5)
-    strength.learn(shares, 90, pooled)
+    strength.learn(found(shares), 90, pooled)
     assert strength.best == 4.0
     assert "90.0 % of 90 images" in strength.reason()
     assert not strength.due(pooled)
-    strength.learn(np.full(len(STRENGTHS), 0.7), 10_000, pooled)
+    strength.learn(found(np.full(len(STRENGTHS), 0.7)), 10_000, pooled)
     strength.wins[:] = 7000
     assert strength.best == DEFAULT

@@ -1,0 +1,77 @@
+"""What wake, memory and sleep cost beside the trunk's own time, at 10, 50 and 200 tasks, for docs/photos.md.
+
+    OMP_NUM_THREADS=1 python -m bench.feature_cost
+
+Features are drawn: 1,280 wide, with a spectrum that falls as that of photos' features does, two classes a task. The
+trunk's time is that of its graph alone, on one thread, in this run. Writes bench/results/feature_cost.json.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from mygo_edge.bundle.gaussian import PowerTransform
+from mygo_edge.learn.gaussian_memory import GaussianMemory
+from mygo_edge.trunks.catalogue import load_trunk
+from mygo_edge.trunks.extract import BATCH, Extractor
+from mygo_edge.trunks.options import TrunkOptions
+
+RESULTS = Path(__file__).parent / "results" / "feature_cost.json"
+FEATURES, CLASSES = 1280, 2
+TASKS, IMAGES = (10, 50, 200), (20, 50, 200)
+SIZES = (160, 224)
+TRUNK_RUNS = 9
+
+
+def main() -> None:
+    trunk = {str(size): trunk_seconds(size) for size in SIZES}
+    rows = []
+    for images in IMAGES:
+        seconds = np.array(list(learn(max(TASKS), images)))  # [tasks]
+        for tasks in TASKS:
+            rows.append({"images": images, "tasks": tasks, "seconds": float(seconds[:tasks].sum())})
+            shares = {
+                size: f"{100 * rows[-1]['seconds'] / (tasks * images * each):.1f} %" for size, each in trunk.items()
+            }
+            print(rows[-1], shares, flush=True)
+    command = "OMP_NUM_THREADS=1 python -m bench.feature_cost"
+    RESULTS.write_text(json.dumps({"command": command, "trunk_seconds": trunk, "rows": rows}, indent=1) + "\n")
+
+
+def trunk_seconds(size: int) -> float:
+    """Of an image, the median over runs of a batch; of the processor, which others on the machine disturb less."""
+    extract = Extractor(load_trunk("efficientnet-lite0", TrunkOptions(size=size)), threads=1)
+    pictures = np.random.default_rng(0).integers(0, 256, (BATCH, size, size, 3), dtype=np.uint8)
+    extract(pictures)
+    times = []
+    for _ in range(TRUNK_RUNS):
+        start = time.process_time()
+        extract(pictures)
+        times.append(time.process_time() - start)
+    return float(np.median(times)) / BATCH
+
+
+def learn(tasks: int, images: int) -> Iterator[float]:
+    """Seconds of each task's wake, memory and sleep."""
+    rng = np.random.default_rng(0)
+    directions = np.linalg.qr(rng.standard_normal((FEATURES, FEATURES)))[0].astype(np.float32)
+    spread = np.sqrt(60 / np.arange(1, FEATURES + 1) ** 0.9).astype(np.float32)[:, None] * directions / 12
+    memory = GaussianMemory(PowerTransform(), FEATURES)
+    for _ in range(tasks):
+        labels = np.arange(images) % CLASSES
+        means = rng.uniform(0.3, 0.9, (CLASSES, FEATURES)).astype(np.float32)
+        vectors = means[labels] + rng.standard_normal((images, FEATURES), np.float32) @ spread
+        features = np.maximum(vectors, 0) ** 2
+        start = time.process_time()
+        memory.learn(features, labels, [str(label) for label in range(CLASSES)])
+        covariance = memory.covariance()
+        weight, _ = memory.sleep(covariance)
+        memory.refactor(covariance, weight)
+        yield time.process_time() - start
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""A task's part of the classifier as the box sends it: rows S^-1 (mean - centre), in int8. numpy only.
+
+A factor of rank 64 gives a device dreams and learning, but not the classifier of the whole covariance where classes are
+many and fine (docs/photos.md). The rows of a task are its own file, which stays as long as the covariance S that they
+were made with: what depends on the other classes (the centre of all, the noise of means, the biases) a device computes
+from rows and means, as the box does.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mygo_edge.bundle.gaussian import ClassMeans, Floats, finite_classifier, fisher, similar
+from mygo_edge.bundle.manifest import BundleError
+from mygo_edge.bundle.npz import ERRORS, array_names, read_arrays, write_arrays
+
+_LEVELS = 127  # of int8
+_LARGEST = 1e6  # of a value; beyond, sums lose their meaning
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRows:
+    """rows: [classes, features] float32, S^-1 (mean - a centre that all tasks share), in the transformed space; spread:
+    the mean squared Mahalanobis distance, under S, of real features to the mean of their class.
+    """
+
+    rows: Floats
+    spread: float
+
+
+def join_rows(tasks: Sequence[ClassRows]) -> ClassRows:
+    """The classes of several tasks. Raises BundleError where they were made with different covariances."""
+    spreads = {task.spread for task in tasks}
+    if len(spreads) != 1:
+        raise BundleError("the rows of its tasks are of different covariances; publish or fetch them again")
+    return ClassRows(np.concatenate([task.rows for task in tasks]), spreads.pop())
+
+
+def row_discriminant(means: ClassMeans, rows: ClassRows) -> tuple[Floats, Floats]:
+    """Weight [classes, features] and bias [classes]: as `mygo_edge.bundle.gaussian.fisher`, of the same classes.
+
+    Raises:
+        BundleError: the numbers of a damaged memory do not give finite weights.
+    """
+    centred = rows.rows - rows.rows[similar(means.counts)].mean(0, dtype=np.float64)
+    return finite_classifier(lambda: fisher(means, lambda away: centred, rows.spread))
+
+
+def stored(rows: ClassRows) -> ClassRows:
+    """As `read_rows` gives what `write_rows` wrote."""
+    return ClassRows(_values(*_levels(rows.rows)), rows.spread)
+
+
+def write_rows(rows: ClassRows) -> bytes:
+    """As bytes: a scale a class, and the signed root of each value's share of it in int8, so that small values, which
+    are most, keep more digits. Equal values give equal bytes.
+    """
+    levels, scale = _levels(rows.rows)
+    return write_arrays({"rows": levels, "scale": scale, "spread": np.array(rows.spread)})
+
+
+def read_rows(data: bytes, name: str, features: int, classes: int) -> ClassRows:
+    """Read what `write_rows` wrote.
+
+    Raises:
+        BundleError: naming the file; not such an archive, or not of so many classes and features.
+    """
+    expected = {"rows", "scale", "spread"}
+    try:
+        _require(array_names(data) == expected, f"it does not hold {sorted(expected)}")
+        arrays = read_arrays(data, expected)
+        levels, scale, spread = arrays["rows"], arrays["scale"], arrays["spread"]
+        _require(levels.dtype == np.int8 and levels.shape == (classes, features), "the rows do not fit")
+        _require(scale.dtype == np.float32 and scale.shape == (classes,), "the scale does not fit")
+        _require(bool((np.abs(scale) <= _LARGEST).all()), "the scale is not finite")  # false for NaN
+        _require(spread.dtype == np.float64 and spread.shape == (), "it lacks the spread")
+        _require(bool(0 <= spread < np.inf), "the spread is out of range")
+    except ERRORS as error:
+        raise BundleError(f"{name} holds no rows of a classifier ({error}); publish or fetch it again") from error
+    return ClassRows(_values(levels, scale), float(spread))
+
+
+def _levels(rows: Floats) -> tuple[NDArray[np.int8], Floats]:
+    scale = np.abs(rows).max(1).clip(np.finfo(np.float32).tiny).astype(np.float32)  # [classes]
+    roots = np.sqrt(np.abs(rows) / scale[:, None])
+    return np.rint(np.copysign(roots, rows) * _LEVELS).astype(np.int8), scale
+
+
+def _values(levels: NDArray[np.int8], scale: Floats) -> Floats:
+    shares = levels.astype(np.float32) / np.float32(_LEVELS)
+    return shares * np.abs(shares) * scale[:, None]
+
+
+def _require(condition: bool, otherwise: str) -> None:
+    if not condition:
+        raise ValueError(otherwise)
