@@ -146,7 +146,7 @@ def export_all(run: Path, data_root: Path, work: Path) -> tuple[dict[str, Path],
 def quantised_everywhere(method: MyGO, tasks: Sequence[str]) -> bytes:
     """The classifier by the int8 recipe, with the convolutions quantised too."""
     # Scaled pixels lie halfway between two levels, where PyTorch and onnxruntime may round to different ones.
-    recipe = replace(PRECISIONS["int8"].classifier, nodes=("features*",), tolerance=0.1)
+    recipe = replace(PRECISIONS["int8"].classifier, nodes=("features.*", "logits"), tolerance=0.1)
     assert recipe.calibration is not None
     generators: list[Any] = list(method.memory.generators)
     drawn = labelled_dreams(generators, Purpose.CALIBRATION, recipe.calibration.dreams_per_class)

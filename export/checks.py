@@ -13,7 +13,7 @@ from torch import Tensor
 from mygo_edge.bundle.selftest import deviation
 from mygo_edge.device.session import Graph
 from mygo_edge.export.errors import GraphError
-from mygo_edge.export.folding import DeviceNet
+from mygo_edge.export.folding import DeviceNet, device_features
 from mygo_edge.export.graphs import classifier_outputs, head_name
 from mygo_edge.export.recipes import EXACT
 from mygo_edge.model.gan import LATENT, FrozenGenerator
@@ -46,8 +46,8 @@ def check_classifier(
         if isinstance(net, DeviceNet):
             logits, features = net.look(image)
         else:
-            features = net.features(scaled(image, mean, std))
-            logits = net.logits(features)
+            images = scaled(image, mean, std)
+            logits, features = net(images), device_features(net)(images)
         return [*logits.split(net.widths, 1), features]
 
     samples = [{"image": _pixels(batch, net.shape)} for batch in BATCHES]

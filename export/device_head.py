@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from mygo_edge.bundle.heads import Head, HeadError, read_head
+from mygo_edge.export.folding import device_features
 from mygo_edge.model.network import NeocortexNet
 
 
@@ -18,7 +19,7 @@ def trunk_digest(net: NeocortexNet, mean: Sequence[float], std: Sequence[float])
     """
     numbers = [float(value) for value in (*mean, *std)]
     digest = hashlib.sha256(repr((tuple(net.shape), numbers)).encode())
-    for name, value in sorted(net.features.state_dict().items()):
+    for name, value in sorted(device_features(net).state_dict().items()):
         digest.update(repr((name, tuple(value.shape))).encode())
         digest.update(value.detach().cpu().float().contiguous().numpy().tobytes())
     return digest.hexdigest()
@@ -27,7 +28,7 @@ def trunk_digest(net: NeocortexNet, mean: Sequence[float], std: Sequence[float])
 def read_device_head(
     path: Path, net: NeocortexNet, mean: Sequence[float], std: Sequence[float]
 ) -> tuple[Head, nn.Linear]:
-    """Read a head that a device sent back, as a layer that can stand among `net.classifiers`.
+    """Read a head that a device sent back, as a layer on `mygo_edge.export.folding.device_features(net)`.
 
     Args:
         path: the file that the device keeps in its folder of heads.
@@ -40,9 +41,10 @@ def read_device_head(
     head = read_head(path)
     if head.trunk != trunk_digest(net, mean, std):
         raise HeadError(f"{path} was learnt on another trunk than this network's; take the network that was published")
-    if head.weight.shape[1] != net.width:
-        raise HeadError(f"{path} takes {head.weight.shape[1]} features, this network has {net.width}")
-    layer = nn.Linear(net.width, len(head.classes))
+    width = device_features(net)(torch.zeros(1, *net.shape)).shape[1]
+    if head.weight.shape[1] != width:
+        raise HeadError(f"{path} takes {head.weight.shape[1]} features, this network has {width}")
+    layer = nn.Linear(width, len(head.classes))
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(head.weight))
         layer.bias.copy_(torch.from_numpy(head.bias))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from onnx import TensorProto
+from torch import nn
 
 from mygo_edge.export.folding import DeviceNet
 from mygo_edge.model.gan import LATENT, FrozenGenerator
@@ -43,20 +44,21 @@ def classifier_graph(
         net: a `DeviceNet` has its own mean and std.
 
     Raises:
-        MygoEdgeError: `net.features` has a layer that has no node here.
+        MygoEdgeError: `net` has a layer that has no node here.
         ValueError: not one name a head.
     """
     heads = {head_name(name): width for name, width in zip(task_names, net.widths, strict=True)}
     net = net if isinstance(net, DeviceNet) else DeviceNet(net, mean, std)
     builder = Builder()
     pixels = builder.node("Cast", ["image"], "pixels", to=TensorProto.FLOAT)
-    maps = hidden = builder.node("Sub", [pixels, builder.weight("centre", net.centre)], "centred")
-    layers = list(net.features)
-    for index, layer in enumerate(layers):
-        output = "features" if index + 1 == len(layers) else f"features.{index}"
-        maps, hidden = hidden, builder.layer(layer, hidden, output, f"features.{index}")
+    maps = builder.node("Sub", [pixels, builder.weight("centre", net.centre)], "centred")
+    for index, layer in enumerate(net.features):
+        maps = builder.layer(layer, maps, f"features.{index}", f"features.{index}")
     # One multiplication for all heads: a node costs more than the arithmetic of so few classes.
-    logits = builder.layer(net.logits, maps if net.folds else hidden, "logits", "logits")
+    logits = builder.layer(net.logits, builder.layer(nn.Flatten(), maps, "flat", "flat"), "logits", "logits")
+    for index, layer in enumerate(net.averages):
+        last = index + 1 == len(net.averages)
+        maps = builder.layer(layer, maps, "features" if last else "averages", f"averages.{index}")
     builder.node("Split", [logits, builder.constant("widths", np.array(net.widths))], *heads, axis=1)
     column = builder.node("ArgMax", [logits], "column", axis=1, keepdims=0)
     for output, values in (

@@ -49,7 +49,7 @@ class Precision:
 FP32 = Recipe(name="fp32", stages=("build",))
 
 # Of the classifier and of a generator: all.
-_CLASSIFIER = ("features*", "logits")
+_CLASSIFIER = ("features.*", "logits")
 _GENERATOR = ("noise", "bias", "map_*")
 
 _GENERATOR_INT8 = Recipe(name="int8-weights", stages=("build", "store-int8"), nodes=_GENERATOR)
@@ -61,12 +61,12 @@ PRECISIONS: dict[str, Precision] = {
         generator=Recipe(name="fp16", stages=("build", "store-fp16"), nodes=_GENERATOR),
     ),
     "int8": Precision(
-        # The layers that have most weights, and one input. Convolutions in int8 are slower than in fp32 on CPUs
+        # The layer that has most weights. Convolutions in int8 are slower than in fp32 on CPUs
         # without dot-product instructions (docs/edge.md), and would save no bytes to speak of.
         classifier=Recipe(
             name="int8",
             stages=("build", "preprocess", "quantise"),
-            nodes=("features", "logits"),
+            nodes=("logits",),
             calibration=Calibration(dreams_per_class=100),
             # A convolution's last bits may move an activation to the neighbouring one of 256 levels.
             tolerance=1e-2,

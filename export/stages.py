@@ -79,8 +79,7 @@ class ClassifierSource:
         check_classifier(graph, twin, self.tasks, self.name, tolerance=tolerance)
 
     def layer(self, twin: DeviceNet, node: str) -> nn.Module:
-        names = [f"features.{index}" for index in range(len(twin.features) - 1)]
-        layers = dict(zip([*names, "features"], twin.features, strict=True)) | {"logits": twin.logits}
+        layers = {f"features.{index}": layer for index, layer in enumerate(twin.features)} | {"logits": twin.logits}
         if node not in layers:
             raise GraphError(f"{self.name}: PyTorch has no layer for node {node}, so it cannot be checked")
         return layers[node]

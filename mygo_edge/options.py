@@ -123,9 +123,9 @@ class SleepOptions:
 
     enabled: bool = True
     """Without sleep the shared features never change."""
-    steps: int = 400
+    steps: int = 1200
     """Steps a sleep."""
-    dreams_per_task: int = 48
+    dreams_per_task: int = 16
     """Dreams of every task a step."""
     batch_size: int | None = None
     """Dreams a step of all tasks together, instead of --sleep.dreams-per-task of each: the cost of a step then does
@@ -232,11 +232,11 @@ def preset_defaults(preset: str) -> TrainOptions:
             preset="fast",
             wake=WakeOptions(epochs=2, min_steps=120),
             memory=MemoryOptions(epochs=2, min_steps=250, width=32, learning_rate=1.6e-3, ema=0.97),
-            sleep=SleepOptions(steps=120),
+            sleep=SleepOptions(steps=360),
         )
     if preset == "best":
         return TrainOptions(preset="best")  # the classes' own defaults
-    return TrainOptions(memory=MemoryOptions(epochs=3, min_steps=250), sleep=SleepOptions(steps=250))
+    return TrainOptions(memory=MemoryOptions(epochs=3, min_steps=250), sleep=SleepOptions(steps=750))
 
 
 # Smallest sensible values, by the option's name, wherever it stands in the tree.

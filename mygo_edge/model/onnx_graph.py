@@ -58,6 +58,9 @@ class Builder:
             case nn.MaxPool2d(kernel_size=int(), stride=int(), padding=0, dilation=1, ceil_mode=False):
                 kernel, stride = [layer.kernel_size] * 2, [layer.stride] * 2
                 return self.node("MaxPool", [hidden], output, kernel_shape=kernel, strides=stride)
+            case nn.AvgPool2d(kernel_size=int(), stride=int(), padding=0, ceil_mode=False):
+                kernel, stride = [layer.kernel_size] * 2, [layer.stride] * 2
+                return self.node("AveragePool", [hidden], output, kernel_shape=kernel, strides=stride)
         raise MygoEdgeError(f"{name} is {layer}, which cannot be exported; add its node to {__name__}")
 
     def _parameters(self, layer: nn.Linear | nn.Conv2d, name: str) -> list[str]:

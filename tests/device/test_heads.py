@@ -22,6 +22,7 @@ from mygo_edge.device.edge_model import EdgeModel
 from mygo_edge.device.fitting import Others, fit_head
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.export.device_head import read_device_head, trunk_digest
+from mygo_edge.export.folding import device_features
 from mygo_edge.sign import sign_version
 from tests.bundles import SHAPE, publish_tiny, tiny_net
 
@@ -244,7 +245,7 @@ def test_the_box_reads_a_head_as_a_layer_that_answers_the_same(own_bundle: Path,
     assert (head.name, head.classes, head.images) == ("stripes", ("lying", "nothing", "standing"), 15)
     images, _ = stripes(10, seed=6)
     with torch.inference_mode():
-        logits = layer(net.features(torch.from_numpy(images).float() / 127.5 - 1)).numpy()
+        logits = layer(device_features(net)(torch.from_numpy(images).float() / 127.5 - 1)).numpy()
     np.testing.assert_allclose(logits, learnt.logits(images, "stripes"), atol=1e-4)
 
 

@@ -9,7 +9,7 @@ from mygo_edge.domains.pixels import network
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.export.checks import check_classifier, scaled
 from mygo_edge.export.errors import GraphError
-from mygo_edge.export.folding import MAX_FOLDED, DeviceNet
+from mygo_edge.export.folding import DeviceNet, device_features
 from mygo_edge.export.graphs import classifier_graph
 from mygo_edge.export.stages import ClassifierSource
 from tests.bundles import TASKS, tiny_net
@@ -22,20 +22,24 @@ def test_folding_changes_nothing_but_the_last_bits(shape: tuple[int, int, int]) 
     net, mean, std = tiny_net(3, shape), [0.3] * shape[0], [0.2] * shape[0]
     pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (50, *shape), dtype=np.uint8))
     device = DeviceNet(net, mean, std)
-    assert device.folds
     logits, features = device.look(pixels)
+    assert features.shape == (50, device.width)
     with torch.no_grad():
-        expected = net.features(scaled(pixels, mean, std))
-        torch.testing.assert_close(features, expected, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(logits, net.logits(expected), rtol=1e-5, atol=1e-5)
+        images = scaled(pixels, mean, std)
+        torch.testing.assert_close(features, device_features(net)(images), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(logits, net(images), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(("classes", "folds"), [(MAX_FOLDED, True), (MAX_FOLDED + 1, False)])
-def test_many_classes_stay_on_the_features_and_compute_the_same(classes: int, folds: bool) -> None:
+@pytest.mark.parametrize("classes", [2, 300])
+def test_heads_of_many_classes_fold_too(classes: int) -> None:
     net = network((1, 8, 8))
     net.add_task_head(classes)
-    assert DeviceNet(net, [0.5], [0.5]).folds == folds
     check_classifier(classifier_graph(net, ["many"]), net, ["many"])
+
+
+def test_features_of_a_device_are_averages_of_maps_that_are_large() -> None:
+    assert DeviceNet(tiny_net(1, (1, 28, 28)), [0.5], [0.5]).width == 32 * 3 * 3
+    assert DeviceNet(tiny_net(1, (1, 8, 8)), [0.5], [0.5]).width == 32 * 2 * 2
 
 
 def test_folding_leaves_the_network_and_the_random_state_alone() -> None:

@@ -103,7 +103,7 @@ def test_graphs_of_every_recipe_and_shape_compute_what_pytorch_does_with_their_w
     make(GeneratorSource("generator.onnx", tiny_generator(3, shape)), PRECISIONS[precision].generator)
 
 
-def test_int8_multiplies_integers_in_the_layers_with_most_weights_and_nowhere_else() -> None:
+def test_int8_multiplies_integers_in_the_layer_with_most_weights_and_nowhere_else() -> None:
     model = onnx.load_from_string(made_classifier("int8", (1, 28, 28)).graph)
     readers = [node for node in model.graph.node if node.op_type == "DequantizeLinear"]
     fed = {
@@ -111,11 +111,11 @@ def test_int8_multiplies_integers_in_the_layers_with_most_weights_and_nowhere_el
         for node in model.graph.node
         if node.op_type != "DequantizeLinear" and any(set(reader.output) & set(node.input) for reader in readers)
     }
-    assert fed == {"features", "logits"}
+    assert fed == {"logits"}
     assert [node.op_type for node in model.graph.node].count("QuantizeLinear") == 1
     weights = {tensor.name: tensor for tensor in model.graph.initializer if len(tensor.dims) > 1}
     by_type = {name: tensor.data_type for name, tensor in weights.items() if name.startswith(("features", "logits."))}
-    assert sorted(by_type.values()) == [onnx.TensorProto.FLOAT] * 2 + [onnx.TensorProto.INT8] * 2
+    assert sorted(by_type.values()) == [onnx.TensorProto.FLOAT] * 2 + [onnx.TensorProto.INT8]
     assert {opset.domain for opset in model.opset_import} == {""}
 
 
@@ -182,14 +182,14 @@ def test_quantising_needs_samples_and_a_weight_that_pytorch_has() -> None:
 def test_coverage_is_the_share_of_values_within_the_calibrated_range() -> None:
     faint = 120 + pixels(50) // 16
     made = made_classifier("int8", calibration=faint)
-    assert made.coverage(faint)["features"] == 1
-    item = made.ranges["features"]
+    assert made.coverage(faint)["logits"] == 1
+    item = made.ranges["logits"]
     strong = pixels(50, seed=1)
     with torch.inference_mode():
         net = tiny_net(3)
         values = net.features[:-1](torch.from_numpy(strong) / 127.5 - 1).numpy()
     within = (values >= item.bounds[0] - item.scale / 2) & (values <= item.bounds[1] + item.scale / 2)
-    assert made.coverage(strong)["features"] == pytest.approx(within.mean(), abs=1e-4)
+    assert made.coverage(strong)["logits"] == pytest.approx(within.mean(), abs=1e-4)
     assert within.mean() < 0.999
 
 
