@@ -33,8 +33,6 @@ def site_files(bundle_dir: Path, runtime: Path, public_key: Path | None = None) 
     """
     version = current_version(bundle_dir)
     bundle = read_bundle(bundle_dir, version, public_key)
-    if bundle.manifest.input is None:
-        raise MygoEdgeError(f"{bundle_dir} stands on a trunk of photos or text; the page runs bundles of pixels")
     folder = bundle_dir / version
     files = {path.relative_to(STATIC).as_posix(): path.read_bytes() for path in STATIC.rglob("*") if path.is_file()}
     files |= {f"{_RUNTIME}/{name}": data for name, data in read_runtime(runtime).items()}

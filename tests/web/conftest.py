@@ -66,6 +66,21 @@ def until(page: Any, expression: str) -> None:
         time.sleep(0.05)
 
 
+def shown(page: Any) -> list[float]:
+    """The probabilities in the table, one a class."""
+    return [
+        float(value) for value in page.eval_on_selector_all("#bars tr", "rows => rows.map(r => r.dataset.probability)")
+    ]
+
+
+def classified(page: Any, path: Path) -> str:
+    """What the page answers about a picture."""
+    page.evaluate("document.getElementById('answer').textContent = ''")
+    page.set_input_files("#file", path)
+    page.wait_for_selector("#answer:not(:empty)")
+    return str(page.text_content("#answer"))
+
+
 @contextmanager
 def serving(bundle: Path, runtime: Path, *options: object) -> Iterator[str]:
     """The address of the command, serving a bundle."""

@@ -15,7 +15,7 @@ from mygo_edge.bundle.pictures import read_images
 from mygo_edge.device.edge_model import EdgeModel
 from mygo_edge.sign import main as sign
 from tests.damage import edit_manifest
-from tests.web.conftest import Open, served, serving, until
+from tests.web.conftest import Open, classified, served, serving, shown, until
 
 GOLDEN = Path(__file__).parent.parent / "kernels" / "golden" / "dreams.json"
 NOISE = """async () => {
@@ -27,21 +27,6 @@ NOISE = """async () => {
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }"""
-
-
-def shown(page: Any) -> list[float]:
-    """The probabilities in the table, one a class."""
-    return [
-        float(value) for value in page.eval_on_selector_all("#bars tr", "rows => rows.map(r => r.dataset.probability)")
-    ]
-
-
-def classified(page: Any, path: Path) -> str:
-    """What the page answers about a picture."""
-    page.evaluate("document.getElementById('answer').textContent = ''")
-    page.set_input_files("#file", path)
-    page.wait_for_selector("#answer:not(:empty)")
-    return str(page.text_content("#answer"))
 
 
 def threshold(model: EdgeModel) -> float:

@@ -77,11 +77,10 @@ def test_a_damaged_bundle_is_not_served(own_bundle: Path, runtime: Path) -> None
     assert "classifier.onnx has 0 bytes" in done.stderr
 
 
-def test_a_bundle_that_stands_on_a_trunk_is_refused_by_name(tmp_path: Path) -> None:
-    publish_photos(tmp_path / "photos")
-    done = run(tmp_path / "photos", "--port", "0")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "photos stands on a trunk of photos or text; the page runs bundles of pixels" in done.stderr
+def test_the_files_of_a_trunk_are_on_the_site(tmp_path: Path, runtime: Path) -> None:
+    version = publish_photos(tmp_path / "photos")
+    files = site_files(tmp_path / "photos", runtime)
+    assert files[f"bundle/{version.name}/trunk.onnx"] == (version / "trunk.onnx").read_bytes()
 
 
 def test_the_server_answers_with_its_own_files_alone() -> None:

@@ -1,5 +1,8 @@
 // Fit a new head on frozen features beside heads that stay as they are: mygo_edge.device.fitting in a browser.
 
+import { dot } from "./matrices.js";
+import { softmax } from "./version.js";
+
 const SPARE = 0.1, LEAST = 1e-3, STEPS = 400, TOLERANCE = 1e-5; // as on a device
 
 /**
@@ -82,18 +85,6 @@ function largestEigenvalue(x, share) {
     vector = next.map((entry) => entry / (value || 1));
   }
   return 1.05 * value;
-}
-
-function softmax(logits) {
-  const largest = Math.max(...logits), powers = logits.map((logit) => Math.exp(logit - largest));
-  const sum = powers.reduce((total, value) => total + value, 0);
-  return powers.map((value) => value / sum);
-}
-
-function dot(a, b) {
-  let sum = 0;
-  for (let index = 0; index < a.length; index += 1) sum += a[index] * b[index];
-  return sum;
 }
 
 const zeros = (rows, columns) => Array.from({ length: rows }, () => new Float64Array(columns));

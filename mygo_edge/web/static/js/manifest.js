@@ -8,13 +8,17 @@ const TASK_NAME = /^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$/;
 const FILE_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
 const SHA256 = /^[0-9a-f]{64}$/;
 const MAX_SIDE = 4096, MAX_FILE_BYTES = 2 ** 31 - 1;
-const ROLES = new Set(["classifier", "generator", "generators", "selftest"]);
+const MAX_FEATURES = 2 ** 16, MAX_LATENT = 4096, MAX_TOKENS = 2 ** 16;
+const FIRST_ROLES = ["classifier", "generator", "generators", "selftest"];
+const ROLES = [...FIRST_ROLES, "trunk", "tokenizer", "factor", "covariances"];
+const INTERPOLATIONS = ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"];
+const GAUSSIAN = "gaussian"; // the kind of a task's memory where there is a trunk
 
 /**
  * @param {Uint8Array} bytes
  * @param {string} where what to call the file in messages
- * @returns the manifest's values, with `tasks`, `input`, `files` and `tolerance` checked; files of roles that a bundle of
- *   pixels does not have are left out
+ * @returns the manifest's values, with `tasks`, `input` or `trunk`, `files` and `tolerance` checked; files of roles that
+ *   this page has no use for are left out
  */
 export function parseManifest(bytes, where) {
   let top;
@@ -30,19 +34,22 @@ export function parseManifest(bytes, where) {
   check(Number.isInteger(top.sequence) && top.sequence >= 0, "sequence must be a number");
   check(isText(top.created), "created must be text");
   check(top.expires === undefined || !Number.isNaN(Date.parse(top.expires)), "expires must be a time");
-  check((top.latent ?? LATENT) === LATENT, `dreams must start from ${LATENT} normals`);
-  check(isObject(top.input), "it has no images of pixels as input; this page runs bundles of pixels");
+  const onTrunk = top.schema_version !== "1.0" && isObject(top.trunk); // in the first schema it was a hash
+  const latent = top.latent ?? LATENT;
+  check(onTrunk ? within(latent, 1, MAX_LATENT) : latent === LATENT, "dreams start from an impossible number of normals");
+  check(onTrunk !== isObject(top.input), "it must have either images of pixels as input or a trunk");
   const tasks = list(top.tasks, "tasks").map(task);
   unique(tasks.map(({ name }) => name.toLowerCase()), "task");
   unique(tasks.map(({ head }) => head), "head");
-  const files = list(top.files, "files").map(file).filter(({ role }) => ROLES.has(role));
+  const files = list(top.files, "files").map(file).filter(({ role }) => (onTrunk ? ROLES : FIRST_ROLES).includes(role));
   unique(files.map(({ path }) => path.toLowerCase()), "path");
   for (const { path, task: of } of files) {
     check(of === undefined || tasks.some(({ name }) => name === of), `${path} has an unknown task`);
   }
   const tolerance = top.selftest?.tolerance;
   check(isTolerance(tolerance), "selftest needs a tolerance in (0, 1]");
-  return { ...top, tasks, files, tolerance, input: input(top.input) };
+  const taken = onTrunk ? { trunk: trunk(top.trunk) } : { input: input(top.input) };
+  return { ...top, tasks, files, tolerance, latent, ...taken };
 
   function list(values, name) {
     check(Array.isArray(values) && values.length > 0 && values.every(isObject), `${name} must be a list of objects`);
@@ -51,11 +58,12 @@ export function parseManifest(bytes, where) {
   function unique(values, what) {
     check(new Set(values).size === values.length, `a ${what} occurs twice`);
   }
-  function task({ name, classes, head }) {
+  function task({ name, classes, head, generator }) {
     check(typeof name === "string" && TASK_NAME.test(name), "a task's name must be of letters, digits, _ and -");
     check(Array.isArray(classes) && classes.length > 0 && classes.every(isText), `classes of ${name} must be names`);
     unique(classes, `class of ${name}`);
     check(isText(head), `head of ${name} must be text`);
+    check(!onTrunk || generator === GAUSSIAN, `the memory of ${name} is of a kind that this page does not read`);
     return { name, classes, head };
   }
   function input({ shape, dtype }) {
@@ -64,6 +72,25 @@ export function parseManifest(bytes, where) {
     check(dtype === "uint8", "dtype must be uint8");
     check(shape[0] === 1 || shape[0] === 3, "this page shows images of one or three channels");
     return { channels: shape[0], height: shape[1], width: shape[2] };
+  }
+  function trunk({ digest, file: path, output, features, input: form }) {
+    const role = (name) => files.find((entry) => entry.path === name)?.role;
+    check(role(path) === "trunk" && isText(output), "the trunk's file or output is missing");
+    check(typeof digest === "string" && SHA256.test(digest), "the trunk needs its SHA-256");
+    check(within(features, 1, MAX_FEATURES), "the trunk has an impossible number of features");
+    check(isObject(form) && ["image", "text"].includes(form.kind), "the trunk's input is neither photos nor texts");
+    if (form.kind === "text") {
+      check(role(form.tokenizer) === "tokenizer" && within(form.max_tokens, 1, MAX_TOKENS), "the trunk's tokenizer is missing");
+    } else {
+      const { size, resize, crop, interpolation, layout } = form;
+      check(Array.isArray(size) && size.length === 2 && size.every((side) => within(side, 1, MAX_SIDE)), "the size of photos is impossible");
+      check(["center", "none"].includes(crop) && INTERPOLATIONS.includes(interpolation), "photos are cut or resized in an unknown way");
+      const cut = resize === undefined || resize === null || within(resize, crop === "center" ? Math.max(...size) : 1, MAX_SIDE);
+      check(cut && ["nchw", "nhwc"].includes(layout), "photos are resized or laid out in an unknown way");
+      const scales = [form.mean, form.std].every((values) => Array.isArray(values) && values.length === 3 && values.every(Number.isFinite));
+      check(scales && Math.min(...form.std) > 0, "mean and std need three numbers each, std above 0");
+    }
+    return { digest, file: path, output, features, input: form };
   }
   function file(entry) {
     const { path, role, sha256, bytes: size, precision, task: of, tolerance: own } = entry;
@@ -77,5 +104,6 @@ export function parseManifest(bytes, where) {
 }
 
 const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
+const within = (value, low, high) => Number.isInteger(value) && value >= low && value <= high;
 const isText = (value) => typeof value === "string" && value.length > 0 && value.length <= 200;
 const isTolerance = (value) => typeof value === "number" && value > 0 && value <= 1;

@@ -1,14 +1,18 @@
 // A version that runs: mygo_edge.device.edge_model in a browser, on onnxruntime-web.
 
-import { Refusal, require } from "./errors.js";
+import { require } from "./errors.js";
+import { headFile, learnHead } from "./heads.js";
 import { LATENT } from "./manifest.js";
 import { dreamNoise } from "./noise.js";
+import { pictureToPixels, pixelsToPicture } from "./pixels.js";
+import { CALIBRATION, fileOf, novelThreshold, openSession, softmax } from "./version.js";
 
 const BATCH = 64;
-const CALIBRATION = { stream: 2 ** 32 - 2, dreams: 2048 }; // as mygo_edge.device: the dreams that a threshold is taken from
-const FALSE_ALARMS = 0.05; // share of those dreams that the threshold would reject
 
 export class Model {
+  kind = "pixels";
+  least = 2; // classes of a task that is learnt here
+
   /** @param ort onnxruntime-web; bundle as `readBundle` gives it; precision of the classifier. Throws Refusal. */
   static async open(ort, bundle, precision = "fp32") {
     const model = new Model();
@@ -20,21 +24,12 @@ export class Model {
     return model;
   }
 
-  /** The file with this role, task and precision; undefined stands for any precision. */
   find(role, task, precision) {
-    const found = this.manifest.files.find(
-      (entry) => entry.role === role && entry.task === task && (precision ?? entry.precision) === entry.precision,
-    );
-    require(found, `The manifest lists no ${role}${task ? ` of task ${task}` : ""}${precision ? ` in ${precision}` : ""}.`);
-    return found;
+    return fileOf(this.manifest, role, task, precision);
   }
 
-  async session({ path }) {
-    try {
-      return await this.ort.InferenceSession.create(this.bundle.contents.get(path), { executionProviders: ["wasm"] });
-    } catch (error) {
-      throw new Refusal(`${path} cannot be loaded (${String(error.message ?? error).split("\n")[0]}).`);
-    }
+  session(entry) {
+    return openSession(this.ort, this.bundle, entry);
   }
 
   /** A task's generator, opened when it is first asked to dream. */
@@ -84,6 +79,37 @@ export class Model {
     return logits;
   }
 
+  fromPicture(picture) {
+    return pictureToPixels(picture, this.manifest.input);
+  }
+
+  toPicture(pixels) {
+    return pixelsToPicture(pixels, this.manifest.input);
+  }
+
+  /** An input that is always the same, to measure with. */
+  example() {
+    const { channels, height, width } = this.manifest.input;
+    return Uint8Array.from({ length: channels * height * width }, (_, index) => (index * 97) % 256);
+  }
+
+  /** Once through the classifier, to be timed. */
+  once(pixels) {
+    return this.classify(pixels, 1);
+  }
+
+  /** A head for a new task; it is used at once. */
+  async learn(name, examples) {
+    const head = await learnHead(this, name, examples);
+    this.heads = [...this.heads.filter((other) => other.name !== name), head];
+    return head;
+  }
+
+  /** The file of a task that was learnt here. */
+  file(head) {
+    return headFile(this, head);
+  }
+
   /** Of one image, of a task's classes or of all: {task, label, logit, probability}, in the heads' order. */
   async probabilities(pixels, task) {
     const { features, old } = await this.see([pixels]);
@@ -92,10 +118,8 @@ export class Model {
       .map((label, column) => ({ ...label, logit: old[0][column] }))
       .concat(learnt)
       .filter((label) => task === undefined || label.task === task);
-    const largest = Math.max(...chosen.map(({ logit }) => logit));
-    const exponentials = chosen.map(({ logit }) => Math.exp(logit - largest));
-    const sum = exponentials.reduce((total, value) => total + value, 0);
-    return chosen.map((label, index) => ({ ...label, probability: exponentials[index] / sum }));
+    const shares = softmax(chosen.map(({ logit }) => logit));
+    return chosen.map((label, index) => ({ ...label, probability: shares[index] }));
   }
 
   /** Probabilities of one image as above, and whether it looks like none of the classes. */
@@ -125,7 +149,7 @@ export class Model {
         }
       }
     }
-    return quantile(novelties, 1 - FALSE_ALARMS);
+    return novelThreshold(novelties);
   }
 
   /** Images in [-1, 1] float32 from noise and class ids of a task. */
@@ -168,12 +192,6 @@ const scored = ({ name, classes, weight, bias }, features) =>
     label,
     logit: weight[index].reduce((sum, value, column) => sum + value * features[column], bias[index]),
   }));
-
-/** A quantile of numbers, linear between the two nearest, as numpy's is. */
-export function quantile(values, share) {
-  const sorted = Float64Array.from(values).sort(), place = share * (sorted.length - 1), low = Math.floor(place);
-  return sorted[low] + (place - low) * ((sorted[low + 1] ?? sorted[low]) - sorted[low]);
-}
 
 /** Images in [-1, 1] as bytes, -1 as 0 and 1 as 255; a clamped array rounds halves to even, as numpy's rint does. */
 export function toPixels(images) {

@@ -18,26 +18,45 @@ const COSINE = [-1 / 2, 1 / factorial(4), -1 / factorial(6), 1 / factorial(8), -
 
 /**
  * Latent normals and class ids of `n` samples from `first`.
- * @param {{classes: number, latent: number, seed: bigint, stream: number, step: number}} which latent: a multiple of 4
+ * @param {{classes: number, latent: number, seed: bigint, stream: number, step: number}} which
  * @returns {{z: Float32Array, classIds: Uint32Array, decisions: Uint32Array}} z [n, latent], class ids [n], and two
  *   further words a sample [2, n]
  */
-export function dreamNoise(first, n, { classes, latent, seed, stream, step }) {
-  const key = [Number(seed & 0xffffffffn), Number((seed >> 32n) & 0xffffffffn)];
-  const z = new Float32Array(n * latent), classIds = new Uint32Array(n), decisions = new Uint32Array(2 * n);
+export function dreamNoise(first, n, which) {
+  const { classes, latent, stream, step } = which, key = split(which.seed);
+  const classIds = new Uint32Array(n), decisions = new Uint32Array(2 * n);
   for (let row = 0; row < n; row += 1) {
-    const sample = first + row;
-    const decided = philox([sample, 0, step, stream], key);
+    const decided = philox([first + row, 0, step, stream], key);
     classIds[row] = high(decided[0], classes); // multiply and shift (Lemire 2019)
     decisions[row] = decided[1];
     decisions[n + row] = decided[2];
-    for (let block = 0; block < latent / 4; block += 1) {
-      const [w0, w1, w2, w3] = philox([sample, block + 1, step, stream], key);
-      z.set([...normalPair(w0, w1), ...normalPair(w2, w3)], row * latent + 4 * block);
+  }
+  return { z: normals(first, n, 1, latent, which), classIds, decisions };
+}
+
+/** Further normals of the same samples, [n, width]: what each feature of a Gaussian's dream gets. */
+export function featureNoise(first, n, which) {
+  return normals(first, n, 1 + blocks(which.latent), which.width, which);
+}
+
+/** Normals of the blocks from `block` on, [n, width]. */
+function normals(first, n, block, width, { seed, stream, step }) {
+  const key = split(seed), found = new Float32Array(n * width);
+  for (let row = 0; row < n; row += 1) {
+    const own = found.subarray(row * width, (row + 1) * width);
+    for (let index = 0; index < blocks(width); index += 1) {
+      const [w0, w1, w2, w3] = philox([first + row, block + index, step, stream], key);
+      const four = [...normalPair(w0, w1), ...normalPair(w2, w3)];
+      own.set(four.slice(0, width - 4 * index), 4 * index);
     }
   }
-  return { z, classIds, decisions };
+  return found;
 }
+
+const split = (seed) => [Number(seed & 0xffffffffn), Number((seed >> 32n) & 0xffffffffn)];
+
+/** Philox blocks of four words that so many normals take. */
+const blocks = (normals) => Math.ceil(normals / 4);
 
 /** Two independent standard normals from two words (Box and Muller 1958). */
 export function normalPair(radiusWord, angleWord) {
@@ -76,7 +95,7 @@ function turn(odd) {
 
 /** c[0] x + c[1] x^2 + ..., by Horner's rule. */
 function polynomial(coefficients, x) {
-  let total = f(x * coefficients.at(-1));
-  for (const coefficient of coefficients.slice(0, -1).reverse()) total = f(f(total + coefficient) * x);
+  let total = 0;
+  for (let place = coefficients.length - 1; place >= 0; place -= 1) total = f(f(total + coefficients[place]) * x);
   return total;
 }

@@ -2,17 +2,17 @@
 
 import { readBundle, verified } from "./bundle.js";
 import { Refusal } from "./errors.js";
-import { headFile, learnHead } from "./heads.js";
+import { FeatureModel } from "./features.js";
+import { listen } from "./inputs.js";
 import { Model } from "./model.js";
-import { Pad } from "./pad.js";
-import { Camera, inverted, openPicture } from "./pictures.js";
-import { pictureToPixels } from "./pixels.js";
+import { showPlane } from "./plane.js";
 import { runSelftest } from "./selftest.js";
 import { byId, element, fill, paint, percent, showBars, showDreams } from "./views.js";
 
 const GROUPS = 21, RUNS = 10; // of a latency: clocks of browsers are coarse, so runs are timed by tens
+const LONG = 30; // milliseconds of a run that is timed alone
 const root = document.documentElement;
-let model, pixels; // what is loaded, and what was last classified
+let model, input; // what is loaded, and what was last classified
 let turn = 0; // of classifications, so that only the last one is shown
 
 /** Do it; say what a visitor can understand where it fails. */
@@ -46,10 +46,10 @@ async function start() {
 
 /** Open the graphs and run the self-test, before anything is used. */
 async function load(ort, bundle, precision) {
-  const loaded = await Model.open(ort, bundle, precision);
+  const loaded = bundle.manifest.trunk ? await FeatureModel.open(ort, bundle) : await Model.open(ort, bundle, precision);
   const deviations = await runSelftest(loaded);
   model = loaded;
-  byId("precision").value = precision;
+  if (precision) byId("precision").value = precision;
   const { manifest, contents, version, signature } = bundle;
   const bytes = [...contents.values()].reduce((sum, { length }) => sum + length, 0);
   byId("version").textContent = `${version}, made ${manifest.created}`;
@@ -67,44 +67,38 @@ function show({ tasks }) {
   fill(byId("dream-task"), names);
   showClasses();
   byId("main").hidden = false;
-  root.dataset.state = "ready";
+  Object.assign(root.dataset, { state: "ready", kind: model.kind });
 }
+
+const classesOf = (task) => [...model.manifest.tasks, ...model.heads].find(({ name }) => name === task).classes;
 
 function showClasses() {
-  const { classes } = model.manifest.tasks.find(({ name }) => name === byId("dream-task").value);
-  fill(byId("dream-class"), [["", "any"], ...classes.map((label, index) => [String(index), label])]);
+  fill(byId("dream-class"), [["", "any"], ...classesOf(byId("dream-task").value).map((label, index) => [String(index), label])]);
 }
 
-/** Classify pixels, and show what they are and what was found. */
-async function classify(given = pixels) {
-  if (!given) return;
-  pixels = given;
+/** Classify an input, and show what it is and what was found. */
+async function classify(given = input) {
   const mine = (turn += 1), task = byId("task").value || undefined;
-  paint(byId("seen"), given, model.manifest.input);
-  const { found, rejected } = await model.assess(new Uint8Array(given), task);
+  input = given;
+  if (!given) return;
+  if (model.kind === "texts") byId("tokens").textContent = String(model.trunk.tokenizer.ids(given).length);
+  else paint(byId(model.kind === "photos" ? "photo" : "seen"), model.toPicture(given));
+  const { found, rejected } = await model.assess(given, task);
   if (mine !== turn) return;
   const best = showBars(byId("bars").tBodies[0], found);
   const likely = `${best.label} (task ${best.task}, ${percent(best.probability)})`;
   byId("answer").textContent = rejected ? `none of these; the nearest is ${likely}` : likely;
 }
 
-const classifyPicture = (picture) =>
-  classify(pictureToPixels(byId("invert").checked ? inverted(picture) : picture, model.manifest.input));
-
-let drawn = false; // whether a frame with the drawing is on its way
-const pad = new Pad(byId("pad"), () => {
-  if (drawn || !model) return;
-  drawn = true;
-  requestAnimationFrame(() => {
-    drawn = false;
-    attempt(() => classify(pictureToPixels(pad.picture(byId("fit").checked), model.manifest.input)), byId("answer"));
-  });
-});
-
-let opened; // the picture that was last given, for when an option changes
-async function open(picture) {
-  opened = picture;
-  await classifyPicture(picture);
+/** Classify what a visitor shows, or forget it where there is nothing any more. */
+function shown(given) {
+  if (given) return classify(given);
+  turn += 1;
+  input = undefined;
+  byId("bars").tBodies[0].replaceChildren();
+  byId("tokens").textContent = "no";
+  byId("photo").getContext("2d").clearRect(0, 0, byId("photo").width, byId("photo").height);
+  byId("answer").textContent = "Nothing to classify yet.";
 }
 
 async function dream() {
@@ -114,32 +108,36 @@ async function dream() {
   const chosen = byId("dream-class").value, classId = chosen === "" ? undefined : Number(chosen);
   const began = performance.now();
   const dreams = await model.dream(task, { classId, n, seed });
-  const { classes } = model.manifest.tasks.find(({ name }) => name === task);
-  showDreams(byId("dreams"), dreams, classes, model.manifest.input, (image) => attempt(() => classify(image), byId("answer")));
-  byId("dream-status").textContent = `${n} dreams of task ${task} in ${(performance.now() - began).toFixed(0)} ms.`;
-  const which = classId === undefined ? "" : ` --class-id ${classId}`;
-  byId("command").textContent = `python -m mygo_edge.dream BUNDLE --task ${task}${which} -n ${n} --seed ${seed} --to dreams.png`;
+  const took = `${n} dreams of task ${task} in ${(performance.now() - began).toFixed(0)} ms`;
+  if (model.kind === "pixels") {
+    showDreams(byId("dreams"), dreams, classesOf(task), model, (image) => attempt(() => classify(image), byId("answer")));
+    byId("dream-status").textContent = `${took}.`;
+  } else {
+    byId("dream-status").textContent = `${took}; ${showPlane(model, task, dreams)} are taken for their own class.`;
+  }
+  const which = classId === undefined ? "" : ` --class-id ${classId}`, file = model.kind === "pixels" ? "dreams.png" : "dreams.npy";
+  byId("command").textContent = `python -m mygo_edge.dream BUNDLE --task ${task}${which} -n ${n} --seed ${seed} --to ${file}`;
   byId("same").hidden = false;
 }
 
 async function measure() {
-  const { channels, height, width } = model.manifest.input;
-  const image = Uint8Array.from({ length: channels * height * width }, (_, index) => (index * 97) % 256);
-  const times = [];
-  for (let group = 0; group <= GROUPS; group += 1) {
+  const example = model.example();
+  const timed = async (runs) => {
     const began = performance.now();
-    for (let run = 0; run < RUNS; run += 1) await model.classify(image, 1);
-    times.push((performance.now() - began) / RUNS);
-  }
-  const steady = times.slice(1).sort((a, b) => a - b); // the first group warms up
-  const median = steady[(GROUPS - 1) / 2].toFixed(3);
-  byId("latency").textContent = `One image: ${median} ms, the median of ${GROUPS} groups of ${RUNS}, one thread.`;
+    for (let run = 0; run < runs; run += 1) await model.once(example);
+    return (performance.now() - began) / runs;
+  };
+  await timed(1); // warms up
+  const runs = (await timed(1)) > LONG ? 1 : RUNS, times = [];
+  for (let group = 0; group < GROUPS; group += 1) times.push(await timed(runs));
+  const median = times.sort((a, b) => a - b)[(GROUPS - 1) / 2].toFixed(3);
+  byId("latency").textContent = `One ${model.kind === "texts" ? "text" : "image"}: ${median} ms, the median of ${GROUPS} groups of ${runs}, one thread.`;
 }
 
-const examples = []; // {label, pixels} of the task that is to be learnt
+const examples = []; // {label, input} of the task that is to be learnt
 function addExample() {
-  if (!pixels) throw new Refusal("Draw something, open a picture or use the camera first.");
-  examples.push({ label: byId("learn-class").value, pixels: new Uint8Array(pixels) });
+  if (!input) throw new Refusal(model.kind === "texts" ? "Write a text first." : "Draw something, open a picture or use the camera first.");
+  examples.push({ label: byId("learn-class").value.normalize("NFC"), input: typeof input === "string" ? input : new Uint8Array(input) });
   const counts = Map.groupBy(examples, ({ label }) => label);
   byId("examples").replaceChildren(...[...counts].map(([label, { length }]) => element("li", `${label}: ${length}`)));
 }
@@ -147,46 +145,25 @@ function addExample() {
 async function learn() {
   byId("learn-status").textContent = "Learning …";
   await new Promise((drawn) => setTimeout(drawn, 50)); // so that it can be read meanwhile
-  const head = await learnHead(model, byId("learn-task").value, examples);
-  model.heads = [...model.heads.filter(({ name }) => name !== head.name), head];
-  const file = new Blob([await headFile(model, head)], { type: "application/json" });
+  const head = await model.learn(byId("learn-task").value, examples);
+  const file = new Blob([await model.file(head)], { type: "application/json" });
   URL.revokeObjectURL(byId("download").href);
   Object.assign(byId("download"), { href: URL.createObjectURL(file), download: `${head.name}.json`, hidden: false });
-  const known = [...byId("task").options].some(({ value }) => value === head.name);
-  if (!known) byId("task").append(element("option", `${head.name}: learnt here`, { value: head.name }));
-  byId("learn-status").textContent = `Learnt ${head.classes.join(", ")} from ${head.images} pictures.`;
+  const dreaming = model.kind === "pixels" ? [] : ["dream-task"]; // a head alone cannot dream
+  for (const id of ["task", ...dreaming]) {
+    const known = [...byId(id).options].some(({ value }) => value === head.name);
+    if (!known) byId(id).append(element("option", `${head.name}: learnt here`, { value: head.name }));
+  }
+  showClasses();
+  byId("learn-status").textContent = `Learnt ${head.classes.join(", ")} from ${head.examples} ${model.kind === "texts" ? "texts" : "pictures"}.`;
   await classify();
-}
-
-const camera = new Camera(byId("video"));
-function showCamera() {
-  byId("pad").hidden = camera.on;
-  byId("shoot").hidden = !camera.on;
-  byId("camera").textContent = camera.on ? "Stop the camera" : "Use the camera";
 }
 
 const on = (id, event, work, place = "answer") =>
   byId(id).addEventListener(event, (happened) => attempt(() => work(happened), byId(place)));
+on.attempt = attempt;
 
-on("clear", "click", () => {
-  pad.clear();
-  opened = pixels = undefined;
-  turn += 1;
-  byId("bars").tBodies[0].replaceChildren();
-  byId("answer").textContent = "Nothing to classify yet.";
-});
-on("file", "change", async ({ target }) => {
-  const [file] = target.files;
-  target.value = ""; // so that the same file can be opened again
-  if (file) await open(await openPicture(file));
-});
-on("camera", "click", async () => {
-  await (camera.on ? camera.stop() : camera.start());
-  showCamera();
-});
-on("shoot", "click", () => open(camera.take()));
-on("invert", "change", () => opened && classifyPicture(opened));
-on("fit", "change", () => pad.empty || pad.changed(pad));
+listen(() => model, shown, on);
 on("task", "change", () => classify());
 on("dream-task", "change", showClasses, "dream-status");
 on("dream-form", "submit", (event) => {
@@ -207,12 +184,5 @@ on("precision", "change", async ({ target }) => {
   }
   await classify();
 }, "status");
-for (const kind of ["dragover", "dragleave", "drop"]) {
-  on("drop", kind, async (event) => {
-    event.preventDefault();
-    byId("drop").classList.toggle("over", kind === "dragover");
-    if (kind === "drop" && event.dataTransfer.files.length) await open(await openPicture(event.dataTransfer.files[0]));
-  });
-}
 
 if (!(await attempt(start))) root.dataset.state = "refused";

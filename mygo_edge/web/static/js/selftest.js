@@ -5,8 +5,10 @@ import { LATENT } from "./manifest.js";
 import { toPixels } from "./model.js";
 import { readNpz } from "./npz.js";
 
-/** @returns {Promise<Map<string, number>>} how far each file is off, absolute below 1 and relative above. Throws Refusal. */
-export async function runSelftest(model) {
+/** Of any version. @returns {Promise<Map<string, number>>} how far each file is off, absolute below 1 and relative above. Throws Refusal. */
+export const runSelftest = (model) => (model.kind === "pixels" ? pixelSelftest(model) : featureSelftest(model));
+
+async function pixelSelftest(model) {
   const { manifest, bundle, precision } = model, entry = model.find("selftest");
   const arrays = readNpz(bundle.contents.get(entry.path), entry.path);
   const get = (name) => {
@@ -39,11 +41,48 @@ export async function runSelftest(model) {
   }
   return worst;
 
-  function compare({ path, tolerance }, got, expected) {
-    const off = deviation(got, expected), allowed = tolerance ?? manifest.tolerance;
-    require(off <= allowed, `${path} fails its self-test: it is off by ${off.toPrecision(3)}, ${allowed} is allowed.`);
-    worst.set(path, Math.max(off, worst.get(path) ?? 0));
+  function compare(file, got, expected) {
+    const off = allowed(file, manifest, deviation(got, expected));
+    worst.set(file.path, Math.max(off, worst.get(file.path) ?? 0));
   }
+}
+
+const PROBES = 2, DREAMS = 2, PROBE_FEATURES = 64, DREAM_FEATURES = 8; // recorded: inputs, dreams of a task, of a vector
+
+/** What fixed inputs and fixed noise become: mygo_edge.device.feature_selftest. */
+async function featureSelftest(model) {
+  const { manifest, bundle, trunk, tasks } = model, entry = model.find("selftest");
+  const arrays = readNpz(bundle.contents.get(entry.path), entry.path), found = { probes: [], class_id: [], dreams: [], logits: [], largest: [] };
+  const sampled = (vector, most) => vector.filter((_, index) => index % Math.ceil(vector.length / most) === 0);
+  for (const vector of await trunk.vectors(trunk.examples(PROBES))) found.probes.push(...sampled(vector, PROBE_FEATURES));
+  for (const [step, task] of tasks.entries()) {
+    const { vectors, classIds } = await model.dream(task.name, { n: DREAMS, seed: 0n, step });
+    found.class_id.push(...classIds);
+    for (const vector of vectors) {
+      const moved = model.shared.transform.apply(vector);
+      found.dreams.push(...sampled(vector, DREAM_FEATURES));
+      found.logits.push(...model.score(moved, [task]).logits);
+      found.largest.push(Math.max(...model.score(moved, tasks).logits));
+    }
+  }
+  const off = (name) => {
+    require(arrays.has(name), `${entry.path} holds no ${name}.`);
+    return deviation(found[name], name === "class_id" ? Array.from(arrays.get(name).data, Number) : arrays.get(name).data);
+  };
+  const factor = model.find("factor");
+  require(off("class_id") === 0, "Dreams are of other classes than published.");
+  return new Map([
+    [trunk.form.file, allowed(model.entry, manifest, off("probes"))],
+    [factor.path, allowed(factor, manifest, off("dreams"))],
+    ["the classifier made of means and factor", allowed(factor, manifest, Math.max(off("logits"), off("largest")))],
+  ]);
+}
+
+/** A deviation that the manifest allows for a file. Throws Refusal for a larger one. */
+function allowed({ path, tolerance }, manifest, off) {
+  const limit = tolerance ?? manifest.tolerance;
+  require(off <= limit, `${path} fails its self-test: it is off by ${off.toPrecision(3)}, ${limit} is allowed.`);
+  return off;
 }
 
 /** The largest difference, absolute where the expected value is below 1 and relative above; infinite for NaN. */

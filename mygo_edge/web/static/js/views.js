@@ -1,7 +1,5 @@
 // What the page shows: bars, dreams, images. Text is always set as text, never as HTML.
 
-import { pixelsToPicture } from "./pixels.js";
-
 const ROWS = 12; // classes that are shown at once
 
 export const byId = (id) => document.getElementById(id);
@@ -12,10 +10,10 @@ export function element(kind, text = "", properties = {}) {
   return Object.assign(document.createElement(kind), { textContent: text }, properties);
 }
 
-/** Show pixels on a canvas. */
-export function paint(canvas, pixels, input) {
-  Object.assign(canvas, { width: input.width, height: input.height });
-  canvas.getContext("2d").putImageData(pixelsToPicture(pixels, input), 0, 0);
+/** Show an ImageData on a canvas. */
+export function paint(canvas, picture) {
+  Object.assign(canvas, { width: picture.width, height: picture.height });
+  canvas.getContext("2d").putImageData(picture, 0, 0);
   return canvas;
 }
 
@@ -38,12 +36,12 @@ export function showBars(body, found) {
 }
 
 /** A button a dream; pressing one classifies it. */
-export function showDreams(grid, { images, classIds }, classes, input, chosen) {
+export function showDreams(grid, { images, classIds }, classes, model, chosen) {
   const tiles = images.map((pixels, index) => {
     const label = classes[classIds[index]];
     const tile = element("button", "", { type: "button" });
     tile.setAttribute("aria-label", `Dream ${index + 1} of ${images.length}, of ${label}: classify it`);
-    tile.append(paint(element("canvas"), pixels, input), label);
+    tile.append(paint(element("canvas"), model.toPicture(pixels)), label);
     tile.addEventListener("click", () => chosen(pixels));
     return tile;
   });

@@ -1,0 +1,91 @@
+// The files of a Gaussian memory, as mygo_edge.bundle.gaussian_files, own_covariance and memories have them.
+
+import { require } from "./errors.js";
+import { OwnCovariances, PowerTransform } from "./gaussians.js";
+import { dot, matrix, rowOf, times } from "./matrices.js";
+import { fromHalf, readNpz, toHalf, writeNpz } from "./npz.js";
+import { base64, sealed } from "./sealed.js";
+
+const TINY = 1e-12;
+
+/** What all tasks share: {factor, diagonal, transform, spread}. */
+export function readShared(bytes, where) {
+  const arrays = readNpz(bytes, where), factor = rowsOf(arrays, "factor", "scale", where);
+  const diagonal = arrays.get("diagonal"), numbers = arrays.get("numbers");
+  const fits = diagonal?.kind === "<f4" && diagonal.data.length === factor.columns && numbers?.kind === "<f8" && numbers.data.length === 5;
+  require(fits && diagonal.data.every((value) => value > 0 && value < Infinity), `${where} holds no variances.`);
+  const [power, signed, normalised, , spread] = numbers.data;
+  require(power >= 0.05 && power <= 4 && spread >= 0 && spread < Infinity, `${where} holds numbers out of range.`);
+  return { factor, diagonal: diagonal.data, transform: new PowerTransform(power, signed === 1, normalised === 1), spread };
+}
+
+/** The means of a task's classes: {means: Float32Array[], counts: number[]}. */
+export function readMeans(bytes, where, features, classes) {
+  const arrays = readNpz(bytes, where), means = rowsOf(arrays, "means", "scale", where), counts = arrays.get("counts");
+  require(means.rows === classes && means.columns === features, `${where} does not fit the manifest.`);
+  require(counts?.kind === "<i8" && counts.data.length === classes && counts.data.every((count) => count > 0n), `${where} counts no images.`);
+  return { means: Array.from({ length: classes }, (_, row) => rowOf(means, row)), counts: Array.from(counts.data, Number) };
+}
+
+/** Covariances of their own, of the classes of all tasks: from `first` on, as many as there are means. */
+export function readOwn(bytes, where, shared) {
+  const arrays = readNpz(bytes, where);
+  const directions = rowsOf(arrays, "directions", "directions_scale", where), parts = rowsOf(arrays, "covariances", "covariances_scale", where);
+  const count = directions.rows;
+  require(directions.columns === shared.factor.rows && parts.columns === (count * (count + 1)) / 2, `${where} does not fit the shared factor.`);
+  const span = matrix(shared.factor.rows, shared.factor.columns); // the rows of U / d, each of norm 1
+  for (let row = 0; row < span.rows; row += 1) {
+    const own = rowOf(span, row);
+    rowOf(shared.factor, row).forEach((value, index) => (own[index] = value / shared.diagonal[index]));
+    const norm = Math.max(Math.sqrt(dot(own, own)), TINY);
+    own.forEach((value, index) => (own[index] = value / norm));
+  }
+  const along = times(directions, span);
+  return (first, means) => {
+    require(first + means.length <= parts.rows, `${where} is not of these classes.`);
+    return new OwnCovariances(along, means.map((_, index) => unfolded(rowOf(parts, first + index), count)), means, shared);
+  };
+}
+
+/** A symmetric matrix from its lower triangle less the identity. */
+function unfolded(part, count) {
+  const whole = matrix(count, count);
+  let at = 0;
+  for (let row = 0; row < count; row += 1) {
+    for (let column = 0; column <= row; column += 1, at += 1) {
+      whole.data[row * count + column] = whole.data[column * count + row] = part[at] + (row === column ? 1 : 0);
+    }
+  }
+  return whole;
+}
+
+/** A matrix in fp32, fp16, or int8 with a scale a row. */
+function rowsOf(arrays, name, scaled, where) {
+  const found = arrays.get(name), scale = arrays.get(scaled);
+  require(found?.shape.length === 2 && ["<f4", "<f2", "|i1"].includes(found.kind), `${where} holds no ${name}.`);
+  const [rows, columns] = found.shape, data = new Float32Array(rows * columns);
+  require(rows > 0 && columns > 0 && (found.kind === "|i1") === (scale !== undefined), `${where} holds no ${name} that can be read.`);
+  require(!scale || (scale.kind === "<f4" && scale.data.length === rows), `${where}: the scale of ${name} does not fit.`);
+  for (let index = 0; index < data.length; index += 1) {
+    const value = found.data[index];
+    data[index] = found.kind === "<f2" ? fromHalf(value) : scale ? value * scale.data[Math.floor(index / columns)] : value;
+  }
+  require(data.every(Number.isFinite), `${where}: ${name} is not finite.`);
+  return matrix(rows, columns, data);
+}
+
+/** A vector as half precision keeps it. */
+export const halved = (vector) => Float32Array.from(vector, (value) => fromHalf(toHalf(value)));
+
+/** The content of the file that a device keeps of a task learnt here. */
+export function memoryFile({ name, classes, means, counts }, trunk, { power, signed, normalised }) {
+  const features = means[0].length, halves = Uint16Array.from(means.flatMap((row) => Array.from(row, toHalf)));
+  const archive = writeNpz(new Map([
+    ["means", { kind: "<f2", shape: [means.length, features], data: halves }],
+    ["counts", { kind: "<i8", shape: [counts.length], data: BigInt64Array.from(counts, BigInt) }],
+  ]));
+  return sealed({
+    schema_version: "memory-1.0", name, classes, features, trunk, power, signed, normalised,
+    created: new Date().toISOString().replace("Z", "+00:00"), means: base64(archive),
+  });
+}
