@@ -39,7 +39,7 @@ def main() -> None:
     names = dict(after.tasks)
     new = next(name for name in names if name not in before.tasks)
     owner = {dataset.classes.index(label): task for task, labels in names.items() for label in labels}
-    parts = [(split.images.numpy(), split.labels.numpy()) for split in (dataset.train, dataset.test)]
+    parts = [(split.inputs.numpy(), split.labels.numpy()) for split in (dataset.train, dataset.test)]
 
     rows = []
     for images in IMAGES:
