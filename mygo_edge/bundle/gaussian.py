@@ -32,6 +32,7 @@ class PowerTransform:
     signed: bool = False
     normalised: bool = False
 
+    @np.errstate(over="ignore", invalid="ignore")  # of hostile numbers; whoever uses the result looks at it
     def __call__(self, features: NDArray) -> Floats:
         """[..., features] of the trunk -> the same shape in the transformed space, float32."""
         vectors = np.asarray(features, np.float32)
@@ -41,6 +42,7 @@ class PowerTransform:
             return np.sqrt(np.maximum(vectors, 0))
         return _signed_power(vectors if self.signed else np.maximum(vectors, 0), self.power)
 
+    @np.errstate(over="ignore", invalid="ignore")
     def inverse(self, vectors: NDArray) -> Floats:
         """[..., features] in the transformed space -> features as a trunk gives them; where `normalised`, of norm 1."""
         vectors = np.asarray(vectors, np.float32)

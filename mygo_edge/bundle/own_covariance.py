@@ -108,6 +108,7 @@ def read_own(data: bytes, name: str, shared: SharedFactor, classes: int) -> OwnC
     return own
 
 
+@np.errstate(over="ignore", invalid="ignore")  # `read_own` refuses what is not finite
 def _span(shared: SharedFactor) -> NDArray[np.float64]:
     """[rank, features]: the rows of U / d, each of norm 1."""
     rows = (shared.factor / shared.diagonal).astype(np.float64)

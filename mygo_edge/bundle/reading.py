@@ -13,9 +13,11 @@ from mygo_edge.bundle.signature import SIGNATURE_BYTES, PublicKey, verify_signat
 from mygo_edge.files import sha256
 
 CURRENT = "current"
+HANDOVERS = "handovers"  # folder of the manifests in which a key named the next one, beside the versions
 HEADS = "heads"  # folder of the heads that this device learnt, beside the versions
 VERSION_NAME = re.compile(r"v([0-9]{4,9})(?:\.([0-9]{1,4}))?")  # v0003, or v0003.1 when sequence 3 was published anew
 MAX_MANIFEST_BYTES = 2**22
+_MOST_HANDOVERS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,8 @@ def read_bundle(bundle_dir: Path, version: str | None = None, public_key: Path |
     Args:
         bundle_dir: the folder that holds `current` and the versions.
         version: such as "v0002"; None reads the live one.
-        public_key: the publisher's Ed25519 key, or its file (PEM). With it, an unsigned version is refused.
+        public_key: the publisher's Ed25519 key, or its file (PEM). With it, a version is refused that is signed
+            neither by it nor by a key that follows it, as `keys_after` finds.
 
     Raises:
         BundleError: no such version, a bad manifest, missing or extra files, a file of the wrong size or hash, or no
@@ -52,7 +55,7 @@ def read_version(folder: Path, public_key: Path | PublicKey | None = None) -> Bu
     data = read_plain(folder / MANIFEST, MAX_MANIFEST_BYTES)
     if public_key is not None:  # before anything in the manifest is looked at
         key = PublicKey.read(public_key) if isinstance(public_key, Path) else public_key
-        verify_signature(data, read_signature(folder), (key,), str(folder / MANIFEST))
+        verify_signature(data, read_signature(folder), keys_after(folder.parent, key), str(folder / MANIFEST))
     manifest = parse_manifest(data, str(folder / MANIFEST))
     listed = {MANIFEST, SIGNATURE, *(entry.path for entry in manifest.files), *manifest.ignored}
     extra = sorted({path.name for path in folder.iterdir()} - listed)
@@ -66,6 +69,32 @@ def read_signature(folder: Path) -> bytes | None:
     """The signature of the version in a folder, if it has one. Raises BundleError where that is no plain file."""
     path = folder / SIGNATURE
     return read_plain(path, SIGNATURE_BYTES) if path.exists() or path.is_symlink() else None
+
+
+def keys_after(bundle_dir: Path, key: PublicKey) -> tuple[PublicKey, ...]:
+    """A key, and those that the publisher changed to since, as far as the device's bundle proves it.
+
+    The proof of a step is a manifest that one key signed and that names the next. So a program that knows the first
+    key needs not believe anything that lies in the folder.
+    """
+    found = [key]
+    while len(found) <= _MOST_HANDOVERS:
+        following = _key_after(bundle_dir / HANDOVERS / found[-1].raw.hex(), found[-1])
+        if following is None or following in (known.raw for known in found):
+            break
+        found.append(PublicKey(following, f"the key that follows {key.name}"))
+    return tuple(found)
+
+
+def _key_after(path: Path, key: PublicKey) -> bytes | None:
+    """The key that a handover, a signature and the manifest after it, names. None where there is no valid one."""
+    try:
+        data = read_plain(path, SIGNATURE_BYTES + MAX_MANIFEST_BYTES)
+        signature, manifest = data[:SIGNATURE_BYTES], data[SIGNATURE_BYTES:]
+        named = parse_manifest(manifest, str(path)).next_key if key.made(signature, manifest) else None
+    except BundleError:
+        return None
+    return bytes.fromhex(named) if named else None
 
 
 def current_version(bundle_dir: Path) -> str:

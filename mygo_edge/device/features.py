@@ -117,16 +117,16 @@ class FeatureEngine:
         their softmax calibrated, where the box says it; the novelty is that of `mygo_edge.bundle.gaussian.novelty`.
         """
         tasks = [learnt.get(name) or self.published[name] for name in names]
-        logits = vectors @ np.concatenate([task.weight for task in tasks]).T
-        logits += np.concatenate([task.bias for task in tasks])
-        start = 0
-        for task in tasks:
-            stop = start + len(task.classes)
-            if task.own is not None:
-                logits[:, start:stop] += quadratic(vectors, task.memory.means, task.own)
-            start = stop
-        largest = logits.max(1, initial=-np.inf)
-        with np.errstate(over="ignore", invalid="ignore"):  # of a damaged memory, before its self-test refuses it
+        with np.errstate(over="ignore", invalid="ignore"):  # of a damaged memory, which is refused below
+            logits = vectors @ np.concatenate([task.weight for task in tasks]).T
+            logits += np.concatenate([task.bias for task in tasks])
+            start = 0
+            for task in tasks:
+                stop = start + len(task.classes)
+                if task.own is not None:
+                    logits[:, start:stop] += quadratic(vectors, task.memory.means, task.own)
+                start = stop
+            largest = logits.max(1, initial=-np.inf)
             if self._has_rows:
                 means = join([task.memory.means for task in tasks])
                 nearest = mahalanobis(vectors, means, self.shared, self._precision).min(1)
@@ -134,8 +134,13 @@ class FeatureEngine:
                 from_centre = self._precision.norms(self._precision.whiten(vectors - self._centre))
                 nearest = np.maximum(from_centre - 2 * largest, 0)
             found = novelty(nearest, largest, self.shared)
+        self._require_finite("logits", logits)
         temperature = 1.0 if self._calibration is None else self._calibration.temperature
         return Scores(logits / np.float32(temperature), found)
+
+    def _require_finite(self, what: str, values: NDArray) -> None:
+        if not np.isfinite(values).all():
+            raise BundleError(f"the memory of {self.version} gives {what} that are not finite; fetch it again")
 
     def answers(self, inputs: Any) -> list[tuple[str, str]]:
         labels = [(name, label) for name, task in self.published.items() for label in task.classes]
@@ -161,10 +166,13 @@ class FeatureEngine:
         rows = slice(len(samples))
         z[rows], class_ids[rows] = drawn[0], drawn[1] if class_id is None else class_id
         noise[rows] = feature_noise(samples, features, rank, **key._asdict())
-        dreamt = dreams(means, self.shared, z, noise, class_ids)
-        if task.own is not None:
-            dreamt = own_dreams(dreamt, class_ids, means, self.shared, task.own)
-        return self.shared.transform.inverse(dreamt[rows]), class_ids[rows]
+        with np.errstate(over="ignore", invalid="ignore"):  # as in `score`
+            dreamt = dreams(means, self.shared, z, noise, class_ids)
+            if task.own is not None:
+                dreamt = own_dreams(dreamt, class_ids, means, self.shared, task.own)
+        made = self.shared.transform.inverse(dreamt[rows])
+        self._require_finite("dreams", made)
+        return made, class_ids[rows]
 
     def usual_novelty(self, names: Sequence[str], learnt: Mapping[str, FeatureTask]) -> NDArray[np.float32]:
         if self._calibration is not None:

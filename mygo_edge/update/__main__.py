@@ -7,11 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mygo_edge.bundle.reading import HEADS, current_version, read_manifest, version_folder
+from mygo_edge.bundle.reading import HANDOVERS, HEADS, current_version, read_manifest, version_folder
 from mygo_edge.bundle.signature import PublicKey
 from mygo_edge.command import OneLineParser
 from mygo_edge.errors import EXIT_BAD_INPUT, MygoEdgeError, escaped, run_command, warn
-from mygo_edge.files import write_text
+from mygo_edge.files import remove, write_text
 from mygo_edge.update.install import locked, roll_back
 from mygo_edge.update.source import Limits
 from mygo_edge.update.trust import changes, read_trust, write_trust
@@ -88,6 +88,7 @@ def _keep_key(bundle: Path, options: argparse.Namespace, say: Any) -> None:
             say(f"{options.save_key}: the key that is pinned")
         if options.forget_key:
             write_trust(bundle, trust.forgetting_key())
+            remove(bundle / HANDOVERS)
             for line in changes(trust, trust.forgetting_key()):
                 say(line)
 

@@ -12,12 +12,12 @@ from typing import Any
 
 from mygo_edge.bundle.manifest import BundleError, Manifest
 from mygo_edge.bundle.parsing import LEARNER_ID
-from mygo_edge.bundle.reading import read_manifest, read_plain
+from mygo_edge.bundle.reading import HANDOVERS, read_manifest, read_plain
 from mygo_edge.bundle.signature import PublicKey
 from mygo_edge.bundle.strict import SHA256, Reader, load_object
 from mygo_edge.bundle.versions import live_name, version_names
 from mygo_edge.errors import MygoEdgeError
-from mygo_edge.files import write_json
+from mygo_edge.files import remove, write_bytes, write_json
 
 TRUST = "trust.json"
 _MAX_BYTES = 2**16
@@ -138,6 +138,25 @@ def read_trust(bundle_dir: Path) -> Trust:
 def write_trust(bundle_dir: Path, trust: Trust) -> None:
     """Replace what is trusted, atomically."""
     write_json(bundle_dir / TRUST, asdict(trust))
+
+
+def keep_handover(bundle_dir: Path, key: PublicKey, proof: bytes | None) -> None:
+    """Keep what proves which key follows one, for `mygo_edge.bundle.reading.keys_after`.
+
+    Args:
+        bundle_dir: the device's bundle.
+        key: that signed the newest version.
+        proof: the signature of that version and its manifest, where this names a next key; None where it names none.
+    """
+    folder = bundle_dir / HANDOVERS
+    path = folder / key.raw.hex()
+    if proof is None:
+        path.unlink(missing_ok=True)  # what it said before is withdrawn
+        return
+    if folder.is_symlink() or not folder.is_dir():
+        remove(folder)
+        folder.mkdir()
+    write_bytes(path, proof)
 
 
 def _parsed(reader: Reader) -> Trust:

@@ -13,6 +13,7 @@ from onnx import helper, numpy_helper
 
 from mygo_edge.bundle.feature_selftest import read_feature_selftest, write_feature_selftest
 from mygo_edge.bundle.gaussian_files import read_means, read_shared, write_means, write_shared
+from mygo_edge.bundle.manifest import BundleError
 from mygo_edge.bundle.npz import read_arrays, write_arrays
 from mygo_edge.device.edge_model import EdgeModel
 from tests.bundle.test_refusals import flip, refused
@@ -71,6 +72,22 @@ def test_means_that_do_not_fit_are_refused(own: Path, values: object, words: str
     arrays = {"means": changed.astype(np.float16), "counts": arrays["counts"][: len(changed)]}
     replace_file(own / "v0002", "means-warm.fp16.npz", write_arrays(arrays))
     refused(own, f"v0002/means-warm.fp16.npz holds no class means .*{words}")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scale", [1e21, 1e25, 1e37])
+def test_numbers_that_overflow_in_use_are_refused_without_a_word_of_numpy(own: Path, scale: float) -> None:
+    shared = read_shared(contents(own, "factor.int8.npz"), "it")
+    vast = replace(shared, factor=shared.factor * np.float32(scale), diagonal=shared.diagonal * np.float32(scale))
+    replace_file(own / "v0002", "factor.int8.npz", write_shared(vast, "int8"))
+
+    def use() -> None:
+        model = EdgeModel.load(own, selftest=False)
+        model.predict(model.example(1))
+        model.dream("warm", n=2)
+
+    with pytest.raises(BundleError, match=r"not finite|finite classifier|no covariance"):
+        use()
 
 
 def test_a_factor_that_is_no_covariance_or_does_not_fit_is_refused(own: Path) -> None:

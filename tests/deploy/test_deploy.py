@@ -1,10 +1,13 @@
 """What is deployed is what systemd takes, and calls commands that there are."""
 
+import importlib.util
+import json
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -47,12 +50,51 @@ def test_systemd_accepts_service_and_timer(tmp_path: Path) -> None:
     assert (done.returncode, said) == (0, []), done.stderr
 
 
-@pytest.mark.parametrize("name", ["Dockerfile.box", "Dockerfile.device"])
+INSTRUCTIONS = {"FROM", "COPY", "RUN", "USER", "WORKDIR", "VOLUME", "ENTRYPOINT", "CMD"}
+IMAGES = pytest.mark.parametrize("name", ["Dockerfile.box", "Dockerfile.device"])
+
+
+def instructions(name: str) -> list[tuple[str, str]]:
+    """Instructions of a Dockerfile and what stands after them, continued lines joined."""
+    text = (DEPLOY / name).read_text().replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in lines)]
+
+
+@IMAGES
+def test_an_image_copies_what_there_is_from_stages_that_there_are(name: str) -> None:
+    """No daemon is needed to see that; the images themselves are built by no test."""
+    stages: list[str] = []
+    for word, rest in instructions(name):
+        assert word in INSTRUCTIONS
+        if word == "FROM":
+            image, *named = rest.split(" AS ")
+            assert re.fullmatch(r"python:3\.1[12]-slim", image)  # a version, not `latest`
+            stages += named
+        if word == "COPY":
+            flag, *places = rest.split() if rest.startswith("--from=") else ("", *rest.split())
+            assert len(places) == 2
+            assert flag.removeprefix("--from=") in stages if flag else (DEPLOY.parent / places[0]).exists()
+        if word in ("ENTRYPOINT", "CMD"):
+            assert all(isinstance(argument, str) for argument in json.loads(rest))  # no shell
+        if word == "RUN":
+            subprocess.run(["sh", "-n", "-c", rest], check=True)
+
+
+@IMAGES
 def test_an_image_installs_extras_that_there_are_and_runs_as_nobody_special(name: str) -> None:
     text = (DEPLOY / name).read_text()
     extras = re.search(r"\.whl\)\[([a-z,]+)\]", text)
     assert extras
-    project = (DEPLOY.parent / "pyproject.toml").read_text()
-    for extra in extras[1].split(","):
-        assert re.search(rf"^{extra} = \[", project, re.MULTILINE), extra
-    assert text.index("USER mygo_edge") < text.index("ENTRYPOINT")
+    project = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]
+    assert set(extras[1].split(",")) <= project["optional-dependencies"].keys()
+    order = [word for word, _ in instructions(name)]
+    assert order.index("USER") < order.index("WORKDIR") < order.index("ENTRYPOINT")
+    modules = re.findall(r"-m\"?,? ?\"?(mygo_edge\.\w+)", text)
+    assert len(modules) >= 2
+    assert all(importlib.util.find_spec(module) for module in modules)
+
+
+def test_no_image_holds_history_environments_or_runs() -> None:
+    ignored = (DEPLOY.parent / ".dockerignore").read_text().split()
+    assert {".git", ".venv", "runs"} <= set(ignored)

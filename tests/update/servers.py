@@ -171,6 +171,19 @@ def hangs_up_in_the_middle(handler: Handler, data: bytes) -> None:
     handler.wfile.write(data[start : start + max(1, (len(data) - start) // 3)])
 
 
+def slow(handler: Handler, data: bytes) -> None:
+    """A good answer, in pieces, so that a kill may come between any two."""
+    start = handler.start()
+    handler.send_response(206 if start else 200)
+    if start:
+        handler.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+    handler.send_header("Content-Length", str(len(data) - start))
+    handler.end_headers()
+    for at in range(start, len(data), 8192):
+        handler.wfile.write(data[at : at + 8192])
+        time.sleep(0.01)
+
+
 def another_range(handler: Handler, data: bytes) -> None:
     if handler.start():
         handler.head(206, Content_Range=f"bytes 0-{len(data) - 1}/{len(data)}", Content_Length=len(data))

@@ -9,8 +9,9 @@ import pytest
 from mygo_edge.device.edge_model import EdgeModel
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.update import download
+from mygo_edge.update.address import open_source
 from mygo_edge.update.download import attempts
-from mygo_edge.update.source import Limits, open_source
+from mygo_edge.update.source import Limits
 from mygo_edge.update.updater import UpdatePolicy, update
 from tests.update.servers import Handler, serving
 

@@ -6,13 +6,15 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from mygo_edge.bundle.manifest import BundleError
-from mygo_edge.bundle.signature import PublicKey, new_key
+from mygo_edge.bundle.reading import keys_after
+from mygo_edge.bundle.signature import PublicKey, new_key, sign
 from mygo_edge.device.edge_model import EdgeModel
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.sign import sign_version
@@ -228,6 +230,68 @@ def test_a_key_hands_over_to_the_next_one_that_it_named(box: Path, device: Path,
     with pytest.raises(BundleError, match="is not what the owner"):
         update(str(box), device, policy)
     assert roll_back(device, keys / "ours.pub") == ("v0004", "v0003")  # what it signed before can be gone back to
+
+
+def handed_over(box: Path, device: Path, keys: Path) -> None:
+    """Our key named the next one, which signed v0004; both are installed."""
+    edit_manifest(box / "v0003", next_key=hexadecimal(keys / "next.pub"))
+    policy = signed(box, device, keys)
+    publish_next(box)
+    sign_version(box / "v0004", keys / "next")
+    update(str(box), device, policy)
+
+
+def test_a_program_that_names_the_key_before_goes_on_after_a_handover(box: Path, device: Path, keys: Path) -> None:
+    edit_manifest(box / "v0003", next_key=hexadecimal(keys / "next.pub"))
+    policy = signed(box, device, keys)
+    model = EdgeModel.load(device, public_key=keys / "ours.pub")
+    publish_next(box)
+    sign_version(box / "v0004", keys / "next")
+    update(str(box), device, policy)
+    assert model.reload()
+    for key in ("ours", "next"):
+        assert EdgeModel.load(device, public_key=keys / f"{key}.pub").version == "v0004"
+    with pytest.raises(BundleError, match="is not what the owner"):
+        EdgeModel.load(device, public_key=keys / "theirs.pub")
+    with pytest.raises(BundleError, match="is not what the owner"):  # no way leads back
+        EdgeModel.load(device, version="v0003", public_key=keys / "next.pub")
+
+
+def test_only_a_signature_hands_a_key_over_to_a_program(box: Path, device: Path, keys: Path) -> None:
+    """Whoever can write the device's folder, `trust.json` included, cannot name a key to a program that has its own."""
+    handed_over(box, device, keys)
+    version, theirs = device / "v0004", hexadecimal(keys / "theirs.pub")
+    (version / "manifest.sig").unlink()
+    sign_version(version, keys / "theirs")
+    write_trust(device, replace(read_trust(device), key=theirs))
+    handover = device / "handovers" / hexadecimal(keys / "ours.pub")
+    genuine = handover.read_bytes()
+    forged = genuine.replace(hexadecimal(keys / "next.pub").encode(), theirs.encode())
+    for content in (forged, b"", genuine[:64], bytes(64) + forged[64:], genuine):
+        handover.write_bytes(content)
+        with pytest.raises(BundleError, match="is not what the owner"):
+            EdgeModel.load(device, public_key=keys / "ours.pub")
+
+
+def test_a_next_key_that_is_named_no_more_is_withdrawn(box: Path, device: Path, keys: Path) -> None:
+    edit_manifest(box / "v0003", next_key=hexadecimal(keys / "theirs.pub"))
+    policy = signed(box, device, keys)
+    assert [key.raw.hex() for key in keys_after(device, PublicKey.read(keys / "ours.pub"))][1:] == [
+        hexadecimal(keys / "theirs.pub")
+    ]
+    publish_next(box)
+    sign_version(box / "v0004", keys / "ours")
+    update(str(box), device, policy)
+    assert len(keys_after(device, PublicKey.read(keys / "ours.pub"))) == 1
+
+
+def test_keys_that_name_one_another_in_a_circle_come_to_an_end(box: Path, device: Path, keys: Path) -> None:
+    (device / "handovers").mkdir()
+    for key, following in (("ours", "next"), ("next", "ours")):
+        edit_manifest(box / "v0003", next_key=hexadecimal(keys / f"{following}.pub"))
+        data = (box / "v0003" / "manifest.json").read_bytes()
+        (device / "handovers" / hexadecimal(keys / f"{key}.pub")).write_bytes(sign(data, keys / key) + data)
+    assert len(keys_after(device, PublicKey.read(keys / "ours.pub"))) == 2
 
 
 def test_a_next_key_counts_only_where_the_pinned_one_signed_it(box: Path, device: Path, keys: Path) -> None:

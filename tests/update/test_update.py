@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import shutil
 import socket
 import subprocess
@@ -527,44 +526,6 @@ def test_a_kill_at_any_moment_leaves_a_whole_version_and_updating_again_mends_th
             assert visible(folder) == ["current", "trust.json", "update.json", "v0002", "v0003"]
             assert not (folder / ".download").exists()
             assert roll_back(folder)[1] == "v0002"
-
-
-@pytest.mark.skipif(not SOAK, reason="takes minutes: set MYGO_EDGE_SOAK")
-def test_hundreds_of_kills_one_after_another_at_random_moments(box: Path, device: Path) -> None:
-    """Between two versions, back and forth, on one bundle that is never mended by hand."""
-    rng = random.Random(0)
-    command = [sys.executable, "-m", "mygo_edge.update", "--allow-downgrade"]
-    kills = swaps = 0
-
-    def slow(handler: Handler, data: bytes) -> None:
-        start = handler.start()
-        handler.send_response(206 if start else 200)
-        handler.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-        handler.send_header("Content-Length", str(len(data) - start))
-        handler.end_headers()
-        for at in range(start, len(data), 8192):
-            handler.wfile.write(data[at : at + 8192])
-            time.sleep(0.01)
-
-    last = whole(device)
-    with serving(box, slow) as server:
-        started = time.monotonic()
-        subprocess.run([*command, server.address, str(shutil.copytree(device, box / "whole"))], check=True)
-        longest = 1.3 * (time.monotonic() - started)  # so that kills fall anywhere in an update, and some updates end
-        while kills < 200 or swaps < 20:
-            (box / "current").write_text("v0002" if last.startswith("v0003") else "v0003")
-            process = subprocess.Popen([*command, server.address, str(device)], stdout=-1, stderr=-1)
-            try:
-                process.communicate(timeout=rng.uniform(0.05, longest))
-                assert process.returncode == 0
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.communicate()
-                kills += 1
-            version = EdgeModel.load(device).version
-            swaps += version != last
-            last = version
-    print(f"{kills} kills, {swaps} swaps")
 
 
 @pytest.fixture
