@@ -10,7 +10,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "bench" / "results" / "arrivals.json"
 PAGE = ROOT / "docs" / "arrivals.md"
-SETS = {"digits": "digits, default preset", "mnist": "MNIST, `--preset best`"}
+SETS = {"digits": "digits, default preset", "mnist": "MNIST, `--preset fast`"}
 KEYS = {"task_known": "task known", "task_unknown": "task unknown"}
 PARTS = ("accuracy_whole", "accuracy_extended", "others_before_forgetting", "others_after_forgetting")
 PROBES = ("probe_before_forgetting", "probe_after_forgetting", "probe_never_seen")
