@@ -31,7 +31,7 @@ def read() -> tuple[list[Result], Result, Result]:
 
 def page(results: list[Result], students: Result, cost: Result) -> str:
     """docs/photos.md of the measurements."""
-    first = results[0]
+    first, recent = results[0], [result for result in results if new(result["orders"][0])]
     parts = {
         "command": "\n".join(result["command"] for result in results),
         "students_command": students["command"],
@@ -43,15 +43,15 @@ def page(results: list[Result], students: Result, cost: Result) -> str:
         "targets": targets(results),
         "sets": " ".join(described(result) for result in results),
         "bytes": bytes_table(results),
-        "replaced": replaced(results),
-        "cost": cost_table(results),
+        "replaced": replaced(recent),
+        "cost": cost_table(recent),
         "cost_command": cost["command"],
         "many": many_table(cost),
-        "shrinkage": shrinkage_table(results),
-        "alarms": alarms_table(results),
-        "certainty": certainty_table(results),
-        "shots": shots_table(results),
-        "rejection": rejection_table(results),
+        "shrinkage": shrinkage_table(recent),
+        "alarms": alarms_table(recent),
+        "certainty": certainty_table(recent),
+        "shots": shots_table(recent),
+        "rejection": rejection_table(recent),
         "students": students_table(students),
         "students_about": f"{students['train']:,} training photos ({students['set']}); on dreams, {students['steps']} "
         f"steps of {students['batch']}",
@@ -71,7 +71,11 @@ def mean(result: Result, of: Callable[[Result], float]) -> float:
 
 
 def percents(result: Result, of: Callable[[Result], Result]) -> str:
-    """Known / unknown."""
+    """Known / unknown; a dash where it was not measured."""
+    try:
+        of(result["orders"][0])
+    except KeyError:
+        return "–"
     known = mean(result, lambda order: of(order)["known"])
     return f"{100 * known:.1f} / {100 * mean(result, lambda order: of(order)['unknown']):.1f}"
 
@@ -79,12 +83,17 @@ def percents(result: Result, of: Callable[[Result], Result]) -> str:
 def accuracy_table(results: list[Result]) -> str:
     ways: dict[str, Callable[[Result], Result]] = {
         "**mygo**": lambda order: order["methods"]["mygo"],
-        "mygo, device": lambda order: order["methods"]["mygo"]["device"],
-        "mygo, device, computed": lambda order: order["methods"]["mygo"]["device_computed"],
+        "mygo, device": lambda order: order["methods"]["mygo"]["device" if new(order) else "nothing"],
+        "mygo, device, computed": lambda order: order["methods"]["mygo"]["device_computed" if new(order) else "device"],
         **{name: lambda order, name=name: order["methods"][name] for name in RIVALS},
     }
     rows = [[name, *(percents(result, of) for result in results)] for name, of in ways.items()]
     return table(["", *(result["name"] for result in results)], rows)
+
+
+def new(order: Result) -> bool:
+    """Whether it was measured since devices answer by rows."""
+    return "shrinkage" in order
 
 
 def targets(results: list[Result]) -> str:
