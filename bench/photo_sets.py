@@ -1,6 +1,7 @@
-"""Two more folders for bench/photos.py, made of sets that are at hand.
+"""More folders for bench/photos.py, made of sets that are at hand.
 
 python bench/photo_sets.py rotated PHOTOS TO     every class in four orientations: four times as many, finer classes
+python bench/photo_sets.py fine PHOTOS TO        four orientations, plain or as negatives: eight times as many classes
 python bench/photo_sets.py fashion IDX TO        Fashion-MNIST from its IDX files, 28 x 28 and grey
 """
 
@@ -9,18 +10,18 @@ import gzip
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 QUARTERS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=("rotated", "fashion"))
+    parser.add_argument("kind", choices=("rotated", "fine", "fashion"))
     parser.add_argument("source", type=Path)
     parser.add_argument("to", type=Path)
     options = parser.parse_args()
-    {"rotated": rotated, "fashion": fashion}[options.kind](options.source, options.to)
+    {"rotated": rotated, "fine": fine, "fashion": fashion}[options.kind](options.source, options.to)
 
 
 def rotated(source: Path, to: Path) -> None:
@@ -33,6 +34,21 @@ def rotated(source: Path, to: Path) -> None:
             target = to / folder.parent.name / f"{folder.name}-{90 * quarter}"
             target.mkdir(parents=True, exist_ok=True)
             turned.save(target / f"{file.stem}.png")
+
+
+def fine(source: Path, to: Path) -> None:
+    """Each photo once, in one of four orientations, plain or as a negative, in turn; both are part of the class."""
+    for part, per_class in (("train", 36), ("test", 20)):
+        for folder in sorted((source / part).iterdir()):
+            for index, file in enumerate(sorted(folder.iterdir())[: 8 * per_class]):
+                variant = index % 8
+                with Image.open(file) as opened:
+                    photo = opened.convert("RGB")
+                photo = ImageOps.invert(photo) if variant // 4 else photo
+                photo = photo.transpose(QUARTERS[variant % 4 - 1]) if variant % 4 else photo
+                target = to / part / f"{folder.name}-{variant}"
+                target.mkdir(parents=True, exist_ok=True)
+                photo.save(target / f"{file.stem}.png")
 
 
 def fashion(source: Path, to: Path) -> None:

@@ -17,10 +17,23 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from mygo_edge.bundle.gaussian import ClassMeans, SharedFactor, discriminant, join, mahalanobis
+from mygo_edge.bundle.gaussian import (
+    ClassMeans,
+    Precision,
+    SharedFactor,
+    discriminant,
+    dreams,
+    join,
+    mahalanobis,
+    novelty,
+)
 from mygo_edge.bundle.gaussian_files import read_means, read_shared, write_means, write_shared
+from mygo_edge.bundle.rows import join_rows, row_discriminant, stored, write_rows
+from mygo_edge.device.few_shot import FewShot
 from mygo_edge.learn.gaussian_memory import GaussianMemory, transform_for
 from mygo_edge.learn.rivals import FeCAM, Finetune, Joint, NearestMean, RanPAC, Rival, StreamingLDA
+from mygo_edge.learn.shared_covariance import SharedCovariance, Shrunk, shrink
+from mygo_edge.learn.strength import DEFAULT
 from mygo_edge.trunks.catalogue import load_trunk
 from mygo_edge.trunks.extract import Extractor
 from mygo_edge.trunks.options import TrunkOptions
@@ -43,7 +56,8 @@ def main() -> None:
     orders = [order(data, seed, options.tasks) for seed in range(options.orders)]
     versions = {"onnxruntime": onnxruntime.__version__, "numpy": np.__version__, "python": platform.python_version()}
     result = {
-        "command": f"OMP_NUM_THREADS=1 python bench/photos.py {named(options.set)} --tasks {options.tasks}",
+        "command": f"OMP_NUM_THREADS=1 python bench/photos.py {named(options.set)} --tasks {options.tasks}"
+        + (f" --size {options.size}" if options.size else ""),
         "name": name,
         "trunk": options.trunk,
         "versions": versions,
@@ -90,11 +104,11 @@ def features(folder: Path, per_class: int | None, trunk_name: str, size: int | N
     extractor = Extractor(trunk, threads=1)
     made, seconds = {}, 0.0
     for part, by_class in files.items():
-        start = time.perf_counter()
+        start = time.process_time()
         paths = [path for own in by_class for path in own]
         made[part] = np.concatenate(list(extractor.files(paths)))
         if part == "train":
-            seconds = time.perf_counter() - start
+            seconds = time.process_time() - start
     labels = {part: np.repeat(np.arange(len(classes)), [len(own) for own in files[part]]) for part in files}
     about = {
         "classes": len(classes),
@@ -134,12 +148,13 @@ def order(data: Set, seed: int, tasks: int) -> dict[str, Any]:
     for group in groups[:-1]:
         own = np.isin(y, group)
         earlier.learn(x[own], y[own] - group[0], [str(label) for label in group])
-    shared = earlier.refactor(earlier.covariance())
+        shared = earlier.refactor(earlier.covariance())
     return {
         "seed": seed,
         "methods": methods,
         "shots": {str(n): few_shot(earlier, shared, data, groups, n, seed) for n in SHOTS},
         "rejection": rejection(earlier, shared, test_x, test_y >= groups[-1][0]),
+        "shrinkage": shrinkages(data, groups),
     }
 
 
@@ -156,53 +171,94 @@ def accuracies(logits: np.ndarray, labels: np.ndarray, groups: list[np.ndarray])
 def mygo(x: np.ndarray, y: np.ndarray, test_x: np.ndarray, test_y: np.ndarray, groups: list[np.ndarray]) -> dict:
     """Task after task: curve of accuracies, seconds of each part, bytes of each file."""
     memory = GaussianMemory(transform_for(x[np.isin(y, groups[0])]), x.shape[1])
-    curve, device, seconds, factors = [], [], {"wake": 0.0, "sleep": 0.0, "factor": 0.0}, []
+    curve, seconds = [], {"wake": 0.0, "sleep": 0.0, "factor": 0.0}
+    factors, rows_sent = [], []
     for group in groups:
         own = np.isin(y, group)
-        start = time.perf_counter()
-        memory.learn(x[own], y[own] - group[0], [str(label) for label in group])
-        awake = time.perf_counter()
+        features, before = x[own], memory.sent
+        start = time.process_time()
+        memory.learn(features, y[own] - group[0], [str(label) for label in group])
+        awake = time.process_time()
         covariance = memory.covariance()
         weight, bias = memory.sleep(covariance)
-        slept = time.perf_counter()
-        shared = memory.refactor(covariance)
+        slept = time.process_time()
+        shared = memory.refactor(covariance, weight)
         seconds["wake"] += awake - start
         seconds["sleep"] += slept - awake
-        seconds["factor"] += time.perf_counter() - slept
+        seconds["factor"] += time.process_time() - slept
         factors.append(memory.factor_version)
+        rows_sent.append(memory.sent is not before)
         seen = test_y <= group[-1]
         vectors = memory.transform(test_x[seen])
         curve.append(accuracies(vectors @ weight.T + bias, test_y[seen], groups))
-        # What a device computes for itself, from the files it gets.
-        kept = read_shared(write_shared(shared, "int8"), "factor")
-        means = [read_means(write_means(task, "int8"), "means", x.shape[1]) for task in memory.tasks]
-        own_weight, own_bias = discriminant(join(means), kept)
-        device.append(accuracies(vectors @ own_weight.T + own_bias, test_y[seen], groups))
+    # What a device answers from the files it gets: by rows, or computed of means and factor.
+    assert memory.sent is not None
+    means = join([read_means(write_means(task, "int8"), "means", x.shape[1]) for task in memory.tasks])
+    row_weight, row_bias = row_discriminant(means, join_rows([stored(task) for task in memory.sent.tasks]))
+    computed = discriminant(means, read_shared(write_shared(shared, "int8"), "factor"))
+    by_rows = vectors @ row_weight.T + row_bias
+    rows_bytes = sum(len(write_rows(task)) for task in memory.sent.tasks)
     means_bytes = [len(write_means(task, "int8")) for task in memory.tasks]
     return curve[-1] | {
         "curve": curve,
-        "device": device[-1],
+        "device": accuracies(by_rows, test_y, groups),
+        "device_computed": accuracies(vectors @ computed[0].T + computed[1], test_y, groups),
+        "calibration_error": {
+            "temperature": memory.strength.temperature,
+            "before": calibration_error(by_rows, test_y),
+            "after": calibration_error(by_rows / memory.strength.temperature, test_y),
+        },
         "seconds": seconds,
         "strength": memory.strength.best,
         "shrinkage": covariance.shrunk.shrinkage,
         "factor_versions": factors,
-        "bytes": sum(means_bytes) + len(write_shared(shared, "int8")) + weight.size,
+        "rows_sent": rows_sent,
+        "bytes": sum(means_bytes) + len(write_shared(shared, "int8")) + rows_bytes,
         "bytes_means": sum(means_bytes),
         "bytes_factor": len(write_shared(shared, "int8")),
-        "bytes_classifier": weight.size + 8 * len(weight),
+        "bytes_classifier": rows_bytes,
     }
+
+
+def calibration_error(logits: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
+    """Expected calibration error: how far the share of right answers lies from the probability that they were given."""
+    scaled = np.exp(logits - logits.max(1, keepdims=True))
+    surest = (scaled / scaled.sum(1, keepdims=True)).max(1)
+    right, which = logits.argmax(1) == labels, np.minimum((surest * bins).astype(int), bins - 1)
+    gaps = [abs(surest[which == one].mean() - right[which == one].mean()) * (which == one).mean() for one in set(which)]
+    return float(sum(gaps))
+
+
+def shrinkages(data: Set, groups: list[np.ndarray]) -> dict[str, dict[str, float]]:
+    """What the analytic shrinkage of Ledoit & Wolf gives, and the default, beside the one that leaving out chooses."""
+    from sklearn.covariance import ledoit_wolf_shrinkage
+
+    x, y, test_x, test_y = data
+    memory = GaussianMemory(transform_for(x), x.shape[1], rows=False)
+    for group in groups:
+        own = np.isin(y, group)
+        memory.learn(x[own], y[own] - group[0], [str(label) for label in group])
+    vectors, means = memory.transform(test_x), memory.means
+    chosen, default = shrink(memory.pooled, memory.strength.best), shrink(memory.pooled, DEFAULT)
+    rest = (memory.transform(x) - means.means[y]) / np.sqrt(chosen.target)  # the target is the identity there
+    analytic = Shrunk(chosen.covariance, chosen.target, float(ledoit_wolf_shrinkage(rest, assume_centered=True)))
+    found = {}
+    for name, shrunk in (("leaving out", chosen), ("default", default), ("Ledoit-Wolf", analytic)):
+        weight, bias = SharedCovariance(shrunk, memory.transform).discriminant(means)
+        found[name] = accuracies(vectors @ weight.T + bias, test_y, groups) | {"shrinkage": shrunk.shrinkage}
+    return found
 
 
 def rival(
     method: Rival, x: np.ndarray, y: np.ndarray, test_x: np.ndarray, test_y: np.ndarray, groups: list[np.ndarray]
 ) -> dict[str, Any]:
     """Accuracies after the last task, seconds with its answers, and bytes."""
-    start = time.perf_counter()
+    start = time.process_time()
     for group in groups:
         own = np.isin(y, group)
         method.learn(x[own], y[own])
     logits = method.logits(test_x)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     return accuracies(logits, test_y, groups) | {"seconds": seconds, "bytes": method.bytes}
 
 
@@ -215,8 +271,12 @@ def few_shot(
     rows = [rng.permutation(np.flatnonzero(y == label))[:shots] for label in groups[-1]]
     means = np.stack([memory.transform(x[own]).mean(0) for own in rows])
     new = ClassMeans(means, np.array([len(own) for own in rows]))
-    weight, bias = discriminant(join([*memory.tasks, new]), shared)
-    logits = memory.transform(test_x) @ weight.T + bias
+    assert memory.sent is not None
+    weight, bias = memory.sent.discriminant(memory.tasks)
+    centre = memory.means.means.mean(0)
+    new_weight, new_bias = FewShot(memory.means, shared, centre, weight).head(new)
+    vectors = memory.transform(test_x)
+    logits = np.concatenate([vectors @ weight.T + bias, vectors @ new_weight.T + new_bias], 1)
     fresh = test_y >= groups[-1][0]
     return {
         "new_known": accuracies(logits[fresh], test_y[fresh], groups)["known"],
@@ -227,22 +287,35 @@ def few_shot(
 
 def rejection(
     memory: GaussianMemory, shared: SharedFactor, test_x: np.ndarray, foreign: np.ndarray
-) -> dict[str, float]:
-    """AUROC of scores that tell photos of the last task, which was never learnt, from those of tasks that were."""
+) -> dict[str, dict[str, float]]:
+    """How scores tell photos of the last task, which was never learnt, from those of tasks that were: AUROC, and what
+    thresholds refuse that dreams, or images in their wake, exceed by a share.
+    """
     from sklearn.metrics import roc_auc_score
 
-    vectors = memory.transform(test_x)
-    distances = mahalanobis(vectors, memory.means, shared)
-    centre = ClassMeans(memory.means.means.mean(0, keepdims=True), np.array([1]))
-    away = mahalanobis(vectors, centre, shared)[:, 0]
-    weight, bias = discriminant(memory.means, shared)
-    logits = vectors @ weight.T + bias
-    scores = {
-        "distance": distances.min(1),
-        "relative_distance": distances.min(1) - away,
-        "largest_logit": -logits.max(1),
-    }
-    return {name: float(roc_auc_score(foreign, score)) for name, score in scores.items()}
+    assert memory.sent is not None
+    assert memory.novelty is not None
+    precision, means = Precision(shared), memory.means
+    weight, bias = memory.sent.discriminant(memory.tasks)
+
+    def scores(vectors: np.ndarray) -> dict[str, np.ndarray]:
+        nearest = mahalanobis(vectors, means, shared, precision).min(1)
+        largest = (vectors @ weight.T + bias).max(1)
+        return {"both": novelty(nearest, largest, shared), "distance": nearest, "largest_logit": -largest}
+
+    rng, n = np.random.default_rng(0), 2000
+    z, noise = (rng.standard_normal((n, width), np.float32) for width in (shared.rank, len(shared.diagonal)))
+    dreamt = scores(dreams(means, shared, z, noise, rng.integers(0, len(means.counts), n)))["both"]
+    real = scores(memory.transform(test_x))
+    found = {name: {"auroc": float(roc_auc_score(foreign, score))} for name, score in real.items()}
+    for name, usual in (("by_dreams", dreamt), ("by_wake", memory.novelty)):
+        for share in (0.05, 0.01):
+            refused = real["both"] > np.quantile(usual, 1 - share)
+            found[f"{name}_{share}"] = {
+                "known": float(refused[~foreign].mean()),
+                "unknown": float(refused[foreign].mean()),
+            }
+    return found
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import numpy as np
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "bench" / "results" / "photos"
+COST = ROOT / "bench" / "results" / "feature_cost.json"
 STUDENTS = ROOT / "bench" / "results" / "photo_students.json"
 PICTURE = ROOT / "docs" / "images" / "photos-over-tasks.png"
 RIVALS = ("joint", "ranpac", "fecam", "slda", "ncm", "finetune")
@@ -17,19 +18,20 @@ Result = dict[str, Any]
 
 
 def main() -> None:
-    results, students = read()
-    (ROOT / "docs" / "photos.md").write_text(page(results, students))
+    results, students, cost = read()
+    (ROOT / "docs" / "photos.md").write_text(page(results, students, cost))
     picture(results)
 
 
-def read() -> tuple[list[Result], Result]:
-    """The committed results, in the order of their names."""
-    return [json.loads(file.read_text()) for file in sorted(RESULTS.glob("*.json"))], json.loads(STUDENTS.read_text())
+def read() -> tuple[list[Result], Result, Result]:
+    """The committed results, in the order of their names; the students; the cost at many tasks."""
+    sets = [json.loads(file.read_text()) for file in sorted(RESULTS.glob("*.json"))]
+    return sets, json.loads(STUDENTS.read_text()), json.loads(COST.read_text())
 
 
-def page(results: list[Result], students: Result) -> str:
+def page(results: list[Result], students: Result, cost: Result) -> str:
     """docs/photos.md of the measurements."""
-    first = results[0]
+    first, recent = results[0], [result for result in results if new(result["orders"][0])]
     parts = {
         "command": "\n".join(result["command"] for result in results),
         "students_command": students["command"],
@@ -41,10 +43,15 @@ def page(results: list[Result], students: Result) -> str:
         "targets": targets(results),
         "sets": " ".join(described(result) for result in results),
         "bytes": bytes_table(results),
-        "replaced": replaced(results),
-        "cost": cost_table(results),
-        "shots": shots_table(results),
-        "rejection": rejection_table(results),
+        "replaced": replaced(recent),
+        "cost": cost_table(recent),
+        "cost_command": cost["command"],
+        "many": many_table(cost),
+        "shrinkage": shrinkage_table(recent),
+        "alarms": alarms_table(recent),
+        "certainty": certainty_table(recent),
+        "shots": shots_table(recent),
+        "rejection": rejection_table(recent),
         "students": students_table(students),
         "students_about": f"{students['train']:,} training photos ({students['set']}); on dreams, {students['steps']} "
         f"steps of {students['batch']}",
@@ -64,7 +71,11 @@ def mean(result: Result, of: Callable[[Result], float]) -> float:
 
 
 def percents(result: Result, of: Callable[[Result], Result]) -> str:
-    """Known / unknown."""
+    """Known / unknown; a dash where it was not measured."""
+    try:
+        of(result["orders"][0])
+    except KeyError:
+        return "–"
     known = mean(result, lambda order: of(order)["known"])
     return f"{100 * known:.1f} / {100 * mean(result, lambda order: of(order)['unknown']):.1f}"
 
@@ -72,11 +83,17 @@ def percents(result: Result, of: Callable[[Result], Result]) -> str:
 def accuracy_table(results: list[Result]) -> str:
     ways: dict[str, Callable[[Result], Result]] = {
         "**mygo**": lambda order: order["methods"]["mygo"],
-        "mygo, device": lambda order: order["methods"]["mygo"]["device"],
+        "mygo, device": lambda order: order["methods"]["mygo"]["device" if new(order) else "nothing"],
+        "mygo, device, computed": lambda order: order["methods"]["mygo"]["device_computed" if new(order) else "device"],
         **{name: lambda order, name=name: order["methods"][name] for name in RIVALS},
     }
     rows = [[name, *(percents(result, of) for result in results)] for name, of in ways.items()]
     return table(["", *(result["name"] for result in results)], rows)
+
+
+def new(order: Result) -> bool:
+    """Whether it was measured since devices answer by rows."""
+    return "shrinkage" in order
 
 
 def targets(results: list[Result]) -> str:
@@ -120,8 +137,11 @@ def bytes_table(results: list[Result]) -> str:
 def replaced(results: list[Result]) -> str:
     parts = []
     for result in results:
-        most = [order["methods"]["mygo"]["factor_versions"][-1] for order in result["orders"]]
-        parts.append(f"{min(most)} to {max(most)} times in {result['tasks']} tasks ({result['name']})")
+        rows = mean(result, lambda order: sum(order["methods"]["mygo"]["rows_sent"]))
+        factors = mean(result, lambda order: order["methods"]["mygo"]["factor_versions"][-1])
+        parts.append(
+            f"rows {rows:.1f} and the factor {factors:.1f} times in {result['tasks']} tasks ({result['name']})"
+        )
     return ", ".join(parts)
 
 
@@ -138,6 +158,54 @@ def cost_table(results: list[Result]) -> str:
     return table(["seconds", "trunk", "wake and memory", "sleep", "factor", "of the trunk's time"], rows)
 
 
+def many_table(cost: Result) -> str:
+    """Share of the trunk's time, by tasks and images a task."""
+    rows = []
+    for row in cost["rows"]:
+        images = row["tasks"] * row["images"]
+        shares = [f"{100 * row['seconds'] / (images * each):.0f} %" for each in cost["trunk_seconds"].values()]
+        rows.append(
+            [f"{row['tasks']} tasks of {row['images']}", f"{1000 * row['seconds'] / row['tasks']:.0f}", *shares]
+        )
+    sizes = [f"of the trunk's time, {size} pixels" for size in cost["trunk_seconds"]]
+    return table(["photos", "ms a task", *sizes], rows)
+
+
+def shrinkage_table(results: list[Result]) -> str:
+    rows = []
+    for result in results:
+        for name in result["orders"][0]["shrinkage"]:
+            value = mean(result, lambda order, name=name: order["shrinkage"][name]["shrinkage"])
+            accuracy = percents(result, lambda order, name=name: order["shrinkage"][name])
+            rows.append([f"{result['name']}, {name}", f"{value:.2f}", accuracy])
+    return table(["", "shrinkage", "task known / unknown"], rows)
+
+
+def alarms_table(results: list[Result]) -> str:
+    """Of photos of known and of unknown classes, what thresholds refuse."""
+    rows = []
+    for result in results:
+        for name, words in (("by_dreams", "of dreams"), ("by_wake", "of images in their wake")):
+            shares = [
+                f"{100 * mean(result, lambda order, a=f'{name}_{share}', b=kind: order['rejection'][a][b]):.1f}"
+                for share in (0.05, 0.01)
+                for kind in ("known", "unknown")
+            ]
+            rows.append([f"{result['name']}, {words}", *shares])
+    return table(["per cent refused", "known, 5 %", "unknown, 5 %", "known, 1 %", "unknown, 1 %"], rows)
+
+
+def certainty_table(results: list[Result]) -> str:
+    rows = []
+    for result in results:
+        parts = [
+            mean(result, lambda order, key=key: order["methods"]["mygo"]["calibration_error"][key])
+            for key in ("temperature", "before", "after")
+        ]
+        rows.append([result["name"], f"{parts[0]:.1f}", f"{parts[1]:.3f}", f"{parts[2]:.3f}"])
+    return table(["expected calibration error", "temperature", "before", "after"], rows)
+
+
 def shots_table(results: list[Result]) -> str:
     rows = []
     for result in results:
@@ -149,9 +217,9 @@ def shots_table(results: list[Result]) -> str:
 
 
 def rejection_table(results: list[Result]) -> str:
-    scores = list(results[0]["orders"][0]["rejection"])
+    scores = ("both", "distance", "largest_logit")
     rows = [
-        [result["name"], *(f"{mean(result, lambda order, s=s: order['rejection'][s]):.3f}" for s in scores)]
+        [result["name"], *(f"{mean(result, lambda order, s=s: order['rejection'][s]['auroc']):.3f}" for s in scores)]
         for result in results
     ]
     return table(["AUROC", *(score.replace("_", " ") for score in scores)], rows)

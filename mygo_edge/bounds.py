@@ -29,7 +29,7 @@ def upper_bounds(options: Any) -> list[tuple[str, str, float, str]]:
     fits = "fits in this machine's memory"
     counted = "can be counted"
     # A convolutional generator's middle layer has 8 weights for each pair of channels, a perceptron's first 64 a unit.
-    perceptron = options.memory.generator == "perceptron"
+    perceptron = options.memory.network == "perceptron"
     widest = memory / (64 * _TRAINED) if perceptron else math.sqrt(memory / (8 * _TRAINED))
     bounds = [("memory", "width", widest, fits), ("sleep", "ahead_megabytes", memory / 1e6, fits)]
     for part, field in (("wake", "batch_size"), ("memory", "batch_size"), ("sleep", "batch_size"),

@@ -46,6 +46,8 @@ Dataset = Literal[
     "arrays",
 ]  # "folder" and "text" are the user's own, "arrays" is what a program gives to `Learner.learn`
 GeneratorKind = Literal["convolutional", "perceptron"]
+MemoryKind = Literal["auto", "convolutional", "perceptron", "gaussian"]
+SleepForm = Literal["auto", "exact", "sampled"]
 METHODS: tuple[str, ...] = get_args(Method)
 # In the feature space of a trunk: all that learn there, the table of a run's end shows them side by side.
 TRUNK_METHODS: tuple[Method, ...] = ("mygo", "finetune", "ncm", "slda", "fecam", "ranpac", "joint")
@@ -103,8 +105,10 @@ class MemoryOptions:
     """Adam's, for generator and discriminator."""
     ema: float = 0.98
     """Decay of the generator's moving average, the one that is kept."""
-    generator: GeneratorKind = "convolutional"
-    """Architecture. A perceptron of one hidden layer dreams faster and remembers less."""
+    generator: MemoryKind = "auto"
+    """What remembers a task. gaussian: class means and a shared covariance, of vectors of a --trunk, and what auto is
+    there. convolutional: a GAN of images, and what auto is without a trunk. perceptron: the same with one hidden layer,
+    which dreams faster and remembers less."""
     width: int = 64
     """Channels of the generator where it is widest, or units of the perceptron (twice as many for colour)."""
     restarts: int = 2
@@ -116,11 +120,20 @@ class MemoryOptions:
     """Take the generators of this run's folder instead of training them again, to study the sleep. It must have the
     same dataset, tasks, seed and memory options."""
 
+    @property
+    def network(self) -> GeneratorKind:
+        """The architecture of a GAN's generator."""
+        return "perceptron" if self.generator == "perceptron" else "convolutional"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SleepOptions:
     """Consolidation: distillation of old and new knowledge into shared features and all heads, from dreams alone."""
 
+    form: SleepForm = "auto"
+    """exact: the minimum over infinitely many dreams, in closed form, of vectors of a --trunk, and what auto is there.
+    sampled: steps on dreams, and what auto is without a trunk; with one, a linear student of the exact teacher, whose
+    answers the run measures (devices consolidate exactly)."""
     enabled: bool = True
     """Without sleep the shared features never change."""
     steps: int = 1200
@@ -339,6 +352,12 @@ def check(options: TrainOptions) -> None:
     if other := [name for name in options.methods if name not in allowed]:
         where = "without a --trunk" if options.trunk is None else "with a --trunk"
         refuse("--methods", other[0], f"one of {', '.join(allowed)} {where}")
+    kinds = ("auto", "convolutional", "perceptron") if options.trunk is None else ("auto", "gaussian")
+    if options.memory.generator not in kinds:
+        where = "without a --trunk" if options.trunk is None else "with a --trunk"
+        refuse("--memory.generator", options.memory.generator, f"one of {', '.join(kinds)} {where}")
+    if options.sleep.form == "exact" and options.trunk is None:
+        refuse("--sleep.form", "exact", "sampled without a --trunk: dreams of images have no closed form")
     for part in ("folder", "wake", "memory", "sleep", "measure"):
         tree = getattr(options, part)
         for item in fields(tree):

@@ -20,9 +20,11 @@ from mygo_edge.learn.gaussian_memory import GaussianMemory
 from mygo_edge.learn.method import Method, NamedPhase
 from mygo_edge.learn.own_covariance import LEAST_STRENGTH, TaskScatters, answering_factor, own_covariances
 from mygo_edge.learn.phase import Phase
+from mygo_edge.learn.sampled_sleep import descended
 from mygo_edge.learn.shared_covariance import SharedCovariance
 from mygo_edge.options import TrainOptions
 
+_SLEEP_STREAM = 2**16  # of dreams of a sampled sleep, and as many as there are tasks
 MAX_CLASS_BYTES = 2**21  # of a class's own scatter, above which classes share their covariance alone
 
 
@@ -37,6 +39,11 @@ class ExactMyGO(Method):
 
     def __init__(self, domain: Features, options: TrainOptions, device: torch.device) -> None:
         super().__init__(options, device)
+        if options.sleep.form == "sampled" and domain.directions:
+            raise MygoEdgeError(
+                f"--sleep.form sampled cannot work with --trunk {options.trunk}: its classifier is quadratic, and a "
+                "student is linear; use exact"
+            )
         self.domain = domain
         self.memory: GaussianMemory | None = None  # from the first task on
         self.scatters: list[Floats] = []  # of every class, where classes have covariances of their own
@@ -75,6 +82,8 @@ class ExactMyGO(Method):
     def _sleep(self, index: int, phase: Phase) -> None:
         before = self._classifier
         covariance = self._consolidate()
+        if self.options.sleep.form == "sampled":
+            self._descend(index, phase)
         after = self._classifier
         assert after is not None
         change = 1.0 if before is None else _change(before[0], after[0][: len(before[0])])
@@ -89,6 +98,23 @@ class ExactMyGO(Method):
                 "dreams": None,
             }
         )
+
+    def _descend(self, index: int, phase: Phase) -> None:
+        """Teach a linear student on dreams of all tasks what the exact classifier answers, and keep the student."""
+        assert self.memory is not None
+        assert self._classifier is not None
+        memory, sleep = self.memory, self.options.sleep
+
+        def dreamt(step: int) -> Tensor:
+            tasks, stream = len(memory.tasks), _SLEEP_STREAM + index
+            parts = [
+                self.dream(task, sleep.dreams_per_task, stream=stream, step=step * tasks + task)
+                for task in range(tasks)
+            ]
+            return torch.from_numpy(memory.transform(torch.cat([samples for samples, _ in parts]).numpy()))
+
+        centre = memory.means.means.mean(0)
+        self._classifier = descended(self._classifier, dreamt, centre, sleep.steps, sleep.learning_rate, phase)
 
     def _consolidate(self) -> SharedCovariance:
         """Factor, covariances of classes, and the classifier of all tasks, from what is remembered."""

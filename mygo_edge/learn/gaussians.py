@@ -106,7 +106,7 @@ def imitate(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(phase.seed, "imitation", phase.label))
-        actor = domain.actor(classes, width=options.width, kind=options.generator).to(phase.device)
+        actor = domain.actor(classes, width=options.width, kind=options.network).to(phase.device)
     device = phase.device
 
     def batch(step: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -84,7 +84,7 @@ class GAN:
         self._names = (phase.seed, "gan", task.name, phase.attempt)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derived_seed(*self._names))
-            self._actor = domain.actor(self._classes, width=options.width, kind=options.generator).to(phase.device)
+            self._actor = domain.actor(self._classes, width=options.width, kind=options.network).to(phase.device)
             self._critic = domain.critic(self._classes).to(phase.device)
         for net in (self._actor, self._critic):
             net.to(memory_format=torch.channels_last)  # faster convolutions on CPUs

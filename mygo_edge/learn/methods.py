@@ -149,7 +149,7 @@ class MyGO(Network):
         if any(key.startswith("expert.") for key in state):
             self.expert = _copy(self.net, self.domain)
         while tensors := under(state, f"generator{len(self.memory)}"):
-            frozen = FrozenGenerator.from_tensors(self.memory.shape, self.options.memory.generator, tensors)
+            frozen = FrozenGenerator.from_tensors(self.memory.shape, self.options.memory.network, tensors)
             self.memory.add(frozen.to(self.device))
 
 

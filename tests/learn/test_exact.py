@@ -1,5 +1,7 @@
 """MyGO in feature space as a method of a run: phases, answers, dreams, state, forgetting."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from mygo_edge.domains.features import Features
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.learn.exact import ExactMyGO
 from mygo_edge.learn.phase import Phase
-from mygo_edge.options import TrainOptions
+from mygo_edge.options import MemoryOptions, SleepOptions, TrainOptions, check
 
 CPU = torch.device("cpu")
 WIDTH = 24
@@ -50,6 +52,41 @@ def right(method: ExactMyGO, tasks: list[int]) -> float:
         test = split(index, 1)
         found.append((method.logits(test.inputs).argmax(1) == test.labels + 2 * place).float().mean().item())
     return float(np.mean(found))
+
+
+def test_a_sampled_sleep_approaches_the_exact_one() -> None:
+    options = replace(TrainOptions(), sleep=SleepOptions(form="sampled", steps=300, learning_rate=0.02))
+    sampled, exact = learnt(2, ExactMyGO(Vectors(), options, CPU)), learnt(2)
+    inputs = torch.cat([split(index, 1).inputs for index in range(2)])
+    one, other = sampled.logits(inputs), exact.logits(inputs)
+    assert not torch.equal(one, other)
+    assert (one.argmax(1) == other.argmax(1)).float().mean() > 0.95
+    again = learnt(2, ExactMyGO(Vectors(), options, CPU))
+    assert torch.equal(again.logits(inputs), one)
+
+
+def test_a_sampled_sleep_is_refused_where_the_classifier_is_quadratic() -> None:
+    options = replace(TrainOptions(), sleep=SleepOptions(form="sampled"))
+    with pytest.raises(MygoEdgeError, match=r"--sleep\.form sampled cannot work .* use exact"):
+        ExactMyGO(Vectors(4), options, CPU)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (TrainOptions(sleep=SleepOptions(form="exact")), "--sleep.form exact cannot work"),
+        (TrainOptions(memory=MemoryOptions(generator="gaussian")), "--memory.generator gaussian cannot work"),
+        (
+            TrainOptions(trunk="resnet18", methods=("mygo",), memory=MemoryOptions(generator="perceptron")),
+            "--memory.generator perceptron cannot work: it must be one of auto, gaussian with a --trunk",
+        ),
+    ],
+)
+def test_memories_and_sleeps_that_do_not_fit_are_refused_before_anything_is_read(
+    options: TrainOptions, words: str
+) -> None:
+    with pytest.raises(MygoEdgeError, match=words):
+        check(options)
 
 
 @pytest.mark.parametrize("directions", [0, 4])
