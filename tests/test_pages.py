@@ -4,6 +4,8 @@ import json
 import runpy
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -11,6 +13,17 @@ def test_the_page_of_precisions_is_the_one_that_the_committed_measurement_makes(
     make_page = runpy.run_path(str(ROOT / "bench" / "edge_page.py"))["page"]
     result = json.loads((ROOT / "bench" / "results" / "edge.json").read_text())
     assert make_page(result) == (ROOT / "docs" / "edge.md").read_text()
+
+
+def test_the_cost_of_exact_normals_is_the_committed_measurements_and_the_predictions_count_with_it() -> None:
+    pytest.importorskip("triton")
+    from bench.normals import RESULTS, table
+    from bench.predicted import NORMAL
+
+    document = json.loads(RESULTS.read_text())
+    page = (ROOT / "docs" / "performance.md").read_text()
+    assert table(document) == page.partition("<!-- normals -->\n")[2].partition("<!-- end of normals -->")[0]
+    assert {round(forms["exact"]["instructions"]) for forms in document["card"].values()} == {NORMAL}
 
 
 def test_the_page_of_arrivals_is_the_one_that_the_committed_measurement_makes() -> None:

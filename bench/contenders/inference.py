@@ -24,7 +24,9 @@ from mygo_edge.run.saved import open_learner
 WAYS = ("eager", "inference mode", "compiled", "torch.onnx.export", *PRECISIONS, "EdgeModel, fp32")
 EXACT = 1e-4  # largest difference of a logit, of the ways that compute in fp32
 LOSS = 0.01  # of accuracy, task unknown, that the others may have
-MAX_LOSS = 0.02  # at publication: a run of seconds is less sure of its answers than the gate wants
+# At publication. The default network of this suite learns for seconds, so unsure (0.90 on its dreams) that in int8
+# it gives 0.8 % of them another answer, which the gate rightly refuses at its 0.5 %, though only 0.2 % are worse.
+MAX_LOSS = 0.02
 TURNS = 16  # batches that take turns, so that no way finds its images in a cache
 
 
