@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mygo_edge.bundle.decoding import REDUCED_MARGIN, open_picture, pillow, shrunk
+from mygo_edge.bundle.npz import read_array
 from mygo_edge.errors import MygoEdgeError
 
 _GAP = 2  # pixels between the dreams of a grid
@@ -32,8 +33,8 @@ def read_images(path: Path, shape: tuple[int, int, int]) -> NDArray[Any]:
         raise MygoEdgeError(f"{path} is no file")
     if path.suffix == ".npy":
         try:
-            return np.load(path, allow_pickle=False)
-        except (ValueError, EOFError, MemoryError) as error:
+            return read_array(path.read_bytes())
+        except (ValueError, MemoryError) as error:
             raise MygoEdgeError(f"{path} cannot be read as an .npy array of numbers ({error})") from error
     return read_picture(path, shape)
 

@@ -31,16 +31,21 @@ class PublicKey:
     @classmethod
     def read(cls, path: Path) -> "PublicKey":
         """From a PEM file. Raises MygoEdgeError when there is none, or it holds another kind of key."""
-        text = _key_bytes(path).decode("ascii", "replace").strip()
+        return cls.parse(_key_bytes(path), str(path))
+
+    @classmethod
+    def parse(cls, data: bytes, name: str) -> "PublicKey":
+        """From the bytes of a PEM file. Raises MygoEdgeError, which names it, when they are of another kind of key."""
+        text = data.decode("ascii", "replace").strip()
         if not (text.startswith(_BEGIN) and text.endswith(_END)):
-            raise MygoEdgeError(f"{path} is no public key in PEM; give the .pub file of the publisher")
+            raise MygoEdgeError(f"{name} is no public key in PEM; give the .pub file of the publisher")
         try:
-            data = base64.b64decode("".join(text[len(_BEGIN) : -len(_END)].split()), validate=True)
+            found = base64.b64decode("".join(text[len(_BEGIN) : -len(_END)].split()), validate=True)
         except (binascii.Error, ValueError) as error:
-            raise MygoEdgeError(f"{path} is no public key in PEM; give the .pub file of the publisher") from error
-        if data[: len(_HEADER)] != _HEADER or len(data) != len(_HEADER) + 32:
-            raise MygoEdgeError(f"{path} is no Ed25519 public key; give the .pub file of the publisher")
-        return cls(data[len(_HEADER) :], str(path))
+            raise MygoEdgeError(f"{name} is no public key in PEM; give the .pub file of the publisher") from error
+        if found[: len(_HEADER)] != _HEADER or len(found) != len(_HEADER) + 32:
+            raise MygoEdgeError(f"{name} is no Ed25519 public key; give the .pub file of the publisher")
+        return cls(found[len(_HEADER) :], name)
 
     @property
     def pem(self) -> str:

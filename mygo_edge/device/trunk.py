@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mygo_edge.bundle import vision
 from mygo_edge.bundle.manifest import BundleError, ImageInput, TextInput, TrunkFormat
+from mygo_edge.bundle.npz import read_array
 from mygo_edge.bundle.reading import Bundle
 from mygo_edge.bundle.text import Tokenizer, as_texts
 from mygo_edge.bundle.wire import fields
@@ -172,8 +173,8 @@ def _prepared_as(form: ImageInput) -> vision.ImageInput:
 
 def _array(path: Path) -> NDArray:
     try:
-        return np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError, MemoryError) as error:
+        return read_array(path.read_bytes())
+    except (ValueError, OSError, MemoryError) as error:
         raise MygoEdgeError(f"{path} cannot be read as an .npy array of numbers ({error})") from error
 
 

@@ -6,6 +6,7 @@ by one rename and only after the version's folder is synced under its name. The 
 
 import json
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -85,7 +86,12 @@ def locked(bundle_dir: Path) -> Iterator[None]:
         import fcntl  # not on Windows
     except ImportError as error:
         raise MygoEdgeError("updates need a POSIX system; copy the bundle's folder instead") from error
-    with os.fdopen(os.open(bundle_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+b") as file:
+    descriptor = os.open(bundle_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:  # it is written: not into what has another name
+        os.close(descriptor)
+        raise MygoEdgeError(f"{bundle_dir / LOCK} is no plain file of its own; remove it")
+    with os.fdopen(descriptor, "r+b") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

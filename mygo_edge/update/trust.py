@@ -14,7 +14,7 @@ from mygo_edge.bundle.manifest import BundleError, Manifest
 from mygo_edge.bundle.parsing import LEARNER_ID
 from mygo_edge.bundle.reading import HANDOVERS, read_manifest, read_plain
 from mygo_edge.bundle.signature import PublicKey
-from mygo_edge.bundle.strict import SHA256, Reader, load_object
+from mygo_edge.bundle.strict import SHA256, load_object
 from mygo_edge.bundle.versions import live_name, version_names
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.files import remove, write_bytes, write_json
@@ -128,7 +128,7 @@ def read_trust(bundle_dir: Path) -> Trust:
     if not path.exists() and not path.is_symlink():
         return _of_versions(bundle_dir)
     try:
-        return _parsed(load_object(read_plain(path, _MAX_BYTES), str(path), "it is damaged"))
+        return parse_trust(read_plain(path, _MAX_BYTES), str(path))
     except BundleError as error:
         raise MygoEdgeError(
             f"{error}; restore it, or, if you are sure of the source, remove it: the next update then trusts anew"
@@ -159,7 +159,10 @@ def keep_handover(bundle_dir: Path, key: PublicKey, proof: bytes | None) -> None
     write_bytes(path, proof)
 
 
-def _parsed(reader: Reader) -> Trust:
+def parse_trust(data: bytes, where: str) -> Trust:
+    """Check everything in trust.json; `where` is what to call it in errors. Raises BundleError."""
+    reader = load_object(data, where, "it is damaged")
+
     def optional(key: str, read: Any, *how: Any) -> Any:
         return None if reader.values.get(key) is None else read(key, *how)
 

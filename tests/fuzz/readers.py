@@ -1,12 +1,12 @@
 """Feed a reader of untrusted bytes with whatever reaches new code in it. A program of its own; needs `atheris`.
 
-Usage: readers.py READER [CORPUS] [libFuzzer's options], where READER is manifest, graph, selftest, head, trust or key;
-`-max_total_time=3600` ends it after an hour. Any error but the reader's own ends it, with the bytes in a file.
+Usage: readers.py READER [CORPUS] [options of libFuzzer], where READER is manifest, graph, selftest, head, trust, key,
+arrays or tokenizer; `-max_total_time=3600` ends it after an hour. Any error but the one that the reader is meant to
+raise ends it, with the bytes in a file.
 """
 
 import json
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,14 +17,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 with atheris.instrument_imports(include=["mygo_edge"]):
     from mygo_edge.bundle.heads import parse_head
     from mygo_edge.bundle.manifest import Manifest, manifest_json
+    from mygo_edge.bundle.npz import ERRORS, array_names, read_arrays
     from mygo_edge.bundle.parsing import parse_manifest
     from mygo_edge.bundle.selftest import read_selftest
     from mygo_edge.bundle.signature import PublicKey
+    from mygo_edge.bundle.tokenizer_vetting import vetted
     from mygo_edge.bundle.vetting import vet
     from mygo_edge.errors import MygoEdgeError
-    from mygo_edge.update.trust import TRUST, read_trust
-
-FOLDER = Path(tempfile.mkdtemp(prefix="mygo_edge-fuzz-"))
+    from mygo_edge.update.trust import parse_trust
 
 
 def manifest(data: bytes) -> None:
@@ -38,30 +38,23 @@ def _written(read: Manifest) -> bytes:
     return json.dumps(manifest_json(read)).encode()
 
 
-def key(data: bytes) -> None:
-    (FOLDER / "key").write_bytes(data)
-    PublicKey.read(FOLDER / "key")
-
-
-def trust(data: bytes) -> None:
-    (FOLDER / TRUST).write_bytes(data)
-    read_trust(FOLDER)
-
-
 READERS: dict[str, Callable[[bytes], object]] = {
     "manifest": manifest,
     "graph": vet,
     "selftest": lambda data: read_selftest(data, "here"),
     "head": lambda data: parse_head(data, "here"),
-    "trust": trust,
-    "key": key,
+    "trust": lambda data: parse_trust(data, "here"),
+    "key": lambda data: PublicKey.parse(data, "here"),
+    "arrays": lambda data: read_arrays(data, array_names(data)),
+    "tokenizer": lambda data: vetted(data, "here"),
 }
 
 
 def main() -> None:
     name = sys.argv.pop(1)
     reader = READERS[name]
-    refusals: tuple[type[Exception], ...] = (MygoEdgeError, ValueError) if name == "graph" else (MygoEdgeError,)
+    others: tuple[type[Exception], ...] = {"graph": (ValueError,), "arrays": ERRORS}.get(name, ())
+    refusals = (MygoEdgeError, *others)
 
     def once(data: bytes) -> None:
         try:

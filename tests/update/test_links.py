@@ -5,9 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from mygo_edge.bundle.signature import new_key
 from mygo_edge.device.edge_model import EdgeModel
+from mygo_edge.errors import MygoEdgeError
 from mygo_edge.files import sha256
-from mygo_edge.update.updater import update
+from mygo_edge.sign import sign_version
+from mygo_edge.update.updater import UpdatePolicy, update
+from tests.bundles import edit_manifest
 
 PRECIOUS = b"a file of somebody else"
 
@@ -69,3 +73,32 @@ def test_a_link_in_place_of_the_lock_is_not_followed(box: Path, device: Path, el
     with pytest.raises(OSError, match="symbolic links"):
         update(str(box), device)
     assert untouched(elsewhere)
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_the_lock_is_not_written_into_a_file_of_another_name(
+    box: Path, device: Path, elsewhere: Path, hard: bool
+) -> None:
+    if hard:
+        os.link(elsewhere / "file", device / ".update.lock")
+    else:
+        (device / ".update.lock").symlink_to(elsewhere / "file")
+    with pytest.raises((MygoEdgeError, OSError)):
+        update(str(box), device)
+    assert untouched(elsewhere)
+
+
+def test_a_pipe_in_place_of_the_lock_is_refused(box: Path, device: Path) -> None:
+    os.mkfifo(device / ".update.lock")
+    with pytest.raises(MygoEdgeError, match="is no plain file of its own; remove it"):
+        update(str(box), device)
+
+
+def test_a_link_in_place_of_the_handovers_is_replaced(box: Path, device: Path, elsewhere: Path, tmp_path: Path) -> None:
+    new_key(tmp_path / "key", tmp_path / "key.pub")
+    edit_manifest(box / "v0003", next_key="ab" * 32)
+    sign_version(box / "v0003", tmp_path / "key")
+    (device / "handovers").symlink_to(elsewhere)
+    update(str(box), device, UpdatePolicy(public_key=tmp_path / "key.pub"))
+    assert untouched(elsewhere)
+    assert len(list((device / "handovers").iterdir())) == 1
