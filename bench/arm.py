@@ -72,14 +72,20 @@ def probe(bundle: Path, mode: str, work: Path | None = None) -> dict[str, Any]:
     if work is None:
         command = [sys.executable, *program]
     else:
-        variables = {"PYTHONHOME": work / "root" / "usr", "PYTHONPATH": f"{work / 'site'}:{ROOT}"}
-        words = [word for name, value in variables.items() for word in ("-E", f"{name}={value}")]
-        python = work / "root" / "usr" / "bin" / "python3.11"
-        command = ["qemu-aarch64-static", "-L", str(work / "root"), *words, str(python), *program]
+        command = emulated(work, program)
         environment.pop("PYTHONPATH")
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+def emulated(work: Path, arguments: list[str], *more: Path) -> list[str]:
+    """The command that runs Python on emulated ARM, from a folder that was prepared, with `more` on its path."""
+    path = ":".join(map(str, (work / "site", ROOT, *more)))
+    variables = {"PYTHONHOME": work / "root" / "usr", "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    words = [word for name, value in variables.items() for word in ("-E", f"{name}={value}")]
+    python = work / "root" / "usr" / "bin" / "python3.11"
+    return ["qemu-aarch64-static", "-L", str(work / "root"), *words, str(python), *arguments]
 
 
 def compare(here: dict[str, Any], there: dict[str, Any]) -> dict[str, Any]:

@@ -45,6 +45,7 @@ def publish(
     real: Sequence[Labelled] = (),
     say: Callable[[str], None] = lambda line: None,
     keep_before: bool = True,
+    beside_fp32: bool = True,
 ) -> Path:
     """Write, check and make live a version of the bundle. One process at a time publishes to a bundle.
 
@@ -57,12 +58,12 @@ def publish(
         sequence: number of the version. See `mygo_edge.export.versions.write_version` for a number that exists.
         learner_id: 32 hexadecimal digits the same in everything that this learner publishes; None takes those of
             the live version, or new ones where there is none.
-        precision: one of `mygo_edge.export.recipes.PRECISIONS`. The classifier is published in fp32 too, generators
-            in this alone.
+        precision: one of `mygo_edge.export.recipes.PRECISIONS`, of classifier and generators.
         max_loss: how much a measure of `mygo_edge.export.gate` may fall against fp32, a fraction.
         real: labelled images by task, to compare the classifier on, next to dreams.
         say: gets a line for every number that is measured.
         keep_before: whether the version before stays on disk.
+        beside_fp32: whether the classifier is published in fp32 as well.
 
     Returns:
         The folder of the live version.
@@ -88,7 +89,7 @@ def publish(
         for generator, name in zip(generators, names, strict=True)
     ]
     draft = Draft(ClassifierSource("classifier.onnx", net, names, mean, std), generators, say)
-    draft.add_classifier()
+    draft.add_classifier(published=beside_fp32 or recipes.classifier is FP32)
     if recipes.classifier is not FP32:
         draft.add_variant(recipes.classifier, real)
     live = live_bundle(bundle_dir)

@@ -29,8 +29,9 @@ OTHER_MACHINES = 10
 class Draft:
     """A version that grows: classifiers first, then generators, then the self-test.
 
-    contents: the bytes of `files`, by path. measures: of everything that is not in fp32. say: gets a line for what is
-    found besides.
+    contents: the bytes of `files`, by path. fp32: the graph of the classifier in fp32, what recipes are held against,
+    whether or not it is published. measures: of everything that is not in fp32. say: gets a line for what is found
+    besides.
     """
 
     source: ClassifierSource
@@ -38,16 +39,19 @@ class Draft:
     say: Callable[[str], None]
     files: list[FileEntry] = field(default_factory=list)
     contents: dict[str, bytes] = field(default_factory=dict)
+    fp32: bytes = b""
     measures: list[gate.Measure] = field(default_factory=list)
     # What PyTorch computes with the weights of the files: classifiers by precision, generators by task.
     classifier_twins: dict[str, DeviceNet] = field(default_factory=dict)
     generator_twins: list[FrozenGenerator] = field(default_factory=list)
 
-    def add_classifier(self) -> None:
+    def add_classifier(self, published: bool = True) -> None:
         """The classifier in fp32. Raises GraphError."""
         made = make(self.source, FP32)
-        self._add(self.source.name, "classifier", made.graph, FP32)
-        self.classifier_twins[FP32.name] = made.twin
+        self.fp32 = made.graph
+        if published:
+            self._add(self.source.name, "classifier", made.graph, FP32)
+            self.classifier_twins[FP32.name] = made.twin
 
     def add_variant(self, recipe: Recipe, real: Sequence[Labelled]) -> None:
         """The classifier by a recipe, measured on dreams and on the `real` images, if any. Raises GraphError."""
@@ -62,7 +66,7 @@ class Draft:
             drawn = labelled_dreams(self.generators, Purpose.CALIBRATION, recipe.calibration.dreams_per_class)
             calibration = np.concatenate([sample.pixels for sample in drawn])
         made = make(replace(self.source, name=path), recipe, calibration)
-        fp32, graph = Graph(self.contents[self.source.name], self.source.name), _opened(made.graph, path, recipe)
+        fp32, graph = Graph(self.fp32, self.source.name), _opened(made.graph, path, recipe)
         heads = [head_name(task) for task in self.source.tasks]
         for on, labelled in samples.items():
             self.measures += gate.classifier_measures(path, fp32, graph, heads, labelled, on)
@@ -86,7 +90,7 @@ class Draft:
             source.check(made.graph, made.twin, recipe.tolerance)
         if recipe is not FP32:
             fp32, graph = Graph(made.fp32, path), _opened(made.graph, path, recipe)
-            judge = Graph(self.contents[self.source.name], self.source.name)
+            judge = Graph(self.fp32, self.source.name)
             self.measures += gate.generator_measures(path, fp32, graph, judge, task, generator.classes)
         self._add(path, "generator", made.graph, recipe, name, digest)
         self.generator_twins.append(made.twin)
@@ -104,8 +108,9 @@ class Draft:
             name: net(pixels).unflatten(0, images.shape[:2]).numpy() for name, net in self.classifier_twins.items()
         }
         ids = torch.stack([sample.class_id for sample in samples])
-        test = SelfTest(samples[0].z.numpy(), ids.numpy(), images.numpy(), logits.pop(FP32.name))
-        return write_selftest(test, logits)
+        first, *others = logits
+        test = SelfTest(samples[0].z.numpy(), ids.numpy(), images.numpy(), logits[first])
+        return write_selftest(test, first, {name: logits[name] for name in others})
 
     def _add(
         self, path: str, role: str, data: bytes, recipe: Recipe, task: str | None = None, weights: str | None = None

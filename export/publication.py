@@ -16,6 +16,7 @@ from mygo_edge.data.tasks import arrivals_of
 from mygo_edge.domains.pixels import MEAN, STD
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.export.bundle import publish
+from mygo_edge.export.errors import PrecisionLossError
 from mygo_edge.export.features import FeatureMemory, Precisions, publish_features
 from mygo_edge.export.recipes import MAX_LOSS
 from mygo_edge.export.samples import Labelled
@@ -25,7 +26,7 @@ from mygo_edge.learn.exact import ExactMyGO
 from mygo_edge.learn.method import Method
 from mygo_edge.learn.methods import MyGO
 from mygo_edge.model.gan import FrozenGenerator
-from mygo_edge.options import TrainOptions
+from mygo_edge.options import PublishOptions, TrainOptions
 from mygo_edge.run.folder import RunFolder
 from mygo_edge.run.saved import NamedTask, Saved, count_publication, open_learner
 from mygo_edge.trunks.text import TextTrunk
@@ -38,8 +39,7 @@ def publish_learner(bundle: Path, method: Method, tasks: Sequence[NamedTask], *,
 
     Raises MygoEdgeError, besides what `mygo_edge.export.bundle.publish` raises, for a method that does not publish.
 
-    `how`: precision and its gate, as `mygo_edge.export.bundle.publish` takes them. A run publishes in fp32 after every
-    sleep, which takes a fraction of a second; calibrating and comparing other precisions takes many.
+    `how`: precision and its gate, as `mygo_edge.export.bundle.publish` takes them.
     """
     if isinstance(method, ExactMyGO):
         return _publish_features(bundle, method, tasks, sequence=sequence, **how)
@@ -95,8 +95,25 @@ def _publish_features(
     )
 
 
-def weigh(version: Path, tasks: Sequence[NamedTask], shape: tuple[int, ...]) -> dict[str, Any]:
-    """The `bytes` entry of summary.json: the classifier's file, the generators' files, and how many raw training images
+def publish_after_sleep(
+    bundle: Path, method: Method, tasks: Sequence[NamedTask], options: PublishOptions, **how: Any
+) -> tuple[Path, str]:
+    """`publish_learner` as a run does after every sleep: in the precision of its options where that passes the gate.
+
+    Returns:
+        The version's folder, and why it is in fp32 after all, where it is; otherwise "".
+    """
+    if isinstance(method, ExactMyGO):  # its memory is small as it is
+        return publish_learner(bundle, method, tasks, **how), ""
+    try:
+        small = {"precision": options.precision, "max_loss": options.max_loss, "beside_fp32": False}
+        return publish_learner(bundle, method, tasks, **(small | how)), ""
+    except PrecisionLossError as error:
+        return publish_learner(bundle, method, tasks, **(how | {"precision": "fp32"})), f"published in fp32: {error}"
+
+
+def weigh(version: Path, shape: tuple[int, ...]) -> dict[str, Any]:
+    """The `bytes` entry of summary.json: the classifier's files, the generators' files, and how many raw training images
     (a byte a channel of a pixel) would fit into the bytes of all generators. With a trunk: the trunk's files, the rows
     of the classifier, what all tasks share, and the means of each.
     """
@@ -111,9 +128,9 @@ def weigh(version: Path, tasks: Sequence[NamedTask], shape: tuple[int, ...]) -> 
             "generators": generators,
             "equivalent_images": None,
         }
-    sizes = [(version / f"generator-{name}.onnx").stat().st_size for name, _ in tasks]
+    sizes = [entry.size for entry in manifest.files if entry.role == "generator"]
     return {
-        "classifier": (version / "classifier.onnx").stat().st_size,
+        "classifier": sum(entry.size for entry in manifest.files if entry.role == "classifier"),
         "generators": sizes,
         "equivalent_images": sum(sizes) // math.prod(shape),
     }
@@ -134,8 +151,8 @@ def publish_run(
 
     Args:
         run, bundle: folders.
-        precision, max_loss, say: as in `mygo_edge.export.bundle.publish`; None is fp32 for images, and means in fp16
-            with a factor in int8 for the features of a trunk.
+        precision, max_loss, say: as in `mygo_edge.export.bundle.publish`; None is what the run itself publishes, for
+            the features of a trunk means in fp16 with a factor in int8.
         data_root: folder of the run's dataset; its test images are then part of what max_loss is held against.
 
     Raises:
@@ -176,6 +193,12 @@ def _publish_saved(
     live = live_bundle(bundle)
     # Above all that the run published, and all that this bundle had.
     sequence = max(saved.publications, live.manifest.sequence if live else 0) + 1
+    if precision is None:
+        how = {"learner_id": saved.run_id, "sequence": sequence, "say": say}
+        version, why = publish_after_sleep(bundle, method, tasks, saved.options.publish, **how)
+        if why:
+            say(why)
+        return version
     return publish_learner(
         bundle,
         method,

@@ -14,6 +14,7 @@ COMMANDS = {  # name -> module, and what it is for
     "selftest": ("mygo_edge.selftest", "check a bundle on this device"),
     "predict": ("mygo_edge.predict", "name what is in images or texts"),
     "dream": ("mygo_edge.dream", "dream images of a task"),
+    "completion": ("mygo_edge.completion", "print a completion script for bash or zsh"),
     "web": ("mygo_edge.web.__main__", "serve a bundle to a browser"),
 }
 
@@ -31,7 +32,7 @@ def _dispatch() -> None:
     if wanted in ("--help", "-h"):
         print("usage: mygo-edge COMMAND ... (COMMAND --help explains it)\n")
         for name, (_, purpose) in COMMANDS.items():
-            print(f"  {name:<10}{purpose}")
+            print(f"  {name:<12}{purpose}")
         print("  --version ")
         return
     if wanted not in COMMANDS:

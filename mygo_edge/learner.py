@@ -21,7 +21,7 @@ from mygo_edge.device.dreaming import Dreams
 from mygo_edge.domains.choice import domain_for, domain_of_state, keep_domain
 from mygo_edge.domains.domain import Domain
 from mygo_edge.errors import MygoEdgeError
-from mygo_edge.export.publication import publish_learner, weigh
+from mygo_edge.export.publication import publish_after_sleep, publish_learner, weigh
 from mygo_edge.learn.exact import ExactMyGO
 from mygo_edge.learn.method import Method
 from mygo_edge.learn.methods import MyGO
@@ -227,14 +227,20 @@ class Learner:
         return Dreams(to_pixels(batch.images.cpu().numpy()), batch.class_ids.cpu().numpy())
 
     def publish(self, bundle: str | Path, precision: str | None = None, **how: Any) -> Path:
-        """Publish all that was learnt to a bundle of its own; `how` as for `mygo_edge.export.bundle.publish`."""
+        """Publish all that was learnt to a bundle of its own, in a precision, or as the learner does after a sleep.
+
+        `how` is as for `mygo_edge.export.bundle.publish`.
+        """
         runner = self._learned()
-        tasks = runner.named_tasks[: runner.learnt]
-        return runner.publish_apart(
-            lambda number: publish_learner(
-                Path(bundle), self._mygo(runner), tasks, learner_id=self.id, sequence=number, precision=precision, **how
-            )
-        )
+        what = Path(bundle), self._mygo(runner), runner.named_tasks[: runner.learnt]
+
+        def publish(number: int) -> Path:
+            named = {"learner_id": self.id, "sequence": number, **how}
+            if precision is not None:
+                return publish_learner(*what, precision=precision, **named)
+            return publish_after_sleep(*what, self.options.publish, **named)[0]
+
+        return runner.publish_apart(publish)
 
     def runner_for(self, arrivals: Sequence[Arrival]) -> Runner:
         """The loop that learns; `arrivals` say what a dream is, where nothing was learnt yet."""
@@ -261,9 +267,12 @@ class Learner:
 
     def _publish(self, method: Method, tasks: Sequence[NamedTask], number: int, keep: bool) -> dict[str, Any]:
         bundle = self.folder.path / "bundle"
-        version = publish_learner(bundle, method, tasks, learner_id=self.id, sequence=number, keep_before=keep)
+        how = {"learner_id": self.id, "sequence": number, "keep_before": keep}
+        version, why = publish_after_sleep(bundle, method, tasks, self.options.publish, **how)
+        if why:
+            self._display.say(why)
         assert self.runner is not None
-        return weigh(version, tasks, self.runner.domain.shape)
+        return weigh(version, self.runner.domain.shape)
 
     def _fitting(self, arrival: Arrival) -> Arrival:
         """The arrival with images of the learner's shape."""

@@ -177,8 +177,22 @@ class MeasureOptions:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PublishOptions:
+    """What devices get after every sleep."""
+
+    precision: Literal["int8-weights", "int8", "fp16", "fp32"] = "int8-weights"
+    """Of classifier and generators: weights in int8, computed with in fp32 or (int8) in integers; halves; or as they
+    were learnt. What a trunk remembers is small already, and stays as it is."""
+    max_loss: float = 0.005
+    """How much of its accuracy or of its dreams' fidelity a smaller precision may lose on dreams, a fraction; where it
+    loses more, fp32 is published."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrainOptions:
-    """Learn tasks one after another in wake-sleep cycles, beside baselines; publish a bundle for devices."""
+    """Learn tasks one after another in wake-sleep cycles, beside baselines; publish a bundle for devices.
+
+    --config FILE.toml reads options from a file, a table a group; those on the command line go over them."""
 
     dataset: Dataset = "digits"
     """digits is embedded; folder is your own images, text your own texts; ag-news is AG News (7.6k) in torchtext's
@@ -236,6 +250,7 @@ class TrainOptions:
     memory: MemoryOptions = field(default_factory=MemoryOptions)
     sleep: SleepOptions = field(default_factory=SleepOptions)
     measure: MeasureOptions = field(default_factory=MeasureOptions)
+    publish: PublishOptions = field(default_factory=PublishOptions)
 
 
 def preset_defaults(preset: str) -> TrainOptions:
@@ -358,7 +373,7 @@ def check(options: TrainOptions) -> None:
         refuse("--memory.generator", options.memory.generator, f"one of {', '.join(kinds)} {where}")
     if options.sleep.form == "exact" and options.trunk is None:
         refuse("--sleep.form", "exact", "sampled without a --trunk: dreams of images have no closed form")
-    for part in ("folder", "wake", "memory", "sleep", "measure"):
+    for part in ("folder", "wake", "memory", "sleep", "measure", "publish"):
         tree = getattr(options, part)
         for item in fields(tree):
             name, value = f"--{part}.{item.name.replace('_', '-')}", getattr(tree, item.name)
@@ -374,6 +389,8 @@ def check(options: TrainOptions) -> None:
         value = getattr(getattr(options, part), field_name)
         if value is not None and value > most:
             refuse(f"--{part}.{field_name.replace('_', '-')}", value, f"at most {most}, which {why}")
+    if not 0 <= options.publish.max_loss <= 1:
+        refuse("--publish.max-loss", options.publish.max_loss, "from 0 to 1")
     if not 0 <= options.memory.ema < 1:
         refuse("--memory.ema", options.memory.ema, "from 0 to below 1")
     if not 0 <= options.memory.gaussians <= 1:

@@ -72,7 +72,9 @@ def _parser() -> OneLineParser:
         help=f"answer {NONE_OF_THESE!r} where an input looks like no class; SHARE of the model's own dreams would be "
         "refused so (default: 0.05)",
     )
-    parser.add_argument("--precision", help="of the classifier: fp32, or another that the bundle holds (default: fp32)")
+    parser.add_argument(
+        "--precision", help="of the classifier, if the bundle holds several (default: fp32 if it is there)"
+    )
     parser.add_argument("--json", action="store_true", help="print a JSON array with an object an input")
     parser.add_argument("--public-key", type=Path, help="refuse a version that the owner of this key did not sign")
     return parser

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from mygo_edge.config_file import expanded
 from mygo_edge.errors import MygoEdgeError, run_command
 from mygo_edge.options import DATASETS, METHODS, PRESETS, TRUNK_METHODS, TrainOptions, check, preset_defaults
 
@@ -27,6 +28,7 @@ def parse(arguments: list[str]) -> TrainOptions:
     """The options of a command line. Raises MygoEdgeError with one line that says what is wrong."""
     import tyro
 
+    arguments = expanded(arguments)
     defaults = _defaults(arguments)
     problem = io.StringIO()
     try:

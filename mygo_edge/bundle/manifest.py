@@ -163,8 +163,9 @@ class Manifest:
 
     @property
     def precisions(self) -> tuple[str, ...]:
-        """Of the classifiers that the version holds."""
-        return tuple(entry.precision for entry in self.files if entry.role == "classifier")
+        """Of the classifiers that the version holds, the one that a device takes unasked first: fp32 if it is there."""
+        found = [entry.precision for entry in self.files if entry.role == "classifier"]
+        return tuple(sorted(found, key=lambda precision: precision != "fp32"))
 
 
 def manifest_json(manifest: Manifest) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mygo_edge.bundle.manifest import BundleError
 from mygo_edge.bundle.npz import ERRORS, read_arrays, write_arrays
 
-DREAMS_PER_TASK = 4
+DREAMS_PER_TASK = 2  # a quarter of what a device takes to load a version, and most of the file, are these
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +27,24 @@ class SelfTest:
     logits: NDArray[np.float32]
 
 
-def write_selftest(test: SelfTest, others: Mapping[str, NDArray[np.float32]] = MappingProxyType({})) -> bytes:
+def write_selftest(
+    test: SelfTest, precision: str = "fp32", others: Mapping[str, NDArray[np.float32]] = MappingProxyType({})
+) -> bytes:
     """The self-test as an .npz archive, not compressed; equal arrays give equal bytes.
 
     Args:
-        test: with the logits of the classifier in fp32.
+        test: with the logits of the classifier of that precision.
+        precision: see above.
         others: logits, as `test` has them, of the classifiers of other precisions.
     """
-    arrays: dict[str, Any] = {field.name: getattr(test, field.name) for field in fields(test)}
-    arrays |= {f"logits.{precision}": logits for precision, logits in others.items()}
+    arrays: dict[str, Any] = {field.name: getattr(test, field.name) for field in fields(test) if field.name != "logits"}
+    arrays |= {_logits(name): logits for name, logits in {precision: test.logits, **others}.items()}
     return write_arrays(arrays)
+
+
+def _logits(precision: str) -> str:
+    """The name of the logits of a classifier."""
+    return "logits" if precision == "fp32" else f"logits.{precision}"
 
 
 def read_selftest(data: bytes, name: str, precision: str = "fp32") -> SelfTest:
@@ -47,9 +55,7 @@ def read_selftest(data: bytes, name: str, precision: str = "fp32") -> SelfTest:
             the archive has.
     """
     try:
-        members = {field.name: field.name for field in fields(SelfTest)}
-        if precision != "fp32":
-            members["logits"] = f"logits.{precision}"
+        members = {field.name: field.name for field in fields(SelfTest)} | {"logits": _logits(precision)}
         arrays = read_arrays(data, members.values())
         return SelfTest(**{key: arrays[member] for key, member in members.items()})
     except ERRORS as error:

@@ -12,23 +12,31 @@ _MAX_FIELD = 2**29 - 1  # parsers disagree on what a larger number means
 
 def fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     """Number and value of every field: an int for a varint, bytes for everything else."""
-    at = 0
-    while at < len(data):
-        tag, at = _varint(data, at)
+    at, end = 0, len(data)
+    while at < end:
+        # A graph has thousands of fields, nearly all with a tag and a length of one byte each.
+        tag = data[at]
+        at += 1
+        if tag >= 0x80:
+            tag, at = _varint(data, at - 1)
         number, wire_type = tag >> 3, tag & 7
         if number > _MAX_FIELD:
             raise ValueError("a field number is out of range")
-        if wire_type == _VARINT:
-            value, at = _varint(data, at)
-            yield number, value
-            continue
-        if wire_type == _LENGTH:
-            length, at = _varint(data, at)
+        if wire_type in (_VARINT, _LENGTH):
+            if at < end and data[at] < 0x80:
+                value = data[at]
+                at += 1
+            else:
+                value, at = _varint(data, at)
+            if wire_type == _VARINT:
+                yield number, value
+                continue
+            length = value
         elif wire_type in _FIXED:
             length = _FIXED[wire_type]
         else:
             raise ValueError(f"wire type {wire_type} is not used by ONNX")
-        if length > len(data) - at:
+        if length > end - at:
             raise ValueError("a field ends beyond its message")
         yield number, data[at : at + length]
         at += length

@@ -64,10 +64,10 @@ class EdgeModel:
             bundle_dir: the folder that holds `current` and the versions.
             threads: threads of one prediction or dream.
             spinning, arena: as in `mygo_edge.device.session.SessionOptions`.
-            selftest: reproduce the version's dreams and logits first.
+            selftest: reproduce the version's dreams and logits first, the quickest way (see `run_selftest`).
             version: such as "v0002", to go back to the version before.
-            precision: of the classifier (default: fp32, which is in every version; others where the publisher made
-                them). A generator comes in one precision, the publisher's, and so does a trunk.
+            precision: of the classifier (default: fp32 where the publisher made it, else what there is). A generator
+                comes in one precision, the publisher's, and so does a trunk.
             public_key: file of the publisher's Ed25519 key; with it, a version that is not signed by its owner is
                 refused. Needs the extra `mygo_edge[sign]`.
             heads: folder of the tasks that this device learnt (default: `heads` in the bundle's folder, or none with
@@ -83,7 +83,7 @@ class EdgeModel:
         key = None if public_key is None else Path(public_key)
         model = cls(read_bundle(folder, version, key), session, precision=precision)
         if selftest:
-            model.run_selftest()
+            model._engine.run_selftest(thorough=False)
         if heads is not None or public_key is None:
             model._heads_dir = folder / HEADS if heads is None else Path(heads)
             model._loaded = model._loaded.with_heads(model._heads_dir)
@@ -91,7 +91,7 @@ class EdgeModel:
         def open_live() -> Loaded:
             loaded = Loaded.open(read_bundle(folder, None, key), session, precision)
             if selftest:
-                loaded.engine.run_selftest()
+                loaded.engine.run_selftest(thorough=False)
             return loaded
 
         if version is None:
@@ -320,7 +320,9 @@ class EdgeModel:
         return task
 
     def run_selftest(self) -> dict[str, float]:
-        """Check that the files of the version compute what they did when published.
+        """Check that the files of the version compute what they did when published, with each graph as it runs later.
+
+        `load` runs the graphs that it does not keep as they are, before onnxruntime rewrites them to be faster.
 
         Returns:
             How far each file is from what was published, by its name, absolute below 1 and relative above.
@@ -328,7 +330,7 @@ class EdgeModel:
         Raises:
             BundleError: farther than the manifest allows; the message names the file.
         """
-        return self._loaded.engine.run_selftest()
+        return self._loaded.engine.run_selftest(thorough=True)
 
     @property
     def _engine(self) -> Engine:

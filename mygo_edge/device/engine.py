@@ -88,8 +88,11 @@ class Engine(Protocol):
     def read_learnt(self, folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
         """What was kept, by task, and why a task is not used."""
 
-    def run_selftest(self) -> dict[str, float]:
-        """How far each file is from what was published. Raises BundleError beyond what the manifest allows."""
+    def run_selftest(self, thorough: bool) -> dict[str, float]:
+        """How far each file is from what was published. Raises BundleError beyond what the manifest allows.
+
+        thorough: with every graph as it runs later, not the quickest way.
+        """
 
 
 class Key(NamedTuple):

@@ -217,7 +217,7 @@ class FeatureEngine:
                 refused[name] = str(error)
         return tasks, refused
 
-    def run_selftest(self) -> dict[str, float]:
+    def run_selftest(self, thorough: bool) -> dict[str, float]:
         where = f"{self.version}/{self.entry('selftest').path}"
         return run_selftest(self, self._recorded or b"", where)
 

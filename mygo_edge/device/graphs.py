@@ -44,18 +44,22 @@ class VersionGraphs:
         self.precision = precision
         self.tasks = {task.name: task for task in manifest.tasks}
         self._session = session
-        self.classifier = self._open(
-            self.entry("classifier", precision=precision),
-            {"image": (None, *manifest.pixels.shape)},
-            {task.head: (None, len(task.classes)) for task in manifest.tasks}
-            | {"task_id": (None,), "class_id": (None,)},
-            # Answers need no features, and most of the network's weights are in those.
-            views=[ANSWER, [*(task.head for task in manifest.tasks), *ANSWER]],
-        )
+        self.classifier = self.open_classifier()
         for name in self.tasks:
             self.entry("generator", name, precision=None)
         self._generators: dict[str, Graph] = {}
         self._lock = Lock()  # of the generators, which are opened when they are first needed
+
+    def open_classifier(self, optimised: bool = True) -> Graph:
+        """The classifier, opened anew and not kept. Raises BundleError when it is refused."""
+        return self._open(
+            self.entry("classifier", precision=self.precision),
+            {"image": (None, *self.manifest.pixels.shape)},
+            {task.head: (None, len(task.classes)) for task in self.manifest.tasks}
+            | {"task_id": (None,), "class_id": (None,)},
+            views=[ANSWER] if optimised else [],  # which needs no features
+            optimised=optimised,
+        )
 
     def entry(self, role: str, task: str | None = None, precision: str | None = "fp32") -> FileEntry:
         """As `mygo_edge.bundle.manifest.Manifest.find`. Raises BundleError where that finds none."""
@@ -66,18 +70,23 @@ class VersionGraphs:
             )
         return entry
 
-    def classify(self, images: Any, outputs: Sequence[str]) -> Iterator[list[NDArray]]:
-        """The classifier's named outputs, batch by batch; images as `EdgeModel.logits` takes them."""
+    def classify(self, images: Any, outputs: Sequence[str], graph: Graph | None = None) -> Iterator[list[NDArray]]:
+        """Named outputs of the classifier, or of `graph`, batch by batch; images as `EdgeModel.logits` takes them."""
         batch = as_pixels(read_paths(images, self.manifest.pixels.shape), self.manifest.pixels)
         for start in range(0, len(batch), BATCH):
-            yield self.classifier.run(outputs, {"image": batch[start : start + BATCH]})
+            yield (graph or self.classifier).run(outputs, {"image": batch[start : start + BATCH]})
 
-    def logits(self, images: Any, tasks: Sequence[str], own: Sequence[Head] = ()) -> NDArray[np.float32]:
-        """Logits of the heads of these tasks, and then of `own` heads, side by side: [n, classes of all of these]."""
+    def logits(
+        self, images: Any, tasks: Sequence[str], own: Sequence[Head] = (), graph: Graph | None = None
+    ) -> NDArray[np.float32]:
+        """Logits of the heads of these tasks, and then of `own` heads, side by side: [n, classes of all of these].
+
+        They are the classifier's, or those of `graph`, which is the classifier opened otherwise.
+        """
         outputs = [self.tasks[name].head for name in tasks] + ["features"] * bool(own)
         classes = [self.tasks[name].classes for name in tasks] + [head.classes for head in own]
         parts = [np.empty((0, sum(map(len, classes))), np.float32)]  # of no images
-        for found in self.classify(images, outputs):
+        for found in self.classify(images, outputs, graph):
             features = found.pop() if own else np.empty((0, 0), np.float32)
             parts.append(np.concatenate([*found, *(head.logits(features) for head in own)], 1))
         return np.concatenate(parts)
@@ -105,12 +114,13 @@ class VersionGraphs:
                 self._generators[task] = self.open_generator(task)
             return self._generators[task]
 
-    def open_generator(self, task: str) -> Graph:
+    def open_generator(self, task: str, optimised: bool = True) -> Graph:
         """As `generator`, but opened anew and not kept."""
         return self._open(
             self.entry("generator", task, precision=None),
             {"z": (None, self.manifest.latent), "class_id": (None,)},
             {"image": (None, *self.manifest.pixels.shape)},
+            optimised=optimised,
         )
 
     def _open(
@@ -119,6 +129,7 @@ class VersionGraphs:
         inputs: Mapping[str, tuple[int | None, ...]],
         outputs: Mapping[str, tuple[int | None, ...]],
         views: Sequence[Sequence[str]] = (),
+        optimised: bool = True,
     ) -> Graph:
         graph = Graph(
             self.bundle.contents[entry.path],
@@ -126,6 +137,7 @@ class VersionGraphs:
             self._session,
             dequantise_once=entry.precision == "int8-weights",
             views=views,
+            optimised=optimised,
         )
         graph.require(inputs, outputs)
         return graph

@@ -25,8 +25,9 @@ class PixelEngine:
     """See `mygo_edge.device.engine.Engine`; what a device learns is a `Head` on the classifier's features."""
 
     def __init__(self, bundle: Bundle, session: SessionOptions, precision: str | None) -> None:
-        """Open the classifier of a precision (default: fp32, which every version has). Raises as `VersionGraphs`."""
-        self.graphs = VersionGraphs(bundle, session, precision or "fp32")
+        """Open the classifier of a precision (default: fp32 if it is there). Raises as `VersionGraphs`."""
+        default = next(iter(bundle.manifest.precisions), "fp32")
+        self.graphs = VersionGraphs(bundle, session, precision or default)
 
     @property
     def version(self) -> str:
@@ -107,8 +108,8 @@ class PixelEngine:
         width = self.graphs.classifier.outputs.get("features", (None, None))[-1]
         return read_heads(folder, self.manifest, width)
 
-    def run_selftest(self) -> dict[str, float]:
-        return run_selftest(self.graphs)
+    def run_selftest(self, thorough: bool) -> dict[str, float]:
+        return run_selftest(self.graphs, thorough)
 
     def _features(self, images: Any, own: Mapping[str, Head]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Features of images [n, features], and the logits of the bundle's heads and of `own` [n, classes]."""

@@ -85,6 +85,7 @@ class Graph:
         *,
         dequantise_once: bool = False,
         views: Sequence[Sequence[str]] = (),
+        optimised: bool = True,
     ) -> None:
         """Load from the very bytes that were verified.
 
@@ -97,12 +98,14 @@ class Graph:
             views: outputs that are often wanted without the others, fewest first. onnxruntime computes all that it
                 loaded, whatever is asked for, so each view is loaded as a graph of its own: the first now, another, or
                 the whole, when its outputs are first asked for.
+            optimised: whether onnxruntime rewrites the graph first, which takes longer than a few runs save.
 
         Raises:
             BundleError: `vet` or onnxruntime refuses it.
         """
         self.name = name
         self._model, self._settings, self._dequantise_once = model, session or SessionOptions(), dequantise_once
+        self._optimised = optimised
         self._opened: dict[tuple[str, ...], onnxruntime.InferenceSession] = {}  # by the outputs of the view
         self._chosen: dict[tuple[str, ...], onnxruntime.InferenceSession] = {}  # by the outputs that were asked for
         self._lock = Lock()  # of both
@@ -127,6 +130,8 @@ class Graph:
         if view in self._opened:
             return self._opened[view]
         options = self._settings.options()
+        if not self._optimised:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         if self._dequantise_once:  # without its own handling of DequantizeLinear, onnxruntime folds it as any constant
             options.add_session_config_entry("session.disable_quant_qdq", "1")
         try:

@@ -37,17 +37,21 @@ def card(dataset: str, tasks: Sequence[Mapping[str, Any]], results: Mapping[str,
     counts = results.get("confusion")
     learnt = [
         f"Learnt from {dataset}: {len(tasks)} tasks one after another, {len(names)} classes: {_listed(names)}.",
-        f"On test images it never learnt from, {_percent(known['average'])} of the answers are right when the task is "
+        f"On test inputs it never learnt from, {_percent(known['average'])} of the answers are right when the task is "
         f"given, and {_percent(unknown['average'])} when it must find the class among all {len(names)}.",
     ]
     if counts:
-        learnt.append(f"Measured on {sum(map(sum, counts)):,} test images.")
-    weak = [*_weak_classes(names, counts), *_weak_tasks(tasks, unknown), *_weak_dreams(tasks, results["dreams"])]
+        learnt.append(f"Measured on {sum(map(sum, counts)):,} test inputs.")
+    on_trunk = "trunk" in (results.get("bytes") or {})
+    weak = [*_weak_classes(names, counts), *_weak_tasks(tasks, unknown)]
+    weak += _weak_dreams(tasks, results["dreams"], on_trunk)
     weak += [
-        "It answers with one of its classes whatever it is shown; an image of something else gets one of them too.",
-        "Images unlike those of the data set, by another camera, pen or light, were not measured.",
+        "Unless a device is asked to reject (`--reject`), it answers with one of its classes whatever it is shown.",
+        "Inputs unlike those of the data set, from another camera, pen, light or author, were not measured.",
     ]
-    if results["dreams"]["label_fidelity_by_task"]:
+    if on_trunk:
+        weak.append("Class means tell something about the inputs behind them: treat them as you treat the data.")
+    elif results["dreams"]["label_fidelity_by_task"]:
         weak.append("Its generators may have memorised training images: treat them as you treat the data.")
     return Card(learnt, weak, per_class(counts) if counts else [])
 
@@ -59,14 +63,14 @@ def _weak_classes(names: Sequence[str], counts: Sequence[Sequence[int]] | None) 
     if not found:
         return []
     worst, name = min(found)
-    sentences = [f"Its weakest class is {name}: {_percent(worst)} of its test images are recognised among all classes."]
+    sentences = [f"Its weakest class is {name}: {_percent(worst)} of its test inputs are recognised among all classes."]
     pairs = sorted(
         ((count, true, said) for true, row in enumerate(counts) for said, count in enumerate(row) if true != said),
         reverse=True,
     )[:_PAIRS]
     wrong = [f"{names[true]} for {names[said]} ({count})" for count, true, said in pairs if count]
     if wrong:
-        sentences.append(f"It most often takes {_listed(wrong)}, in test images.")
+        sentences.append(f"It most often takes {_listed(wrong)}, in test inputs.")
     return sentences
 
 
@@ -86,7 +90,7 @@ def _weak_tasks(tasks: Sequence[Mapping[str, Any]], unknown: Mapping[str, Any]) 
     ]
 
 
-def _weak_dreams(tasks: Sequence[Mapping[str, Any]], dreams: Mapping[str, Any]) -> list[str]:
+def _weak_dreams(tasks: Sequence[Mapping[str, Any]], dreams: Mapping[str, Any], on_trunk: bool) -> list[str]:
     weak = [
         f"{task['name']} ({_percent(value)})"
         for task, value in zip(tasks, dreams["label_fidelity_by_task"], strict=False)
@@ -94,9 +98,8 @@ def _weak_dreams(tasks: Sequence[Mapping[str, Any]], dreams: Mapping[str, Any]) 
     ]
     if not weak:
         return []
-    return [
-        f"Dreams of {_listed(weak)} often do not show the class that was asked for, so later sleeps teach it badly."
-    ]
+    what = "its classes overlap" if on_trunk else "later sleeps teach it badly"
+    return [f"Dreams of {_listed(weak)} often do not show the class that was asked for, so {what}."]
 
 
 def _listed(names: Sequence[str]) -> str:

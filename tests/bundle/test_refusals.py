@@ -210,7 +210,7 @@ def test_answers_that_are_not_the_largest_logits_class_fail_the_selftest(
 def test_a_generator_of_another_task_is_refused(own_bundle: Path) -> None:
     folder = own_bundle / "v0002"
     replace_file(folder, "generator-size.onnx", (folder / "generator-parity.onnx").read_bytes())
-    refused(own_bundle, "generator-size.onnx: onnxruntime .* cannot run it")
+    refused(own_bundle, "generator-size.onnx fails its self-test")
 
 
 def test_a_classifier_without_a_head_is_refused(own_bundle: Path) -> None:

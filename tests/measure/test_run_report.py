@@ -119,7 +119,7 @@ def test_the_card_names_the_weakest_class_the_confusions_and_the_weak_dreams() -
     assert "cost task0 the most: 30.0 points" in weak
     assert "Dreams of task1 (80.0 %)" in weak
     assert "task0 (95" not in weak
-    assert found.learnt[-1] == "Measured on 40 test images."
+    assert found.learnt[-1] == "Measured on 40 test inputs."
 
 
 def test_classes_of_one_name_are_told_apart_by_their_tasks() -> None:

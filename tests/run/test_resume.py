@@ -53,7 +53,11 @@ def test_kills_in_wake_memory_sleep_and_export_change_nothing(whole_run, tmp_pat
     done = run(*arguments)
     assert done.returncode == 0, done.stderr
     assert summary(folder) == summary(whole_run[0])
-    for name in ("classifier.onnx", "generator-task0.onnx", "generator-task1.onnx"):
+    for name in (
+        "classifier.int8-weights.onnx",
+        "generator-task0.int8-weights.onnx",
+        "generator-task1.int8-weights.onnx",
+    ):
         ours, theirs = (base / "bundle" / "v0002" / name for base in (folder, whole_run[0]))
         assert ours.read_bytes() == theirs.read_bytes()
 

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mygo_edge.bundle.reading import read_manifest
 from mygo_edge.data.datasets import load
 from mygo_edge.device.edge_model import EdgeModel
-from mygo_edge.options import TrainOptions, from_json
+from mygo_edge.export.publication import publish_after_sleep
+from mygo_edge.options import PublishOptions, TrainOptions, from_json
+from mygo_edge.run.saved import open_learner
 from tests.run.commands import TINY, run, summary
 
 
@@ -27,11 +30,12 @@ def test_the_folder_holds_what_the_contract_names(whole_run):
         "plots/dreams.png",
         "bundle/current",
         "bundle/v0002/manifest.json",
-        "bundle/v0002/classifier.onnx",
-        "bundle/v0002/generator-task0.onnx",
-        "bundle/v0002/generator-task1.onnx",
+        "bundle/v0002/classifier.int8-weights.onnx",
+        "bundle/v0002/generator-task0.int8-weights.onnx",
+        "bundle/v0002/generator-task1.int8-weights.onnx",
         "bundle/v0002/selftest.npz",
     } <= present
+    assert "bundle/v0002/classifier.onnx" not in present  # weights in int8 alone, a quarter of the bytes
     assert not [name for name in present if name.endswith((".pt", ".pth", ".pkl", ".tmp"))]
 
 
@@ -109,8 +113,25 @@ def test_export_writes_the_same_graphs_from_the_checkpoint(whole_run, tmp_path):
     version = Path(done.stdout.strip())
     assert version.parent == tmp_path / "bundle"
     assert int(version.name[1:]) > 2  # the run published twice before
-    for name in ("classifier.onnx", "generator-task0.onnx", "generator-task1.onnx"):
+    for name in (
+        "classifier.int8-weights.onnx",
+        "generator-task0.int8-weights.onnx",
+        "generator-task1.int8-weights.onnx",
+    ):
         assert (version / name).read_bytes() == (folder / "bundle" / "v0002" / name).read_bytes()
+
+
+def test_where_small_weights_lose_too_much_fp32_is_published(whole_run, tmp_path):
+    folder, _ = whole_run
+    config = json.loads((folder / "config.json").read_text())
+    assert config["options"]["publish"] == {"precision": "int8-weights", "max_loss": 0.005}
+    saved = open_learner(folder)
+    never = PublishOptions(max_loss=0.0)  # no pixel may change, and some do
+    how = {"learner_id": saved.run_id, "sequence": 7}
+    version, why = publish_after_sleep(tmp_path / "bundle", saved.method, saved.tasks, never, **how)
+    assert "published in fp32: " in why
+    assert "likeness of pixels" in why
+    assert {entry.precision for entry in read_manifest(version).files} == {"fp32"}
 
 
 def test_export_in_int8_says_what_it_measured_and_a_device_predicts_with_it(whole_run, tmp_path):
