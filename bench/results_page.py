@@ -92,9 +92,9 @@ def with_baselines(run: Summary, other: Summary) -> Summary:
 
 
 def machine(run: Summary) -> str:
-    versions, threads = run["versions"], run["device"]["threads"]
+    versions = run["versions"]
     names = ", ".join(f"{name} {versions[name]}" for name in ("python", "torch", "onnxruntime", "numpy"))
-    return f"{names}; {run['device']['type']}, two runs at a time with {threads} thread(s) each"
+    return f"{names}; {run['device']['type']}, two runs at a time, one thread each"
 
 
 def spread(values: Iterable[float], scale: float = 100, digits: int = 2) -> str:
@@ -194,7 +194,8 @@ def fast_table(runs: dict[str, Summary]) -> str:
 def verdict(what: str, target: float, got: float, unit: str = " %", less: bool = False) -> list[str]:
     """A row of a table of targets."""
     met = got <= target if less else got >= target
-    words = "met" if met else f"missed by {abs(got - target):.2f}"
+    by = abs(got - target)
+    words = "met" if met else "missed by " + (f"{by:.2f}" if by >= 0.005 else "less than 0.005")
     return [what, f"{'≤' if less else '≥'} {target:g}{unit}", f"{got:.2f}{unit}", words]
 
 

@@ -113,9 +113,9 @@ def publish_after_sleep(
 
 
 def weigh(version: Path, shape: tuple[int, ...]) -> dict[str, Any]:
-    """The `bytes` entry of summary.json: the classifier's files, the generators' files, and how many raw training images
-    (a byte a channel of a pixel) would fit into the bytes of all generators. With a trunk: the trunk's files, the rows
-    of the classifier, what all tasks share, and the means of each.
+    """The `bytes` entry of summary.json: the classifier's files, the generators' files, and how many raw images (a byte
+    a channel of a pixel) would fit into the bytes of all generators. With a trunk: the trunk's files, the rows of the
+    classifier, what all tasks share, and the means of each.
     """
     manifest = read_manifest(version)
     if manifest.trunk is not None:
