@@ -15,13 +15,14 @@ import torch
 from sklearn.datasets import load_digits
 
 from mygo_edge import EdgeModel, Learner, MygoEdgeError
-from mygo_edge.options import MemoryOptions, SleepOptions, TrainOptions, WakeOptions
+from mygo_edge.options import MemoryOptions, PublishOptions, SleepOptions, TrainOptions, WakeOptions
 from tests.run.commands import environment
 
 OPTIONS = TrainOptions(
     wake=WakeOptions(epochs=1, min_steps=60, batch_size=64),
     memory=MemoryOptions(epochs=1, min_steps=200, batch_size=32),
     sleep=SleepOptions(steps=60, dreams_per_task=32),
+    publish=PublishOptions(precision="fp32"),
 )
 
 

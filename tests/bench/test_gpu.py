@@ -1,6 +1,7 @@
 """The way to a card's results, as far as it can be gone without one."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -134,6 +135,8 @@ def test_the_whole_way_is_gone_with_the_interpreter_in_place_of_a_card(tmp_path,
     """Real processes and real measurements from the first step to the verdict, of fewer and smaller cases."""
     pytest.importorskip("triton")
     monkeypatch.setenv("TRITON_INTERPRET", "1")
+    for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:
+        monkeypatch.delenv(name)  # benchmarks within a worker of xdist are not timed
     small = """
 import sys
 from pathlib import Path
