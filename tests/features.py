@@ -10,8 +10,9 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from mygo_edge.bundle import vision
-from mygo_edge.bundle.gaussian import ClassMeans, PowerTransform, Precision, SharedFactor
+from mygo_edge.bundle.gaussian import ClassMeans, PowerTransform, Precision, SharedFactor, join
 from mygo_edge.bundle.manifest import ImageInput, TextInput, TrunkFormat
+from mygo_edge.bundle.rows import ClassRows
 from mygo_edge.device.session import Graph
 from mygo_edge.export.features import FeatureMemory, publish_features
 from mygo_edge.export.trunks import TrunkFiles
@@ -175,6 +176,18 @@ def _tasks(tasks: dict[str, list[str]], means: dict[str, np.ndarray], count: int
             name, classes, ClassMeans(np.stack([means[label] for label in classes]), np.full(len(classes), count))
         )
         for name, classes in tasks.items()
+    ]
+
+
+def with_rows(memories: list[FeatureMemory], shared: SharedFactor, scale: float = 1.0) -> list[FeatureMemory]:
+    """Rows of the factor's covariance; `scale` of another that keeps classes that much farther apart."""
+    inverse = np.linalg.inv(shared.factor.T.astype(np.float64) @ shared.factor + np.diag(shared.diagonal)) * scale
+    centre = join([memory.means for memory in memories]).means.mean(0)
+    return [
+        memory._replace(
+            rows=ClassRows(((memory.means.means - centre) @ inverse).astype(np.float32), shared.spread * scale)
+        )
+        for memory in memories
     ]
 
 

@@ -7,27 +7,15 @@ import numpy as np
 import pytest
 
 from mygo_edge.bundle.calibration import Calibration
-from mygo_edge.bundle.gaussian import ClassMeans, PowerTransform, SharedFactor, join
+from mygo_edge.bundle.gaussian import ClassMeans, PowerTransform, SharedFactor
 from mygo_edge.bundle.rows import ClassRows
 from mygo_edge.device.edge_model import EdgeModel
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.export.features import FeatureMemory, publish_features
 from tests.export.test_publish_features import files, wide_trunk
-from tests.features import LEARNER, PHOTO_TASKS, photo_memory, photos, publish_photos
+from tests.features import LEARNER, PHOTO_TASKS, photo_memory, photos, publish_photos, with_rows
 
 KNOWN = [colour for colours in PHOTO_TASKS.values() for colour in colours]
-
-
-def with_rows(memories: list[FeatureMemory], shared: SharedFactor, scale: float = 1.0) -> list[FeatureMemory]:
-    """Rows of the factor's covariance; `scale` of another that keeps classes that much farther apart."""
-    inverse = np.linalg.inv(shared.factor.T.astype(np.float64) @ shared.factor + np.diag(shared.diagonal)) * scale
-    centre = join([memory.means for memory in memories]).means.mean(0)
-    return [
-        memory._replace(
-            rows=ClassRows(((memory.means.means - centre) @ inverse).astype(np.float32), shared.spread * scale)
-        )
-        for memory in memories
-    ]
 
 
 def test_a_device_answers_by_the_rows_and_says_so_to_older_readers(tmp_path: Path) -> None:

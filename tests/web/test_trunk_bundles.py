@@ -10,12 +10,22 @@ import pytest
 from PIL import Image
 
 from mygo_edge.bundle import vision
+from mygo_edge.bundle.calibration import Calibration
 from mygo_edge.bundle.manifest import INTERPOLATIONS
 from mygo_edge.bundle.text import Tokenizer
 from mygo_edge.device.edge_model import EdgeModel
 from mygo_edge.web.server import server
 from mygo_edge.web.site import site_files
-from tests.features import PHOTO_TASKS, TEXT_TASKS, photos, publish_photos, publish_texts, texts
+from tests.features import (
+    PHOTO_TASKS,
+    TEXT_TASKS,
+    photo_memory,
+    photos,
+    publish_photos,
+    publish_texts,
+    texts,
+    with_rows,
+)
 from tests.tiny_tokenizer import TINY
 from tests.web.conftest import Open, classified, served, shown, until
 
@@ -55,8 +65,14 @@ TOKENS = """async ([text, limit, texts]) => {
 
 @pytest.fixture(scope="module")
 def photo_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With rows of the classifier, of a covariance of their own, and with what the box measured of its scores."""
+    memories, shared = photo_memory(list(PHOTO_TASKS)[:2])
+    given, first = {"tasks": with_rows(memories, shared, 1.5)}, tmp_path_factory.mktemp("first")
+    publish_photos(first, **given)
+    known = photos([colour for task in list(PHOTO_TASKS)[:2] for colour in PHOTO_TASKS[task]], 20, seed=9)[0]
+    usual = np.quantile(EdgeModel.load(first).novelty(known), np.linspace(0, 1, 21)).astype(np.float32)
     folder = tmp_path_factory.mktemp("photos")
-    publish_photos(folder)
+    publish_photos(folder, calibration=Calibration(1.7, usual), **given)
     return folder
 
 

@@ -4,7 +4,7 @@ import { Refusal, require } from "./errors.js";
 import { discriminant, dreamOf, FewShot, meanOf, Precision } from "./gaussians.js";
 import { newTask } from "./heads.js";
 import { dot } from "./matrices.js";
-import { halved, memoryFile, readMeans, readOwn, readShared } from "./memories.js";
+import { halved, memoryFile, readCalibration, readMeans, readOwn, readRows, readShared } from "./memories.js";
 import { dreamNoise, featureNoise } from "./noise.js";
 import { photoToPicture } from "./photos.js";
 import { Trunk } from "./trunk.js";
@@ -40,7 +40,11 @@ export class FeatureModel {
     const means = memories.flatMap((task) => task.means), counts = memories.flatMap((task) => task.counts);
     this.inverse = new Precision(shared);
     this.centre = Float32Array.from(meanOf(means));
-    const { weight, bias } = discriminant(means, counts, this.inverse, shared.spread);
+    const computed = discriminant(means, counts, this.inverse, shared.spread), rows = this.readRows(memories, features);
+    this.apart = rows !== undefined; // logits and distances are then of two covariances
+    const { weight, bias } = rows ? discriminant(means, counts, this.inverse, rows.spread, rows.rows) : computed;
+    const calibration = manifest.files.find(({ role }) => role === "calibration");
+    this.calibration = calibration && readCalibration(bundle.contents.get(calibration.path), calibration.path);
     const entry = manifest.files.find(({ role }) => role === "covariances");
     const own = entry && readOwn(bundle.contents.get(entry.path), entry.path, shared);
     let first = 0;
@@ -50,8 +54,19 @@ export class FeatureModel {
       first = end;
       return made;
     });
-    this.fewShot = new FewShot(means, counts, this.inverse, shared.spread, this.centre);
+    this.fewShot = new FewShot(means, counts, this.inverse, shared.spread, this.centre, rows && weight);
     this.labels = memories.flatMap(({ name, classes }) => classes.map((label) => ({ task: name, label })));
+  }
+
+  /** The rows of the classifier of all tasks, or undefined where the box sends none. */
+  readRows(tasks, features) {
+    if (!this.manifest.files.some(({ role }) => role === "rows")) return undefined;
+    const found = tasks.map(({ name, classes }) => {
+      const { path } = this.find("rows", name);
+      return readRows(this.bundle.contents.get(path), path, features, classes.length);
+    });
+    require(found.every(({ spread }) => spread === found[0].spread), "The rows of the bundle are of different covariances.");
+    return { rows: found.flatMap(({ rows }) => rows), spread: found[0].spread };
   }
 
   find(role, task) {
@@ -69,9 +84,12 @@ export class FeatureModel {
       const extra = own?.quadratic(vector);
       return weight.map((row, index) => dot(row, vector) + bias[index] + (extra?.[index] ?? 0));
     });
-    const largest = Math.max(...logits), away = vector.map((value, index) => value - this.centre[index]);
-    const nearest = Math.max(this.inverse.norm(away) - 2 * largest, 0);
-    return { logits, novelty: nearest * (this.shared.factor.rows / vector.length) - 2 * largest };
+    const largest = Math.max(...logits), distance = (from) => this.inverse.norm(Float64Array.from(vector, (value, index) => value - from[index]));
+    const nearest = this.apart
+      ? Math.min(...tasks.flatMap(({ means }) => means.map((mean) => Math.max(distance(mean), 0))))
+      : Math.max(distance(this.centre) - 2 * largest, 0);
+    const novelty = nearest * (this.shared.factor.rows / vector.length) - 2 * largest, temperature = this.calibration?.temperature ?? 1;
+    return { logits: logits.map((logit) => logit / temperature), novelty };
   }
 
   async transformed(inputs) {
@@ -111,6 +129,7 @@ export class FeatureModel {
   }
 
   async calibrate(tasks) {
+    if (this.calibration) return novelThreshold(this.calibration.novelty);
     const each = Math.ceil(CALIBRATION.dreams / tasks.length), novelties = [];
     for (const [step, { name }] of tasks.entries()) {
       const { vectors } = await this.dream(name, { n: each, seed: 0n, stream: CALIBRATION.stream, step });

@@ -92,16 +92,24 @@ function products(rows, centre, precision) {
   return { away, weight: away.map((row) => precision.times(row)) };
 }
 
+/** The same where the box sends rows, `mygo_edge.bundle.rows.row_discriminant`. */
+function sent(means, centre, rows, many) {
+  const middle = meanOf(rows.filter((_, index) => many[index]));
+  const away = means.map((row) => Float64Array.from(row, (value, index) => value - centre[index]));
+  return { away, weight: rows.map((row) => Float64Array.from(row, (value, index) => value - middle[index])) };
+}
+
 /**
  * Fisher's linear discriminant of all classes, its means denoised: `mygo_edge.bundle.gaussian.fisher`.
  * @param {Float32Array[]} means a class each
  * @param {number[]} counts images behind each
+ * @param {Float32Array[]} rows S^-1 (mean - a centre) of each, where the box sends them
  * @returns {{weight: Float32Array[], bias: Float32Array}}
  */
-export function discriminant(means, counts, precision, spread) {
+export function discriminant(means, counts, precision, spread, rows) {
   const median = quantileOf(counts), many = counts.map((count) => count >= median * SIMILAR);
   const middle = meanOf(means.filter((_, index) => many[index]));
-  const { away, weight } = products(means, middle, precision);
+  const { away, weight } = rows ? sent(means, middle, rows, many) : products(means, middle, precision);
   const n = means.length, inner = matrix(n, n);
   for (let row = 0; row < n; row += 1) for (let column = 0; column < n; column += 1) inner.data[row * n + column] = dot(weight[row], away[column]);
   const noise = counts.map((count) => spread / count), chosen = counts.map((_, index) => index).filter((index) => many[index]);
@@ -127,7 +135,8 @@ export function discriminant(means, counts, precision, spread) {
 function shrinkage(inner, counts, chosen, spread) {
   const n = chosen.length, root = chosen.map((index) => Math.sqrt(counts[index])), products = matrix(n, n);
   chosen.forEach((row, i) => chosen.forEach((column, j) => {
-    products.data[i * n + j] = inner.data[row * inner.rows + column] * root[i] * root[j];
+    // Of the lower triangle, as numpy: rounded rows make the other a little different.
+    products.data[i * n + j] = inner.data[Math.max(row, column) * inner.rows + Math.min(row, column)] * root[i] * root[j];
   }));
   const shares = withEigenvalues(eigen(products), (value) => Math.max(1 - spread / Math.max(value, TINY), 0));
   shares.data.forEach((value, index, data) => (data[index] = (value * root[index % n]) / root[Math.floor(index / n)]));
@@ -141,8 +150,14 @@ function quantileOf(values) {
 
 /** Heads of classes of few examples, comparable with the bundle's: `mygo_edge.device.few_shot`. */
 export class FewShot {
-  constructor(means, counts, precision, spread, centre) {
-    Object.assign(this, { precision, spread, centre });
+  /** @param weights of the bundle's classifier, where it is not that of means and factor */
+  constructor(means, counts, precision, spread, centre, weights) {
+    Object.assign(this, { precision, spread, centre, scale: 1 });
+    if (weights && means.length > 1) {
+      const summed = (rows) => rows.reduce((sum, row, index) => sum + dot(row, means[index].map((value, place) => value - centre[place])), 0);
+      const apart = summed(discriminant(means, counts, precision, spread).weight), told = summed(weights);
+      if (apart > 0 && told > 0) this.scale = told / apart;
+    }
     const norms = this.products(means, counts).norms;
     this.norm = norms.reduce((sum, value) => sum + value, 0) / norms.length;
     this.variance = norms.reduce((sum, value) => sum + (value - this.norm) ** 2, 0) / norms.length;
@@ -162,7 +177,7 @@ export class FewShot {
       const noise = this.spread / counts[index], doubt = (SCATTER * noise) ** 2 / counts[index];
       const belief = this.variance / Math.max(this.variance + doubt, Number.MIN_VALUE);
       const believed = plain ? norms[index] : belief * norms[index] + (1 - belief) * this.norm;
-      const scale = plain ? 1 : Math.sqrt(this.norm / (this.norm + noise));
+      const scale = plain ? 1 : this.scale * Math.sqrt(this.norm / (this.norm + noise));
       bias[index] = scale * (-0.5 * believed - dot(row, this.centre));
       return Float32Array.from(row, (value) => scale * value);
     });

@@ -27,6 +27,28 @@ export function readMeans(bytes, where, features, classes) {
   return { means: Array.from({ length: classes }, (_, row) => rowOf(means, row)), counts: Array.from(counts.data, Number) };
 }
 
+/** Rows of the classifier as the box sends them, `mygo_edge.bundle.rows`: {rows: Float32Array[], spread}. */
+export function readRows(bytes, where, features, classes) {
+  const arrays = readNpz(bytes, where), levels = arrays.get("rows"), scale = arrays.get("scale"), spread = arrays.get("spread");
+  const fits = levels?.kind === "|i1" && levels.shape.length === 2 && levels.shape[0] === classes && levels.shape[1] === features;
+  require(fits && scale?.kind === "<f4" && scale.data.length === classes && scale.data.every((value) => Math.abs(value) <= 1e6), `${where} does not fit the manifest.`);
+  require(spread?.kind === "<f8" && spread.data.length === 1 && spread.data[0] >= 0 && spread.data[0] < Infinity, `${where} lacks the spread.`);
+  const rows = Array.from({ length: classes }, (_, row) => Float32Array.from({ length: features }, (_, column) => {
+    const share = levels.data[row * features + column] / 127;
+    return share * Math.abs(share) * scale.data[row];
+  }));
+  return { rows, spread: spread.data[0] };
+}
+
+/** How scores are to be read, `mygo_edge.bundle.calibration`: {temperature, novelty}. */
+export function readCalibration(bytes, where) {
+  const arrays = readNpz(bytes, where), temperature = arrays.get("temperature"), novelty = arrays.get("novelty");
+  require(temperature?.kind === "<f8" && temperature.data.length === 1 && temperature.data[0] >= 1e-3 && temperature.data[0] <= 1e6, `${where} lacks the temperature.`);
+  const fits = novelty?.kind === "<f4" && novelty.data.length >= 2 && novelty.data.length <= 4096;
+  require(fits && novelty.data.every((value, index) => Number.isFinite(value) && (index === 0 || value >= novelty.data[index - 1])), `${where} holds no quantiles.`);
+  return { temperature: temperature.data[0], novelty: novelty.data };
+}
+
 /** Covariances of their own, of the classes of all tasks: from `first` on, as many as there are means. */
 export function readOwn(bytes, where, shared) {
   const arrays = readNpz(bytes, where);
