@@ -65,13 +65,16 @@ def test_a_header_that_claims_anything_else_is_refused(header: str) -> None:
 
 
 def test_entries_that_overlap_cost_no_more_than_the_archive() -> None:
-    """The central directory names one entry a thousand times; each array is read by its name, once."""
+    """The central directory names one entry a thousand times: it is read by its name, once, or Python refuses it."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("a.npy", npy(head(), bytes(4)))
         entry = archive.infolist()[0]
         archive.filelist += [entry] * 1000
-    assert read_arrays(file.getvalue(), ["a"])["a"].shape == (1,)
+    try:
+        assert read_arrays(file.getvalue(), ["a"])["a"].shape == (1,)
+    except zipfile.BadZipFile as refusal:  # of a Python with that check
+        assert "verlap" in str(refusal)
 
 
 @given(st.binary(max_size=200), st.booleans())
