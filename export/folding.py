@@ -40,8 +40,9 @@ class DeviceNet(nn.Module):
         self.centre: Tensor
         self.register_buffer("centre", 255 * torch.tensor(mean, dtype=torch.float32)[:, None, None])
         factor = 1 / (255 * torch.tensor(std, dtype=torch.float64))[:, None, None]
-        first = self.features[0].weight
-        first.copy_(first.double() * factor)
+        first = self.features[0]
+        assert isinstance(first, nn.Conv2d)  # `split` has seen to it
+        first.weight.copy_(first.weight.double() * factor)
         weight, bias = (part.detach().cpu().double() for part in net.stacked_heads())
         bias = weight @ last.bias.double() + bias
         weight = weight @ last.weight.double()

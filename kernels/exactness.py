@@ -58,5 +58,6 @@ def _keep_to_single_precision() -> None:
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     cudnn.allow_tf32 = False
     torch.set_float32_matmul_precision("highest")
-    for part in (cudnn.conv, cudnn.rnn, matmul):  # type: ignore[attr-defined]
+    parts: tuple[Any, ...] = (cudnn.conv, cudnn.rnn, matmul)  # type: ignore[attr-defined]
+    for part in parts:
         part.fp32_precision = "ieee"

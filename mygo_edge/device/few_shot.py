@@ -45,8 +45,8 @@ class FewShot:
         believed = belief * norms + (1 - belief) * self._norm
         scale = np.sqrt(self._norm / (self._norm + noise))
         biases = scale * (-0.5 * believed - products @ self._centre)
-        weight, bias = self._scale * scale[:, None] * products, self._scale * biases
-        return weight.astype(np.float32), bias.astype(np.float32)
+        weights = self._scale * scale[:, None] * products
+        return weights.astype(np.float32), (self._scale * biases).astype(np.float32)
 
     def _products(self, means: ClassMeans) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """S^-1 (mean - centre) [classes, features], and the squared norms of mean - centre less noise [classes]."""

@@ -72,9 +72,10 @@ def test_entries_that_overlap_cost_no_more_than_the_archive() -> None:
         entry = archive.infolist()[0]
         archive.filelist += [entry] * 1000
     try:
-        assert read_arrays(file.getvalue(), ["a"])["a"].shape == (1,)
-    except zipfile.BadZipFile as refusal:  # of a Python with that check
-        assert "verlap" in str(refusal)
+        found = read_arrays(file.getvalue(), ["a"])
+    except zipfile.BadZipFile:  # of a Python with that check
+        return
+    assert found["a"].shape == (1,)
 
 
 @given(st.binary(max_size=200), st.booleans())
