@@ -38,13 +38,17 @@ class Handler(BaseHTTPRequestHandler):
         self.whole_or_range(data)
 
     def whole_or_range(self, data: bytes) -> None:
+        self.wfile.write(data[self.begin(data) :])
+
+    def begin(self, data: bytes) -> int:
+        """Send the head of a whole answer, or of a range to its end; the first byte that it is about."""
         start = self.start()
         self.send_response(206 if start else 200)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
         self.send_header("Content-Length", str(len(data) - start))
         self.end_headers()
-        self.wfile.write(data[start:])
+        return start
 
     def start(self) -> int:
         """The first byte that the client asks for."""
@@ -162,23 +166,13 @@ def stops_in_the_middle(handler: Handler, data: bytes) -> None:
 
 def hangs_up_in_the_middle(handler: Handler, data: bytes) -> None:
     """At every attempt, after a third of what is left."""
-    start = handler.start()
-    handler.send_response(206 if start else 200)
-    if start:
-        handler.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-    handler.send_header("Content-Length", str(len(data) - start))
-    handler.end_headers()
+    start = handler.begin(data)
     handler.wfile.write(data[start : start + max(1, (len(data) - start) // 3)])
 
 
 def slow(handler: Handler, data: bytes) -> None:
     """A good answer, in pieces, so that a kill may come between any two."""
-    start = handler.start()
-    handler.send_response(206 if start else 200)
-    if start:
-        handler.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-    handler.send_header("Content-Length", str(len(data) - start))
-    handler.end_headers()
+    start = handler.begin(data)
     for at in range(start, len(data), 8192):
         handler.wfile.write(data[at : at + 8192])
         time.sleep(0.01)
