@@ -10,6 +10,7 @@ compared with PyTorch before it is timed.
 import argparse
 import json
 import platform
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,8 +20,11 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from bench.contenders.inference import PixelClassifier, export_plainly, open_graph
 from mygo_edge.device.edge_model import EdgeModel
 from mygo_edge.device.graphs import ANSWER
 from mygo_edge.device.session import Graph
@@ -38,29 +42,6 @@ LOADED = ("fp32", "int8-weights")  # the latter as a run publishes it
 Answer = Callable[[np.ndarray], Any]
 
 
-class PixelClassifier(nn.Module):
-    """What a user would export: raw pixels to the logits of all classes."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.net(scaled(image, [0.5], [0.5]))
-
-
-def export_plainly(classifier: nn.Module, path: Path) -> onnxruntime.InferenceSession:
-    """`torch.onnx.export` with nothing but a dynamic batch, opened with one thread."""
-    example = torch.zeros(2, *SHAPE, dtype=torch.uint8)
-    shapes = ({0: torch.export.Dim("batch")},)
-    torch.onnx.export(
-        classifier, (example,), path, input_names=["image"], dynamic_shapes=shapes, dynamo=True, verbose=False
-    )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-
 def ways(work: Path) -> tuple[dict[str, Answer], Path]:
     """Ways to answer, by name, each of them checked; and the bundle in fp32."""
     torch.manual_seed(0)
@@ -69,7 +50,9 @@ def ways(work: Path) -> tuple[dict[str, Answer], Path]:
         net.add_task_head(len(classes))
     net.eval().requires_grad_(False)
     generators = [Generator(SHAPE, len(classes)).eval().freeze() for _, classes in TASKS]
-    plain = export_plainly(PixelClassifier(net).eval(), work / "plain.onnx")
+    example = torch.zeros(2, *SHAPE, dtype=torch.uint8)
+    export_plainly(PixelClassifier(net).eval(), (example,), ["image"], work / "plain.onnx")
+    plain = open_graph((work / "plain.onnx").read_bytes())
     found: dict[str, Answer] = {"plain": lambda pixels: plain.run(None, {"image": pixels})[0].argmax(1)}
     for precision in ("fp32", "int8", "int8-weights"):
         what: dict[str, Any] = {"net": net, "generators": generators, "tasks": TASKS, "mean": [0.5], "std": [0.5]}
