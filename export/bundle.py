@@ -18,7 +18,7 @@ from mygo_edge.errors import MygoEdgeError
 from mygo_edge.export import gate
 from mygo_edge.export.device_head import trunk_digest
 from mygo_edge.export.draft import OTHER_MACHINES, Draft
-from mygo_edge.export.folding import device_features
+from mygo_edge.export.folding import device_width
 from mygo_edge.export.graphs import head_name
 from mygo_edge.export.recipes import EXACT, FP32, MAX_LOSS, precision_named
 from mygo_edge.export.samples import Labelled
@@ -116,7 +116,7 @@ def publish(
             "onnxruntime": onnxruntime.__version__,
         },
         id=learner_id or (live and live.manifest.id) or secrets.token_hex(16),
-        features=device_features(net)(torch.zeros(1, *net.shape)).shape[1],
+        features=device_width(net),
         features_digest=trunk_digest(net, mean, std),
     )
     return write_version(bundle_dir, manifest, draft.contents, keep_before=keep_before)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mygo_edge.bundle.heads import Head, HeadError, read_head
-from mygo_edge.export.folding import device_features
+from mygo_edge.export.folding import device_features, device_width
 from mygo_edge.model.network import NeocortexNet
 
 
@@ -41,7 +41,7 @@ def read_device_head(
     head = read_head(path)
     if head.trunk != trunk_digest(net, mean, std):
         raise HeadError(f"{path} was learnt on another trunk than this network's; take the network that was published")
-    width = device_features(net)(torch.zeros(1, *net.shape)).shape[1]
+    width = device_width(net)
     if head.weight.shape[1] != width:
         raise HeadError(f"{path} takes {head.weight.shape[1]} features, this network has {width}")
     layer = nn.Linear(width, len(head.classes))

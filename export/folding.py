@@ -70,8 +70,15 @@ def device_features(net: NeocortexNet) -> nn.Sequential:
     return nn.Sequential(*maps, *_averages(maps(torch.zeros(1, *net.shape))))
 
 
+def device_width(net: NeocortexNet) -> int:
+    """How many features a device's heads stand on."""
+    return int(device_features(net)(torch.zeros(1, *net.shape)).shape[1])
+
+
 def split(net: NeocortexNet) -> tuple[nn.Sequential, nn.Linear]:
     """Copies of the layers up to the maps, and of the linear layer after them, on the CPU, in fp32.
+
+    A ReLU after a max-pool comes before it here, which gives the same maps: runtimes compute it within a convolution.
 
     Raises:
         MygoEdgeError: they are something else.
@@ -84,6 +91,9 @@ def split(net: NeocortexNet) -> tuple[nn.Sequential, nn.Linear]:
         raise MygoEdgeError(f"features.0 is {net.features[0]}, which cannot be exported; it must be a convolution")
     if not isinstance(flattening, nn.Flatten) or not isinstance(last, nn.Linear):
         raise MygoEdgeError(f"features end with {flattening}, {last}; a flattening and a linear layer are exported")
+    for index in range(1, len(layers)):
+        if isinstance(layers[index - 1], nn.MaxPool2d) and isinstance(layers[index], nn.ReLU):
+            layers[index - 1 : index + 1] = layers[index], layers[index - 1]
     return nn.Sequential(*layers), last
 
 

@@ -9,7 +9,7 @@ from mygo_edge.domains.pixels import network
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.export.checks import check_classifier, scaled
 from mygo_edge.export.errors import GraphError
-from mygo_edge.export.folding import DeviceNet, device_features
+from mygo_edge.export.folding import DeviceNet, device_features, split
 from mygo_edge.export.graphs import classifier_graph
 from mygo_edge.export.stages import ClassifierSource
 from tests.bundles import TASKS, tiny_net
@@ -40,6 +40,17 @@ def test_heads_of_many_classes_fold_too(classes: int) -> None:
 def test_features_of_a_device_are_averages_of_maps_that_are_large() -> None:
     assert DeviceNet(tiny_net(1, (1, 28, 28)), [0.5], [0.5]).width == 32 * 3 * 3
     assert DeviceNet(tiny_net(1, (1, 8, 8)), [0.5], [0.5]).width == 32 * 2 * 2
+
+
+def test_rectifying_before_pooling_gives_the_very_same_maps() -> None:
+    net = tiny_net(1, (1, 28, 28))
+    kinds = [type(layer) for layer in net.features[:-2]]
+    assert kinds == [nn.Conv2d, nn.MaxPool2d, nn.ReLU] * 2
+    maps, _ = split(net)
+    assert [type(layer) for layer in maps] == [nn.Conv2d, nn.ReLU, nn.MaxPool2d] * 2
+    images = torch.randn(20, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(maps(images), net.features[:-2](images))
 
 
 def test_folding_leaves_the_network_and_the_random_state_alone() -> None:
