@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from bench.contenders.inference import PixelClassifier, export_plainly, open_graph
 from mygo_edge.device.edge_model import EdgeModel
 from mygo_edge.device.graphs import ANSWER
-from mygo_edge.device.session import Graph
+from mygo_edge.device.session import INTEGER_WEIGHTS, Graph
 from mygo_edge.domains.pixels import network
 from mygo_edge.export.bundle import publish
 from mygo_edge.export.checks import scaled
@@ -59,8 +59,7 @@ def ways(work: Path) -> tuple[dict[str, Answer], Path]:
         # Random weights have no accuracy to lose.
         folder = publish(work / precision, **what, sequence=1, precision=precision, max_loss=1.0, beside_fp32=False)
         name = "classifier.onnx" if precision == "fp32" else f"classifier.{precision}.onnx"
-        once = precision == "int8-weights"
-        graph = Graph((folder / name).read_bytes(), name, views=[ANSWER], dequantise_once=once)
+        graph = Graph((folder / name).read_bytes(), name, views=[ANSWER], dequantise_once=precision in INTEGER_WEIGHTS)
         model = EdgeModel.load(work / precision, precision=precision)
         found[f"graph, {precision}"] = lambda pixels, graph=graph: graph.run(ANSWER, {"image": pixels})
         found[f"EdgeModel.predict, {precision}"] = model.predict

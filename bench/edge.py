@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,8 +40,6 @@ from mygo_edge.device.edge_model import EdgeModel
 from mygo_edge.device.pruning import pruned
 from mygo_edge.export.publication import publish_run, real_images
 from mygo_edge.export.recipes import PRECISIONS
-from mygo_edge.export.samples import Purpose, labelled_dreams
-from mygo_edge.export.stages import ClassifierSource, make
 from mygo_edge.files import write_json
 from mygo_edge.learn.methods import MyGO
 from mygo_edge.learn.phase import Phase
@@ -57,8 +54,6 @@ SECONDS = 4.0  # of timing each candidate and batch
 LOADS = 15
 CPU = torch.device("cpu")
 SEED = 0
-
-EVERYWHERE = "int8, convolutions too"
 
 Runner = Callable[[dict[str, np.ndarray]], Any]
 
@@ -89,12 +84,9 @@ def measure(run: Path, data_root: Path, work: Path) -> dict[str, Any]:
     print("checking", flush=True)
     pixels = [sample.pixels for sample in real_images(train_options, names)]
     labels = [sample.class_id for sample in real_images(train_options, names)]
-    sizes = {layer: sum(p.numel() for p in layer.parameters()) for layer in method.net.features}
-    share = sum(n for layer, n in sizes.items() if isinstance(layer, nn.Conv2d)) / sum(sizes.values())
     checked = {
         "classifier": classifiers.check(pixels, labels),
         "generator": generators.check(),
-        "convolution_share": share,
     }
     print("dreams", flush=True)
     arrivals = arrivals_of(load(train_options), train_options.tasks)
@@ -143,17 +135,6 @@ def export_all(run: Path, data_root: Path, work: Path) -> tuple[dict[str, Path],
     return folders, report
 
 
-def quantised_everywhere(method: MyGO, tasks: Sequence[str]) -> bytes:
-    """The classifier by the int8 recipe, with the convolutions quantised too."""
-    # Scaled pixels lie halfway between two levels, where PyTorch and onnxruntime may round to different ones.
-    recipe = replace(PRECISIONS["int8"].classifier, nodes=("features.*", "logits"), tolerance=0.1)
-    assert recipe.calibration is not None
-    generators: list[Any] = list(method.memory.generators)
-    drawn = labelled_dreams(generators, Purpose.CALIBRATION, recipe.calibration.dreams_per_class)
-    source = ClassifierSource("classifier.onnx", method.net, tasks, [0.5], [0.5])
-    return make(source, recipe, np.concatenate([sample.pixels for sample in drawn])).graph
-
-
 class Candidates:
     """Ways to compute the same: files that onnxruntime runs, and eager PyTorch."""
 
@@ -182,7 +163,7 @@ class Candidates:
         options.log_severity_level = 4
         if name == "int8-weights":
             options.add_session_config_entry("session.disable_quant_qdq", "1")
-        wanted = self.outputs if name in (*PRECISIONS, EVERYWHERE) else None
+        wanted = self.outputs if name in PRECISIONS else None
         data = self.bytes[name] if wanted is None else pruned(self.bytes[name], wanted)
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         return lambda feed: session.run(wanted, feed)
@@ -229,7 +210,6 @@ class Classifiers(Candidates):
         for precision, folder in files.items():
             name = "classifier.onnx" if precision == "fp32" else f"classifier.{precision}.onnx"
             self.bytes[precision] = (folder / name).read_bytes()
-        self.bytes[EVERYWHERE] = quantised_everywhere(method, tasks)
         self.outputs = [f"logits_{task}" for task in tasks]
 
     def check(self, pixels: Sequence[np.ndarray], labels: Sequence[np.ndarray]) -> dict[str, Any]:

@@ -18,7 +18,6 @@ def main() -> None:
 def page(result: dict[str, Any]) -> str:
     """docs/edge.md of a measurement."""
     machine, versions = result["machine"], result["versions"]
-    shares = result["checked"]["convolution_share"]
     parts = {
         "command": result["command"],
         "run": "`--dataset {dataset} --preset {preset} --seed {seed}`".format_map(result["run"]),
@@ -28,7 +27,6 @@ def page(result: dict[str, Any]) -> str:
         "classifier": classifier_table(result),
         "generator": generator_table(result),
         "gate": "\n".join(f"- {line}" for line in result["gate"]["int8"] if "likeness" not in line),
-        "convolution_share": f"{shares:.1%}",
         "targets": targets(result),
     }
     template = (ROOT / "docs" / "edge.template.md").read_text()

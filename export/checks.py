@@ -11,11 +11,11 @@ from onnx.shape_inference import InferenceError
 from torch import Tensor
 
 from mygo_edge.bundle.selftest import deviation
-from mygo_edge.device.session import Graph
+from mygo_edge.device.session import INTEGER_WEIGHTS, Graph
 from mygo_edge.export.errors import GraphError
 from mygo_edge.export.folding import DeviceNet, device_features
 from mygo_edge.export.graphs import classifier_outputs, head_name
-from mygo_edge.export.recipes import EXACT
+from mygo_edge.export.recipes import FP32, Recipe
 from mygo_edge.model.gan import LATENT, FrozenGenerator
 from mygo_edge.model.network import NeocortexNet
 
@@ -32,12 +32,13 @@ def check_classifier(
     *,
     mean: Sequence[float] = (0.5,),
     std: Sequence[float] = (0.5,),
-    tolerance: float = EXACT,
+    recipe: Recipe = FP32,
 ) -> None:
     """Check a classifier's graph against `net`, which is on the CPU. Raises GraphError.
 
     Args:
         net: the learner's network, given pixels scaled by mean and std; or a `DeviceNet`, which has its own.
+        recipe: which made the graph.
     """
     heads = [*map(head_name, tasks), "features"]
     check_format(graph, name, inputs=["image"], outputs=classifier_outputs(tasks))
@@ -51,8 +52,8 @@ def check_classifier(
         return [*logits.split(net.widths, 1), features]
 
     samples = [{"image": _pixels(batch, net.shape)} for batch in BATCHES]
-    check_parity(graph, name, heads, reference, samples, tolerance)
-    _check_answer(Graph(graph, name), [*map(head_name, tasks)], samples[-1])
+    check_parity(graph, name, heads, reference, samples, recipe)
+    _check_answer(_opened(graph, name, recipe), [*map(head_name, tasks)], samples[-1])
 
 
 def scaled(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -61,11 +62,11 @@ def scaled(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tenso
     return (pixels / 255 - centre) / scale
 
 
-def check_generator(graph: bytes, generator: FrozenGenerator, name: str, *, tolerance: float = EXACT) -> None:
+def check_generator(graph: bytes, generator: FrozenGenerator, name: str, *, recipe: Recipe = FP32) -> None:
     """Check a generator's graph against `generator`, which is on the CPU. Raises GraphError."""
     check_format(graph, name, inputs=["z", "class_id"], outputs=["image"])
     samples = [{"z": _normals(batch), "class_id": torch.arange(batch) % generator.classes} for batch in BATCHES]
-    check_parity(graph, name, ["image"], lambda z, class_id: [generator(z, class_id)], samples, tolerance)
+    check_parity(graph, name, ["image"], lambda z, class_id: [generator(z, class_id)], samples, recipe)
 
 
 def check_format(graph: bytes, name: str, *, inputs: Sequence[str], outputs: Sequence[str]) -> None:
@@ -97,19 +98,23 @@ def check_parity(
     outputs: Sequence[str],
     reference: Callable[..., Sequence[Tensor]],
     samples: Sequence[Mapping[str, Tensor]],
-    tolerance: float = EXACT,
+    recipe: Recipe = FP32,
 ) -> None:
     """onnxruntime, opened as a device opens it, computes what PyTorch does. Raises GraphError or BundleError."""
-    opened = Graph(graph, name)
+    opened = _opened(graph, name, recipe)
     for sample in samples:
         with torch.inference_mode():
             expected = [output.numpy() for output in reference(**sample)]
         got = opened.run(outputs, {key: value.numpy() for key, value in sample.items()})
         for output, ours, theirs in zip(outputs, got, expected, strict=True):
             worst = deviation(ours, theirs)
-            if not worst <= tolerance:
+            if not worst <= recipe.tolerance:
                 batch = len(next(iter(sample.values())))
                 raise GraphError(f"{name}: {output} differs by {worst:.3g} from PyTorch at batch {batch}")
+
+
+def _opened(graph: bytes, name: str, recipe: Recipe) -> Graph:
+    return Graph(graph, name, dequantise_once=recipe.name in INTEGER_WEIGHTS)
 
 
 def _check_answer(opened: Graph, heads: Sequence[str], sample: Mapping[str, Tensor]) -> None:

@@ -11,7 +11,7 @@ from mygo_edge.bundle.images import to_pixels
 from mygo_edge.bundle.manifest import FileEntry
 from mygo_edge.bundle.reading import Bundle
 from mygo_edge.bundle.selftest import DREAMS_PER_TASK, SelfTest, write_selftest
-from mygo_edge.device.session import Graph
+from mygo_edge.device.session import INTEGER_WEIGHTS, Graph
 from mygo_edge.export import gate
 from mygo_edge.export.folding import DeviceNet
 from mygo_edge.export.graphs import head_name
@@ -23,6 +23,7 @@ from mygo_edge.model.gan import FrozenGenerator
 
 # Of the self-test, on any device: so many times what publishing allows between PyTorch and onnxruntime on one machine.
 OTHER_MACHINES = 10
+ROUNDED = 2  # likewise, where activations are rounded to levels: a level is as large everywhere
 
 
 @dataclass
@@ -71,10 +72,8 @@ class Draft:
         for on, labelled in samples.items():
             self.measures += gate.classifier_measures(path, fp32, graph, heads, labelled, on)
             if made.ranges:
-                for node, share in made.coverage(np.concatenate([sample.pixels for sample in labelled])).items():
-                    self.say(
-                        f"{path}: input of {node}, range calibrated on dreams holds {share:.4%} of the values on {on}"
-                    )
+                for name, share in made.coverage(np.concatenate([sample.pixels for sample in labelled])).items():
+                    self.say(f"{path}: {name}, range calibrated on dreams holds {share:.4%} of the values on {on}")
         self._add(path, "classifier", made.graph, recipe)
         self.classifier_twins[recipe.name] = made.twin
 
@@ -87,7 +86,7 @@ class Draft:
         before = live.manifest.find("generator", name, recipe.name) if live else None
         if live and before and before.weights == digest:
             made = replace(made, graph=live.contents[before.path])
-            source.check(made.graph, made.twin, recipe.tolerance)
+            source.check(made.graph, made.twin, recipe)
         if recipe is not FP32:
             fp32, graph = Graph(made.fp32, path), _opened(made.graph, path, recipe)
             judge = Graph(self.fp32, self.source.name)
@@ -115,14 +114,14 @@ class Draft:
     def _add(
         self, path: str, role: str, data: bytes, recipe: Recipe, task: str | None = None, weights: str | None = None
     ) -> None:
-        tolerance = None if recipe.tolerance == EXACT else OTHER_MACHINES * recipe.tolerance
+        tolerance = None if recipe.tolerance == EXACT else ROUNDED * recipe.tolerance
         self.contents[path] = data
         self.files.append(FileEntry(path, role, sha256(data), len(data), recipe.name, task, weights, tolerance))
 
 
 def _opened(graph: bytes, path: str, recipe: Recipe) -> Graph:
     """As `EdgeModel` opens it."""
-    return Graph(graph, path, dequantise_once=recipe.name == "int8-weights")
+    return Graph(graph, path, dequantise_once=recipe.name in INTEGER_WEIGHTS)
 
 
 def weights_digest(generator: FrozenGenerator) -> str:

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import onnx
@@ -17,13 +17,18 @@ from mygo_edge.export.checks import check_classifier, check_generator
 from mygo_edge.export.errors import GraphError
 from mygo_edge.export.folding import DeviceNet
 from mygo_edge.export.graphs import classifier_graph, generator_graph
+from mygo_edge.export.quantise import Range, coverage, quantise
 from mygo_edge.export.recipes import Recipe
-from mygo_edge.export.storage import WEIGHTS, chosen_nodes, store_fp16, store_int8, stored_weight, weight_name
+from mygo_edge.export.storage import (
+    WEIGHTS,
+    chosen_nodes,
+    store_fp16,
+    store_int8,
+    stored_weight,
+    weight_name,
+)
 from mygo_edge.model.gan import FrozenGenerator
 from mygo_edge.model.network import NeocortexNet
-
-if TYPE_CHECKING:
-    from mygo_edge.export.quantise import Range
 
 # Half a level of the seven bits that keep sums of products from saturating, and a little for the scale's own rounding.
 _WEIGHT_ERROR = 1 / 120
@@ -46,8 +51,8 @@ class Source(Protocol[Twin]):
         """The graph in fp32."""
         ...
 
-    def check(self, graph: bytes, twin: Twin, tolerance: float) -> None:
-        """Raise GraphError unless the graph is fit for a bundle and computes what `twin` does."""
+    def check(self, graph: bytes, twin: Twin, recipe: Recipe) -> None:
+        """Raise GraphError unless the graph is fit for a bundle and computes what `twin` does, as devices open it."""
         ...
 
     def layer(self, twin: Twin, node: str) -> nn.Module:
@@ -75,8 +80,8 @@ class ClassifierSource:
         check_classifier(graph, self.learnt, self.tasks, self.name, mean=self.mean, std=self.std)
         return graph
 
-    def check(self, graph: bytes, twin: DeviceNet, tolerance: float) -> None:
-        check_classifier(graph, twin, self.tasks, self.name, tolerance=tolerance)
+    def check(self, graph: bytes, twin: DeviceNet, recipe: Recipe) -> None:
+        check_classifier(graph, twin, self.tasks, self.name, recipe=recipe)
 
     def layer(self, twin: DeviceNet, node: str) -> nn.Module:
         layers = {f"features.{index}": layer for index, layer in enumerate(twin.features)} | {"logits": twin.logits}
@@ -95,8 +100,8 @@ class GeneratorSource:
     def build(self) -> bytes:
         return generator_graph(self.network)
 
-    def check(self, graph: bytes, twin: FrozenGenerator, tolerance: float) -> None:
-        check_generator(graph, twin, self.name, tolerance=tolerance)
+    def check(self, graph: bytes, twin: FrozenGenerator, recipe: Recipe) -> None:
+        check_generator(graph, twin, self.name, recipe=recipe)
 
     def layer(self, twin: FrozenGenerator, node: str) -> nn.Module:
         raise GraphError(f"{self.name}: a generator's activations cannot be quantised")
@@ -107,24 +112,22 @@ class Made(Generic[Twin]):
     """A graph on its way through the stages, or at their end.
 
     graph: serialised. twin: PyTorch that computes the same, with the weights as the graph holds them. fp32: the graph
-    of the first stage. nodes: name -> weight, of the nodes that the recipe chose. ranges: node -> range of its
-    quantised input.
+    of the first stage. nodes: name -> weight, of the nodes that the recipe chose. ranges: of quantised activations, by
+    their names in it.
     """
 
     graph: bytes
     twin: Twin
     fp32: bytes = b""
     nodes: dict[str, str] = field(default_factory=dict)
-    ranges: dict[str, "Range"] = field(default_factory=dict)
+    ranges: dict[str, Range] = field(default_factory=dict)
 
     @property
     def model(self) -> ModelProto:
         return onnx.load_from_string(self.graph)
 
     def coverage(self, pixels: NDArray[np.uint8]) -> dict[str, float]:
-        """Node -> share of the values of its input on `pixels` that the calibrated range holds without clipping."""
-        from mygo_edge.export.quantise import coverage
-
+        """Activation -> share of its values on `pixels` that the calibrated range holds without clipping."""
         return coverage(onnx.load_from_string(self.fp32), self.ranges, pixels)
 
 
@@ -143,7 +146,7 @@ def make(source: Source[Twin], recipe: Recipe, calibration: NDArray[np.uint8] | 
     for stage in recipe.stages:
         made = _STAGES[stage](source, recipe, made, calibration)
         try:
-            source.check(made.graph, made.twin, recipe.tolerance)
+            source.check(made.graph, made.twin, recipe)
         except GraphError as error:
             raise GraphError(f"{error} (recipe {recipe.name}, after stage {stage})") from error
     return made
@@ -163,39 +166,26 @@ def _store(kind: Callable[..., None], _s: Source[Twin], recipe: Recipe, made: Ma
     return replace(made, graph=graph, twin=_with_weights_of(model, made))
 
 
-def _preprocess(_s: Source[Twin], recipe: Recipe, made: Made[Twin], _: object) -> Made[Twin]:
-    from mygo_edge.export.quantise import preprocess
-
-    return replace(made, graph=preprocess(made.model))
-
-
 def _quantise(source: Source[Twin], recipe: Recipe, made: Made[Twin], pixels: NDArray | None) -> Made[Twin]:
-    from mygo_edge.export.quantise import quantise, quantised_inputs
-
     if pixels is None:
         raise ValueError(f"recipe {recipe.name} needs calibration samples")
-    model = made.model
-    graph = quantise(model, chosen_nodes(model, recipe.nodes), pixels)
-    quantised = replace(made, graph=graph)
-    twin = _with_weights_of(quantised.model, made)
-    ranges = quantised_inputs(quantised.model)
-    if ranges.keys() != made.nodes.keys():
-        raise GraphError(f"{source.name}: quantised are {sorted(ranges)}, and not {sorted(made.nodes)}")
-    for node, item in ranges.items():
-        rounding = partial(_rounded_input, scale=item.scale, zero_point=item.zero_point, levels=item.levels)
-        source.layer(twin, node).register_forward_pre_hook(rounding)
-    return replace(quantised, twin=twin, ranges=ranges)
+    model, found = quantise(made.model, chosen_nodes(made.model, recipe.integers), pixels)
+    twin = _with_weights_of(model, made)
+    for node, layer in found.items():
+        module = source.layer(twin, node)
+        module.get_parameter("bias").copy_(torch.from_numpy(layer.bias))
+        module.register_forward_pre_hook(partial(_rounded_input, scale=layer.input.scale))
+        module.register_forward_hook(partial(_rounded_output, scale=layer.output.scale))
+    ranges = {item.activation: item for layer in found.values() for item in (layer.input, layer.output)}
+    return replace(made, graph=model.SerializeToString(deterministic=True), twin=twin, ranges=ranges)
 
 
 # Of the recipes. build: PyTorch -> graph. store-fp16: weights as fp16, cast in the graph. store-int8: weights as int8
-# with a scale a channel, dequantised in the graph. preprocess: onnxruntime's own preparation for its static quantiser,
-# which is imported when it is needed: a run that publishes after every sleep in fp32 need not wait for it. quantise:
-# weights and activations as integers.
+# with a scale a channel, dequantised in the graph. quantise: weights and activations of convolutions as integers.
 _STAGES: dict[str, Callable] = {
     "build": _build,
     "store-fp16": partial(_store, store_fp16),
     "store-int8": partial(_store, store_int8),
-    "preprocess": _preprocess,
     "quantise": _quantise,
 }
 
@@ -209,7 +199,8 @@ def _with_weights_of(model: ModelProto, made: Made[Twin]) -> Twin:
         if weight not in weights:
             raise GraphError(f"PyTorch has no weight {weight}, so a recipe that changes it cannot be checked")
         stored = torch.from_numpy(np.array(stored_weight(model.graph, by_name[name])))
-        off = channel_error(stored, weights[weight], WEIGHTS[by_name[name].op_type].axis)
+        kind = by_name[name].op_type
+        off = channel_error(stored, weights[weight], WEIGHTS["Conv" if kind == "QLinearConv" else kind].axis)
         if not off <= _WEIGHT_ERROR:
             raise GraphError(f"{weight} is stored up to {off:.2%} of its channel's largest weight off")
         weights[weight] = stored
@@ -224,8 +215,11 @@ def channel_error(stored: Tensor, exact: Tensor, axis: int) -> float:
     return float(((stored - exact).abs() / largest.clamp_min(torch.finfo(torch.float32).tiny)).max())
 
 
-def _rounded_input(
-    _: nn.Module, inputs: tuple[Tensor, ...], *, scale: float, zero_point: int, levels: tuple[int, int]
-) -> Tensor:
-    """What QuantizeLinear and DequantizeLinear make of a layer's input."""
-    return torch.fake_quantize_per_tensor_affine(inputs[0], scale, zero_point, *levels)
+def _rounded_input(_: nn.Module, inputs: tuple[Tensor, ...], *, scale: float) -> Tensor:
+    """What a quantised layer takes for its input."""
+    return torch.fake_quantize_per_tensor_affine(inputs[0], scale, 0, 0, 255)
+
+
+def _rounded_output(_: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor, *, scale: float) -> Tensor:
+    """What a quantised layer gives, cut at 0."""
+    return torch.fake_quantize_per_tensor_affine(output, scale, 0, 0, 255)

@@ -14,7 +14,8 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 
 from mygo_edge.export.errors import GraphError
 
-_INT8_LEVELS = 127  # symmetric: -128 is not used, so that a weight and its negative are stored alike
+EIGHT_BITS = 127  # symmetric: -128 is not used, so that a weight and its negative are stored alike
+SEVEN_BITS = 63  # where integers are multiplied: sums of two products stay within 16 bits on every processor
 
 
 class Weight(NamedTuple):
@@ -63,18 +64,23 @@ def store_int8(model: ModelProto, nodes: Sequence[NodeProto]) -> None:
     """Store the weights of `nodes` as int8, each output channel scaled so that its largest weight is 127."""
 
     def rounded(name: str, value: NDArray, axis: int) -> tuple[list[TensorProto], NodeProto]:
-        others = tuple(other for other in range(value.ndim) if other != axis)
-        largest = np.abs(value).max(others, keepdims=True)
-        scale = np.where(largest > 0, largest / _INT8_LEVELS, 1).astype(np.float32)
-        levels = np.rint(value / scale).clip(-_INT8_LEVELS, _INT8_LEVELS).astype(np.int8)
-        stored = [
-            numpy_helper.from_array(levels, f"{name}.int8"),
-            numpy_helper.from_array(scale.reshape(-1), f"{name}.scale"),
-        ]
+        levels, scale = channel_levels(value, axis, EIGHT_BITS)
+        stored = [numpy_helper.from_array(levels, f"{name}.int8"), numpy_helper.from_array(scale, f"{name}.scale")]
         names = [tensor.name for tensor in stored]
         return stored, helper.make_node("DequantizeLinear", names, [name], name=name, axis=axis)
 
     _replace(model.graph, nodes, rounded)
+
+
+def channel_levels(
+    value: NDArray, axis: int, largest: int, finest: NDArray | float = 0.0
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """A weight as int8 levels, of `largest` at most, and what a level of each output channel is, at least `finest`."""
+    others = tuple(other for other in range(value.ndim) if other != axis)
+    scale = np.maximum(np.abs(value).max(others) / largest, finest)
+    scale = np.where(scale > 0, scale, 1).astype(np.float32)
+    shape = [-1 if index == axis else 1 for index in range(value.ndim)]
+    return np.rint(value / scale.reshape(shape)).clip(-largest, largest).astype(np.int8), scale
 
 
 # (name, value, channels' axis) -> tensors to hold, and the node that makes the value of that name from them.
@@ -102,6 +108,9 @@ def _replace(graph: GraphProto, nodes: Sequence[NodeProto], store: _Store) -> No
 
 def stored_weight(graph: GraphProto, node: NodeProto) -> NDArray[np.float32]:
     """The weight that a node computes with, in fp32, however the graph stores it. Raises GraphError."""
+    if node.op_type == "QLinearConv":
+        levels, scale = (_value(graph, name) for name in node.input[3:5])
+        return levels.astype(np.float32) * scale.reshape(-1, 1, 1, 1)
     return _value(graph, weight_name(node))
 
 

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.contenders import Way
 from mygo_edge.device.edge_model import EdgeModel
-from mygo_edge.device.session import Graph, SessionOptions
+from mygo_edge.device.session import INTEGER_WEIGHTS, Graph, SessionOptions
 from mygo_edge.export.checks import scaled
 from mygo_edge.export.publication import publish_run, real_images
 from mygo_edge.export.recipes import PRECISIONS
@@ -173,7 +173,7 @@ class InferenceCase:
         outputs: Sequence[str] = learnt.outputs
         settings = SessionOptions(self.threads)
         graph = Graph(
-            path.read_bytes(), file, settings, dequantise_once=name == "int8-weights", views=[outputs]
+            path.read_bytes(), file, settings, dequantise_once=name in INTEGER_WEIGHTS, views=[outputs]
         )  # as `EdgeModel` opens it
         return lambda pixels: np.concatenate(graph.run(outputs, {"image": pixels}), 1)
 

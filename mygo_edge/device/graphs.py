@@ -12,7 +12,7 @@ from mygo_edge.bundle.images import as_pixels
 from mygo_edge.bundle.manifest import BundleError, FileEntry
 from mygo_edge.bundle.pictures import read_paths
 from mygo_edge.bundle.reading import Bundle
-from mygo_edge.device.session import Graph, SessionOptions
+from mygo_edge.device.session import INTEGER_WEIGHTS, Graph, SessionOptions
 from mygo_edge.errors import MygoEdgeError
 
 ANSWER = ["task_id", "class_id"]
@@ -135,7 +135,7 @@ class VersionGraphs:
             self.bundle.contents[entry.path],
             f"{self.bundle.version}/{entry.path}",
             self._session,
-            dequantise_once=entry.precision == "int8-weights",
+            dequantise_once=entry.precision in INTEGER_WEIGHTS,
             views=views,
             optimised=optimised,
         )

@@ -20,6 +20,8 @@ _MAX_THREADS = 256
 _LIMIT_VARIABLE = "MYGO_EDGE_MEMORY_MIB"
 _DEFAULT_LIMIT_MIB = 1024  # 256 colour images of 64 x 64 pixels need about 200
 
+INTEGER_WEIGHTS = ("int8", "int8-weights")  # precisions of graphs that are opened with `dequantise_once`
+
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
@@ -93,8 +95,8 @@ class Graph:
             model: the serialised graph.
             name: what to call it in errors.
             session: how to run it (default: as `SessionOptions` says).
-            dequantise_once: compute weights stored as integers when the graph is loaded instead of at every run. Not
-                for a graph whose activations are integers too: it would compute in fp32.
+            dequantise_once: compute weights stored as integers when the graph is loaded instead of at every run, and
+                leave the other nodes of quantisation where the graph has them. Operators of integers stay such.
             views: outputs that are often wanted without the others, fewest first. onnxruntime computes all that it
                 loaded, whatever is asked for, so each view is loaded as a graph of its own: the first now, another, or
                 the whole, when its outputs are first asked for.

@@ -16,6 +16,7 @@ from mygo_edge.export import gate
 from mygo_edge.export.bundle import publish
 from mygo_edge.export.errors import GraphError, PrecisionLossError
 from mygo_edge.export.graphs import classifier_graph, generator_graph, head_name
+from mygo_edge.export.quantise import quantise
 from mygo_edge.export.recipes import PRECISIONS, Recipe
 from mygo_edge.export.samples import Labelled, Purpose, labelled_dreams, noise
 from mygo_edge.export.stages import ClassifierSource, GeneratorSource, Made, make
@@ -103,20 +104,65 @@ def test_graphs_of_every_recipe_and_shape_compute_what_pytorch_does_with_their_w
     make(GeneratorSource("generator.onnx", tiny_generator(3, shape)), PRECISIONS[precision].generator)
 
 
-def test_int8_multiplies_integers_in_the_layer_with_most_weights_and_nowhere_else() -> None:
-    model = onnx.load_from_string(made_classifier("int8", (1, 28, 28)).graph)
-    readers = [node for node in model.graph.node if node.op_type == "DequantizeLinear"]
-    fed = {
-        str(node.name)
-        for node in model.graph.node
-        if node.op_type != "DequantizeLinear" and any(set(reader.output) & set(node.input) for reader in readers)
-    }
-    assert fed == {"logits"}
-    assert [node.op_type for node in model.graph.node].count("QuantizeLinear") == 1
-    weights = {tensor.name: tensor for tensor in model.graph.initializer if len(tensor.dims) > 1}
-    by_type = {name: tensor.data_type for name, tensor in weights.items() if name.startswith(("features", "logits."))}
-    assert sorted(by_type.values()) == [onnx.TensorProto.FLOAT] * 2 + [onnx.TensorProto.INT8]
+@pytest.mark.parametrize(
+    ("shape", "integers"),
+    [((1, 28, 28), ["features.3"]), ((3, 64, 64), ["features.3", "features.6"])],
+)
+def test_int8_multiplies_integers_in_all_convolutions_but_the_first_and_pools_them(
+    shape: Shape, integers: list[str]
+) -> None:
+    model = onnx.load_from_string(made_classifier("int8", shape).graph)
+    kinds: dict[str, list[onnx.NodeProto]] = {}
+    for node in model.graph.node:
+        kinds.setdefault(node.op_type, []).append(node)
+    assert [node.name for node in kinds["QLinearConv"]] == integers
+    assert [node.name for node in kinds["Conv"]] == ["features.0"]
+    assert len(kinds["QuantizeLinear"]) == 1  # between convolutions values stay integers
+    assert [node.input[0].endswith(".uint8") for node in kinds["MaxPool"]] == [False, *[True] * len(integers)]
+    assert len(kinds["Relu"]) == 1
+    types = {tensor.name: tensor.data_type for tensor in model.graph.initializer if len(tensor.dims) > 1}
+    weights = [kind for name, kind in types.items() if name.startswith(("features", "logits."))]
+    assert set(weights) == {onnx.TensorProto.INT8}
+    assert len(weights) == len(integers) + 2
     assert {opset.domain for opset in model.opset_import} == {""}
+
+
+def test_rounding_weights_does_not_shift_what_a_convolution_gives() -> None:
+    shown = pixels(200, (1, 28, 28))
+    made = made_classifier("int8", (1, 28, 28), shown)
+    exact = ClassifierSource("c", tiny_net(3, (1, 28, 28)), NAMES, [0.5], [0.5]).network
+    bias = exact.features[3].get_parameter("bias").clone()
+    with torch.inference_mode():
+        entering = exact.features[:3](torch.from_numpy(shown).float() - exact.centre)
+        wanted = exact.features[3](entering).mean((0, 2, 3))
+        rounded = made.twin.features[3]
+        given = torch.nn.functional.conv2d(entering, rounded.weight, rounded.bias, padding=1).mean((0, 2, 3))
+        uncorrected = torch.nn.functional.conv2d(entering, rounded.weight, bias, padding=1).mean((0, 2, 3))
+    assert (given - wanted).abs().max() < 0.05 * (uncorrected - wanted).abs().max()
+
+
+@pytest.mark.parametrize("bias", [0.0, 0.5, 1e4])
+def test_a_channel_without_weights_keeps_its_bias_in_int8(bias: float) -> None:
+    net = tiny_net(3, (1, 28, 28))
+    with torch.no_grad():
+        net.features[3].weight[7] = 0
+        net.features[3].bias[7] = bias
+    source = ClassifierSource("classifier.onnx", net, NAMES, [0.5], [0.5])
+    made = make(source, PRECISIONS["int8"].classifier, pixels(50, (1, 28, 28)))
+    assert made.twin.features[3].bias[7].item() == pytest.approx(bias, rel=1e-6)
+
+
+def test_a_convolution_that_no_relu_follows_or_that_takes_what_can_be_negative_is_not_quantised() -> None:
+    for without in (2, 5):
+        net = tiny_net(1, (1, 28, 28))
+        net.features[without] = torch.nn.Identity()
+        net.features = torch.nn.Sequential(
+            *(layer for layer in net.features if not isinstance(layer, torch.nn.Identity))
+        )
+        index = 2 if without == 2 else 3
+        model = onnx.load_from_string(classifier_graph(net, NAMES[:1]))
+        with pytest.raises(GraphError, match="negative" if without == 2 else rf"features\.{index} is no convolution"):
+            quantise(model, chosen_nodes(model, [f"features.{index}"]), pixels(20, (1, 28, 28)))
 
 
 def test_generators_as_large_as_those_of_a_run_take_at_most_64_kb_in_int8() -> None:
@@ -160,7 +206,7 @@ def test_a_stage_that_changes_what_is_computed_is_named(monkeypatch: pytest.Monk
             GraphError, match=r"g\.onnx: image differs by .*recipe int8-weights, after stage store-int8"
         ):
             make(source, recipe)
-    monkeypatch.setattr("mygo_edge.export.storage._INT8_LEVELS", 10)
+    monkeypatch.setattr("mygo_edge.export.storage.EIGHT_BITS", 10)
     with pytest.raises(GraphError, match=r"base_weight is stored up to \d\.\d\d% of its channel's largest weight off"):
         make(source, recipe)
 
@@ -182,14 +228,15 @@ def test_quantising_needs_samples_and_a_weight_that_pytorch_has() -> None:
 def test_coverage_is_the_share_of_values_within_the_calibrated_range() -> None:
     faint = 120 + pixels(50) // 16
     made = made_classifier("int8", calibration=faint)
-    assert made.coverage(faint)["logits"] == 1
-    item = made.ranges["logits"]
+    assert set(made.coverage(faint)) == {"features.2", "features.4"}
+    assert set(made.coverage(faint).values()) == {1.0}
+    item = made.ranges["features.2"]
     strong = pixels(50, seed=1)
     with torch.inference_mode():
         net = tiny_net(3)
-        values = net.features[:-1](torch.from_numpy(strong) / 127.5 - 1).numpy()
-    within = (values >= item.bounds[0] - item.scale / 2) & (values <= item.bounds[1] + item.scale / 2)
-    assert made.coverage(strong)["logits"] == pytest.approx(within.mean(), abs=1e-4)
+        values = net.features[:3](torch.from_numpy(strong) / 127.5 - 1).numpy()
+    within = values <= item.largest + item.scale / 2
+    assert made.coverage(strong)["features.2"] == pytest.approx(within.mean(), abs=1e-4)
     assert within.mean() < 0.999
 
 
