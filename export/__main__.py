@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = OneLineParser(
         prog="python -m mygo_edge.export",
         description="Publish the classifier with all heads and one generator per task, as ONNX, from a run's "
-        "checkpoint. Training does the same, in fp32, after every sleep.",
+        "checkpoint. Training does the same after every sleep.",
     )
     parser.add_argument("run", type=Path, help="the run's folder, such as runs/mnist")
     parser.add_argument("--to", type=Path, help="the bundle's folder (default: RUN/bundle)")
@@ -25,8 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--precision",
         help="fp32; fp16: weights in half the bytes; int8: a classifier that multiplies integers, and generators with "
         "weights in a quarter of the bytes; int8-weights: a quarter of the bytes for both, fp32 arithmetic. The "
-        "classifier is published in fp32 besides. (default: fp32; of a trunk's memory, means in fp16 and the factor in "
-        "int8)",
+        "classifier is published in fp32 besides. (default: what the run publishes: int8-weights alone unless it was "
+        "told otherwise; of a trunk's memory, means in fp16 and the factor in int8)",
     )
     parser.add_argument(
         "--max-loss",

@@ -33,7 +33,7 @@ def _dispatch() -> None:
         print("usage: mygo-edge COMMAND ... (COMMAND --help explains it)\n")
         for name, (_, purpose) in COMMANDS.items():
             print(f"  {name:<12}{purpose}")
-        print("  --version ")
+        print(f"  {'--version':<12}print the version")
         return
     if wanted not in COMMANDS:
         raise MygoEdgeError(f"{wanted!r} is no command; use one of {', '.join(COMMANDS)}")

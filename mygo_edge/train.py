@@ -10,10 +10,16 @@ from pathlib import Path
 
 from mygo_edge.config_file import expanded
 from mygo_edge.errors import MygoEdgeError, run_command
+from mygo_edge.help_texts import reflowed
 from mygo_edge.options import DATASETS, METHODS, PRESETS, TRUNK_METHODS, TrainOptions, check, preset_defaults
 
 # What a run began with, and keeps.
 FIXED = ("dataset", "tasks", "task_names", "methods", "seed", "out", "precision", "device")
+
+# Lines of less than 80 characters, since tyro does not break this.
+_PURPOSE = """Learn tasks one after another in wake-sleep cycles, and publish for devices.
+
+--config FILE.toml reads options from a file; the command line goes over it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,9 +38,13 @@ def parse(arguments: list[str]) -> TrainOptions:
     defaults = _defaults(arguments)
     problem = io.StringIO()
     try:
-        with contextlib.redirect_stderr(problem):
+        with contextlib.redirect_stderr(problem), reflowed():
             options = tyro.cli(
-                TrainOptions, args=_split_methods(arguments), default=defaults, prog="python -m mygo_edge.train"
+                TrainOptions,
+                args=_split_methods(arguments),
+                default=defaults,
+                prog="python -m mygo_edge.train",
+                description=_PURPOSE,
             )
     except SystemExit as stop:
         if stop.code in (0, None):

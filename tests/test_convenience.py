@@ -1,5 +1,6 @@
 """Options from a file, and completion."""
 
+import itertools
 import shutil
 import subprocess
 import sys
@@ -72,3 +73,20 @@ def test_zsh_has_a_script_and_another_shell_is_refused(capsys: pytest.CaptureFix
     assert capsys.readouterr().out.startswith("#compdef mygo-edge")
     with pytest.raises(MygoEdgeError, match="fish"):
         completion(["fish"])
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_help_fills_the_terminal_and_never_passes_its_edge(columns: int) -> None:
+    command = [sys.executable, "-m", "mygo_edge.train", "--help"]
+    environment = {"COLUMNS": str(columns), "PYTHONPATH": str(EXAMPLE.parents[1]), "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= columns
+    described = [line.strip("│").rstrip() for line in lines]
+    early = [
+        line
+        for line, following in itertools.pairwise(described)
+        if line.startswith("       ") and following.startswith("       ")
+        if len(line) + 1 + len(following.split()[0]) <= columns - 4
+    ]
+    assert not early
