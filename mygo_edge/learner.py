@@ -150,8 +150,9 @@ class Learner:
         if TASK_NAME.fullmatch(name) is None:
             raise MygoEdgeError(f"{name!r} cannot name a task; use letters, digits, '_' and '-', 64 at most")
         if labels is None and isinstance(inputs, str | Path):
-            pixels = self.runner is not None and self.runner.domain.name == "pixels"
-            arrival = folder_arrival(name, Path(inputs), self.options, self.runner.domain.shape if pixels else None)
+            known = self.runner.domain if self.runner is not None else None
+            shape = known.shape if known is not None and known.name == "pixels" else None
+            arrival = folder_arrival(name, Path(inputs), self.options, shape)
         else:
             arrival = arrival_from(name, inputs, labels, classes=classes, test=test)
         with self._listening():
