@@ -29,6 +29,7 @@ def page(result: dict[str, Any]) -> str:
         for name, title in SETS.items()
     ]
     verdicts = [_verdict(title, result[name]) for name, title in SETS.items()]
+    worst = {name: 100 * max(one["largest_loss"]["task_known"] for one in result[name]) for name in SETS}
     files = sum(found["files_of_the_task"] for name in SETS for found in result[name])
     return f"""# Tasks that arrive later, and tasks that are forgotten
 
@@ -44,8 +45,8 @@ start are {words}. Mean test accuracy, %:
 {chr(10).join(rows)}
 
 The largest loss is of the task that lost most, averaged over seeds; with one seed alone, the most that a task lost was
-{_worst(result["digits"]):.2f} points on digits and {_worst(result["mnist"]):.2f} on MNIST, the task known. One test image is 1.4 points of a task
-of digits, and 0.05 of one of MNIST.
+{worst["digits"]:.2f} points on digits and {worst["mnist"]:.2f} on MNIST, the task known. One test image is 1.4 points
+of a task of digits, and 0.05 of one of MNIST.
 After forgetting, the bundle has {files} files of the task.
 What do the features still tell of the forgotten classes? A linear probe, logistic regression on the features of up to
 4,000 real training images of these classes, test accuracy, %:
@@ -76,10 +77,6 @@ def _losses(found: Found, key: str) -> list[float]:
     return [
         _mean(was) - _mean(now) for was, now in zip(zip(*before, strict=True), zip(*after, strict=True), strict=True)
     ]
-
-
-def _worst(found: Found) -> float:
-    return 100 * max(one["largest_loss"]["task_known"] for one in found)
 
 
 def _verdict(title: str, found: Found) -> str:
