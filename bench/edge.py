@@ -8,6 +8,7 @@ bench/results/edge.json is written; `python bench/edge_page.py` makes the page f
 """
 
 import argparse
+import copy
 import os
 import platform
 import sys
@@ -29,12 +30,14 @@ from bench.contenders.precisions import Classifiers, Generators
 from mygo_edge.data.datasets import load
 from mygo_edge.data.tasks import Task, arrivals_of
 from mygo_edge.device.edge_model import EdgeModel
+from mygo_edge.domains.domain import LearntDomain
 from mygo_edge.export.publication import publish_run, real_images
 from mygo_edge.export.recipes import PRECISIONS
 from mygo_edge.files import write_json
 from mygo_edge.learn.methods import MyGO
 from mygo_edge.learn.phase import Phase
 from mygo_edge.measure.dreams import classification_accuracy_score, label_fidelity, train_judge
+from mygo_edge.model.memory import GenerativeMemory
 from mygo_edge.options import MeasureOptions
 from mygo_edge.run.saved import open_learner
 
@@ -126,13 +129,22 @@ def export_all(run: Path, data_root: Path, work: Path) -> tuple[dict[str, Path],
 class Device:
     """Dreams as a device makes them from a published bundle, for the measures of `mygo_edge.measure.dreams`."""
 
-    def __init__(self, bundle: Path) -> None:
-        self.model = EdgeModel.load(bundle)
+    def __init__(self, bundle: Path, domain: LearntDomain) -> None:
+        self.model, self.domain = EdgeModel.load(bundle), domain
         self.tasks = list(self.model.tasks)
 
     def dream(self, task: int, count: int, *, stream: int, step: int) -> tuple[Tensor, Tensor]:
         dreams = self.model.dream(self.tasks[task], n=count, seed=SEED, stream=stream, step=step)
         return torch.from_numpy(dreams.images).float() / 127.5 - 1, torch.from_numpy(dreams.class_ids)
+
+
+def with_generators_alone(method: MyGO) -> MyGO:
+    """The learner without the Gaussians that its sleeps dream of, too: devices have generators alone."""
+    twin = copy.copy(method)
+    twin.memory = GenerativeMemory(method.domain.shape, method.memory.backend)
+    for generator in method.memory.generators:
+        twin.memory.add(generator.for_devices())  # type: ignore[operator]
+    return twin
 
 
 def measure_dreams(method: MyGO, bundles: dict[str, Path], tasks: Sequence[Any]) -> dict[str, Any]:
@@ -141,8 +153,9 @@ def measure_dreams(method: MyGO, bundles: dict[str, Path], tasks: Sequence[Any])
     judge = train_judge(tasks, method.domain, phase)
     options = MeasureOptions()
     found = {}
-    sources: dict[str, Any] = {"eager PyTorch": method}
-    sources |= {PRECISIONS[precision].generator.name: Device(folder) for precision, folder in bundles.items()}
+    sources: dict[str, Any] = {"eager PyTorch": with_generators_alone(method)}
+    for precision, folder in bundles.items():
+        sources[PRECISIONS[precision].generator.name] = Device(folder, method.domain)
     for name, source in sources.items():
         fidelity = [label_fidelity(source, task, judge, options.dreams_per_class, phase) for task in range(len(tasks))]
         score = classification_accuracy_score(source, tasks, options, phase)
