@@ -15,11 +15,13 @@ from mygo_edge.learn.methods import MyGO
 from mygo_edge.learn.team import LostError, Team, form_team, leave_team
 from mygo_edge.learner import Learner
 from mygo_edge.model.gan import FrozenGenerator
-from mygo_edge.options import TrainOptions, as_json, from_json
+from mygo_edge.options import TrainOptions
+from mygo_edge.options_json import as_json, from_json
 from mygo_edge.run.allocator import keep_freed_memory
 from mygo_edge.run.checkpoint import Checkpoint
 from mygo_edge.run.device import check_team, choose_device
 from mygo_edge.run.folder import RunFolder, free_folder, latest_options, refuse_taken
+from mygo_edge.run.forgetting import forget
 from mygo_edge.run.listeners import listen
 from mygo_edge.run.phases import Interruption
 from mygo_edge.run.progress import Display
@@ -92,7 +94,7 @@ def _run(setup: Setup, asked: TrainOptions, team: Team, display: Display, interr
     try:
         if asked.forget is not None:
             runner.add(setup.arrivals)
-            runner.forget(asked.forget[0])
+            forget(runner, asked.forget[0])
         else:
             if setup.changed:
                 setup.folder.change_options([task.name for task in runner.tasks[runner.learnt :]], setup.newest)

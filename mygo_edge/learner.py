@@ -14,28 +14,25 @@ from mygo_edge.bundle.images import to_pixels
 from mygo_edge.bundle.manifest import TASK_NAME
 from mygo_edge.data.arrays import arrival_from, raw_inputs
 from mygo_edge.data.conversion import brought_to
-from mygo_edge.data.datasets import load
 from mygo_edge.data.split import Split
-from mygo_edge.data.tasks import Arrival
+from mygo_edge.data.tasks import Arrival, folder_arrival, weak_classes
 from mygo_edge.device.dreaming import Dreams
 from mygo_edge.domains.choice import domain_for, domain_of_state, keep_domain
 from mygo_edge.domains.domain import Domain
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.export.publication import publish_after_sleep, publish_learner, weigh
-from mygo_edge.learn.exact import ExactMyGO
 from mygo_edge.learn.method import Method
-from mygo_edge.learn.methods import MyGO
 from mygo_edge.learn.team import ALONE, Team
-from mygo_edge.model.memory import GenerativeMemory
-from mygo_edge.options import TrainOptions, check
+from mygo_edge.options import TrainOptions
+from mygo_edge.options_check import check
 from mygo_edge.run.checkpoint import Checkpoint
 from mygo_edge.run.device import choose_device
 from mygo_edge.run.folder import Event, RunFolder
+from mygo_edge.run.forgetting import forget
 from mygo_edge.run.phases import Interruption
 from mygo_edge.run.progress import Display
 from mygo_edge.run.runner import NamedTask, Runner
 
-FEW = 50  # training inputs of a class, below which what is remembered of it will be poor
 BATCH = 2000
 
 
@@ -153,7 +150,9 @@ class Learner:
         if TASK_NAME.fullmatch(name) is None:
             raise MygoEdgeError(f"{name!r} cannot name a task; use letters, digits, '_' and '-', 64 at most")
         if labels is None and isinstance(inputs, str | Path):
-            arrival = self._folder_arrival(name, Path(inputs))
+            known = self.runner.domain if self.runner is not None else None
+            shape = known.shape if known is not None and known.name == "pixels" else None
+            arrival = folder_arrival(name, Path(inputs), self.options, shape)
         else:
             arrival = arrival_from(name, inputs, labels, classes=classes, test=test)
         with self._listening():
@@ -192,7 +191,7 @@ class Learner:
             MygoEdgeError: no such task, or none would be left.
         """
         with self._listening():
-            self._learned().forget(task)
+            forget(self._learned(), task)
 
     def answers(self, inputs: Any) -> list[tuple[str, str]]:
         """(task, class) of the most likely class of every input, among all tasks."""
@@ -217,14 +216,9 @@ class Learner:
         if task not in names or n < 1:
             raise MygoEdgeError(f"no {n} dreams of {task!r}: ask for one or more, of {', '.join(names)}")
         method = self._mygo(runner)
-        if isinstance(method, ExactMyGO):
-            vectors, ids = method.dream_as(names.index(task), n, seed=seed, stream=0, step=0)
-            return Dreams(vectors.numpy(), ids.numpy())
-        assert isinstance(method, MyGO)
-        alone = GenerativeMemory(method.domain.shape, method.memory.backend).to(self._device)
-        alone.add(method.memory.generators[names.index(task)].for_devices())  # type: ignore[operator]
-        batch = alone.dream([n], seed=seed, stream=0, step=0)
-        return Dreams(to_pixels(batch.images.cpu().numpy()), batch.class_ids.cpu().numpy())
+        inputs, ids = method.device_dreams(names.index(task), n, seed=seed)
+        values = inputs.cpu().numpy()
+        return Dreams(to_pixels(values) if runner.domain.name == "pixels" else values, ids.cpu().numpy())
 
     def publish(self, bundle: str | Path, precision: str | None = None, **how: Any) -> Path:
         """Publish all that was learnt to a bundle of its own, in a precision, or as the learner does after a sleep.
@@ -281,15 +275,6 @@ class Learner:
         test = arrival.test and brought_to(arrival.test, shape)
         return replace(arrival, train=brought_to(arrival.train, shape), test=test)
 
-    def _folder_arrival(self, name: str, root: Path) -> Arrival:
-        options = replace(self.options, dataset="folder", data_root=root)
-        if self.runner is not None and self.runner.domain.name == "pixels":
-            channels, height, _ = self.runner.domain.shape
-            form = replace(options.folder, size=height, colour="grey" if channels == 1 else "rgb")
-            options = replace(options, folder=form)
-        dataset = load(options)
-        return Arrival(name, dataset.classes, dataset.train, dataset.test)
-
     def _logits(self, inputs: Any) -> Tensor:
         runner = self._learned()
         split = brought_to(Split(raw_inputs("inputs", inputs), torch.empty(0)), runner.domain.shape)
@@ -316,14 +301,3 @@ class Learner:
         """Ctrl-C ends the work after the step that it is at, where signals can be heard."""
         main = threading.current_thread() is threading.main_thread()
         return self._interruption if main else nullcontext()
-
-
-def weak_classes(arrivals: Sequence[Arrival]) -> list[str]:
-    """A line for every class with few training inputs."""
-    lines = []
-    for arrival in arrivals:
-        counts = torch.bincount(arrival.train.labels, minlength=len(arrival.classes)).tolist()
-        for label, count in zip(arrival.classes, counts, strict=True):
-            if count < FEW:
-                lines.append(f"{arrival.name}: class {label!r} has {count} training inputs; its dreams will be poor")
-    return lines

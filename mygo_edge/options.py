@@ -3,15 +3,11 @@
 The command line is made from this tree (`mygo_edge.train`), and config.json holds it as used.
 """
 
-import math
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args
 
-from mygo_edge.bounds import upper_bounds
-from mygo_edge.bundle.manifest import TASK_NAME
 from mygo_edge.data.text_options import TextOptions
-from mygo_edge.errors import MygoEdgeError
 from mygo_edge.kernels import Backend
 from mygo_edge.trunks.options import TrunkOptions
 
@@ -265,137 +261,3 @@ def preset_defaults(preset: str) -> TrainOptions:
     if preset == "best":
         return TrainOptions(preset="best")  # the classes' own defaults
     return TrainOptions(memory=MemoryOptions(epochs=3, min_steps=250), sleep=SleepOptions(steps=750))
-
-
-# Smallest sensible values, by the option's name, wherever it stands in the tree.
-AT_LEAST = {
-    "epochs": 1,
-    "min_steps": 1,
-    "max_steps": 1,
-    "batch_size": 2,
-    "width": 4,
-    "restarts": 0,
-    "steps": 1,
-    "size": 8,
-    "dreams_per_class": 1,
-    "score_steps": 1,
-    "logit_limit": 0.1,
-    "dreams_per_task": 1,
-    "other_heads": 0,
-    "ahead_megabytes": 0,
-}
-
-
-def as_json(options: TrainOptions) -> dict[str, Any]:
-    """The tree as plain JSON values (paths as text)."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [plain(item) for item in value]
-        return str(value) if isinstance(value, Path) else value
-
-    return plain(asdict(options))
-
-
-def from_json(values: dict[str, Any]) -> TrainOptions:
-    """The tree that `as_json` wrote. Raises MygoEdgeError when a field is unknown or of the wrong kind."""
-
-    def build(kind: Any, part: Any, where: str) -> Any:
-        if not isinstance(part, dict):
-            raise MygoEdgeError(f"config: {where or 'options'} is not an object")
-        known = {item.name: item for item in fields(kind)}
-        if extra := sorted(set(part) - set(known)):
-            raise MygoEdgeError(f"config: unknown option {where}{extra[0]}; it was written by another version")
-        hints = get_type_hints(kind)
-        return kind(**{name: convert(hints[name], value, f"{where}{name}") for name, value in part.items()})
-
-    def convert(hint: Any, value: Any, where: str) -> Any:
-        if is_dataclass(hint):
-            return build(hint, value, where + ".")
-        if get_origin(hint) is Literal:
-            matches = value in get_args(hint)
-        elif hint == tuple[str, Path] | None:
-            matches = value is None
-        elif hint == str | None:
-            matches = value is None or isinstance(value, str)
-        elif get_origin(hint) is tuple:
-            kinds = get_args(hint)
-            kinds = kinds[:1] * len(value) if isinstance(value, list) and kinds[-1] is ... else kinds
-            matches = isinstance(value, list) and len(value) == len(kinds)
-            if matches:
-                value = tuple(convert(kind, item, where) for kind, item in zip(kinds, value, strict=True))
-        elif hint == int | None:
-            matches = value is None or (isinstance(value, int) and not isinstance(value, bool))
-        elif hint == Path | None:
-            matches = value is None or isinstance(value, str)
-            value = Path(value) if isinstance(value, str) else value
-        else:
-            matches = isinstance(value, (int, float) if hint is float else hint) and (
-                hint is bool or not isinstance(value, bool)
-            )
-        if not matches:
-            raise MygoEdgeError(f"config: option {where} cannot be {value!r}")
-        return value
-
-    return build(TrainOptions, values, "")
-
-
-def check(options: TrainOptions) -> None:
-    """Refuse what cannot work, before anything is read or written. Raises MygoEdgeError."""
-
-    def refuse(option: str, value: object, need: str) -> None:
-        raise MygoEdgeError(f"{option} {value} cannot work: it must be {need}")
-
-    if not options.methods:
-        refuse("--methods", "(none)", f"one or more of {', '.join(METHODS)}")
-    if len(set(options.methods)) < len(options.methods):
-        refuse("--methods", " ".join(options.methods), "different methods")
-    for name in options.task_names.split(",") if options.task_names is not None else ():
-        if TASK_NAME.fullmatch(name) is None:
-            refuse("--task-names", options.task_names, "names of letters, digits, '_' and '-', with commas between")
-    if options.task_names is not None and len(
-        set(options.task_names.casefold().split(","))
-    ) <= options.task_names.count(","):
-        refuse("--task-names", options.task_names, "different names")
-    if not 0 <= options.seed < 2**63:
-        refuse("--seed", options.seed, "a number from 0 to 2^63 - 1")
-    if not 0 < options.checkpoint_seconds < math.inf:
-        refuse("--checkpoint-seconds", options.checkpoint_seconds, "above 0 and finite")
-    allowed = PIXEL_METHODS if options.trunk is None else TRUNK_METHODS
-    if other := [name for name in options.methods if name not in allowed]:
-        where = "without a --trunk" if options.trunk is None else "with a --trunk"
-        refuse("--methods", other[0], f"one of {', '.join(allowed)} {where}")
-    kinds = ("auto", "convolutional", "perceptron") if options.trunk is None else ("auto", "gaussian")
-    if options.memory.generator not in kinds:
-        where = "without a --trunk" if options.trunk is None else "with a --trunk"
-        refuse("--memory.generator", options.memory.generator, f"one of {', '.join(kinds)} {where}")
-    if options.sleep.form == "exact" and options.trunk is None:
-        refuse("--sleep.form", "exact", "sampled without a --trunk: dreams of images have no closed form")
-    for part in ("folder", "wake", "memory", "sleep", "measure", "publish"):
-        tree = getattr(options, part)
-        for item in fields(tree):
-            name, value = f"--{part}.{item.name.replace('_', '-')}", getattr(tree, item.name)
-            if item.name in AT_LEAST and value is not None and not value >= AT_LEAST[item.name]:
-                refuse(name, value, f"at least {AT_LEAST[item.name]}")
-            if item.name == "learning_rate" and not 0 < value < 1:
-                refuse(name, value, "between 0 and 1")
-            if isinstance(value, float) and not math.isfinite(value):
-                refuse(name, value, "a finite number")
-            if item.name == "shift" and not 0 <= value < 0.5:
-                refuse(name, value, "from 0 to below 0.5")
-    for part, field_name, most, why in upper_bounds(options):
-        value = getattr(getattr(options, part), field_name)
-        if value is not None and value > most:
-            refuse(f"--{part}.{field_name.replace('_', '-')}", value, f"at most {most}, which {why}")
-    if not 0 <= options.publish.max_loss <= 1:
-        refuse("--publish.max-loss", options.publish.max_loss, "from 0 to 1")
-    if not 0 <= options.memory.ema < 1:
-        refuse("--memory.ema", options.memory.ema, "from 0 to below 1")
-    if not 0 <= options.memory.gaussians <= 1:
-        refuse("--memory.gaussians", options.memory.gaussians, "from 0 to 1")
-    if options.memory.max_steps < options.memory.min_steps:
-        refuse("--memory.max-steps", options.memory.max_steps, "at least --memory.min-steps")
-    if not 0 < options.folder.test_fraction < 1:
-        refuse("--folder.test-fraction", options.folder.test_fraction, "between 0 and 1")

@@ -11,7 +11,8 @@ from pathlib import Path
 from mygo_edge.config_file import expanded
 from mygo_edge.errors import MygoEdgeError, run_command
 from mygo_edge.help_texts import reflowed
-from mygo_edge.options import DATASETS, METHODS, PRESETS, TRUNK_METHODS, TrainOptions, check, preset_defaults
+from mygo_edge.options import DATASETS, METHODS, PRESETS, TRUNK_METHODS, TrainOptions, preset_defaults
+from mygo_edge.options_check import check
 
 # What a run began with, and keeps.
 FIXED = ("dataset", "tasks", "task_names", "methods", "seed", "out", "precision", "device")

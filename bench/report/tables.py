@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from bench.report.results import SUITES, Results, Row
@@ -84,14 +85,22 @@ def _table(results: Results, rows: Sequence[Row], columns: Sequence[str]) -> str
 
 
 def _peers(rows: Sequence[Row]) -> str:
-    """What each learnt, and in what time."""
-    lines = [
-        f"| {row.contender} | {row.facts['task_known']:.2%} | {row.facts['task_unknown']:.2%} "
-        f"| {row.facts['seconds']:.0f} | {row.median:.0f} | {row.facts['load_average']} |"
-        for row in rows
-    ]
-    header = "| | task known | task unknown | seconds of learning | of the whole process | load average at its end |"
-    return "\n".join([header, "| --- | ---: | ---: | ---: | ---: | ---: |", *lines]) if lines else ""
+    """What each learnt, and in what time: means over its seeds."""
+    lines = []
+    for name in dict.fromkeys(row.contender for row in rows):
+        own = [row for row in rows if row.contender == name]
+        known, unknown = (_mean([100 * row.facts[key] for row in own], 2) for key in ("task_known", "task_unknown"))
+        learning, whole = _mean([row.facts["seconds"] for row in own], 0), _mean([row.median for row in own], 0)
+        load = _mean([fmean(row.facts["load_average"] for row in own)], 1)
+        lines.append(f"| {name} | {len(own)} | {known} | {unknown} | {learning} | {whole} | {load} |")
+    header = "| | seeds | task known, % | task unknown, % | seconds of learning | of the whole process | load average |"
+    return "\n".join([header, "| --- | ---: | ---: | ---: | ---: | ---: | ---: |", *lines]) if lines else ""
+
+
+def _mean(values: Sequence[float], digits: int) -> str:
+    """Mean, and standard deviation where there are several."""
+    spread = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{fmean(values):.{digits}f}{spread}"
 
 
 def _cell(

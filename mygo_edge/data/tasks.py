@@ -1,14 +1,18 @@
 """The stream of tasks: groups of classes, each with its own training and test split."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from mygo_edge.data.datasets import Dataset
+from mygo_edge.data.datasets import Dataset, load
 from mygo_edge.data.split import Split, fingerprint
 from mygo_edge.errors import MygoEdgeError
+from mygo_edge.options import TrainOptions
+
+FEW = 50  # training inputs of a class, below which what is remembered of it will be poor
 
 Prepare = Callable[[object], Tensor]  # raw inputs -> what a domain takes
 
@@ -143,3 +147,28 @@ def arrivals_of(dataset: Dataset, tasks: str, names: Sequence[str] = (), first: 
                 raise MygoEdgeError(f"{dataset.name}: class {missing!r} of {name} has no {part} input; add some")
         found.append(Arrival(name, [dataset.classes[index] for index in group], train, test))
     return found
+
+
+def folder_arrival(name: str, root: Path, options: TrainOptions, shape: Sequence[int] | None = None) -> Arrival:
+    """A task from a folder of images with one sub-folder a class.
+
+    Args:
+        options: of the learner, for how its images are read.
+        shape: channels, height and width that images are brought to (default: as the options say).
+    """
+    form = options.folder
+    if shape is not None:
+        form = replace(form, size=shape[1], colour="grey" if shape[0] == 1 else "rgb")
+    dataset = load(replace(options, dataset="folder", data_root=root, folder=form))
+    return Arrival(name, dataset.classes, dataset.train, dataset.test)
+
+
+def weak_classes(arrivals: Sequence[Arrival]) -> list[str]:
+    """A line for every class with few training inputs."""
+    lines = []
+    for arrival in arrivals:
+        counts = torch.bincount(arrival.train.labels, minlength=len(arrival.classes)).tolist()
+        for label, count in zip(arrival.classes, counts, strict=True):
+            if count < FEW:
+                lines.append(f"{arrival.name}: class {label!r} has {count} training inputs; its dreams will be poor")
+    return lines

@@ -153,6 +153,9 @@ class ExactMyGO(Method):
     def dream(self, task: int, count: int, *, stream: int, step: int) -> tuple[Tensor, Tensor]:
         return self.dream_as(task, count, seed=self.options.seed, stream=stream, step=step)
 
+    def device_dreams(self, task: int, count: int, *, seed: int) -> tuple[Tensor, Tensor]:
+        return self.dream_as(task, count, seed=seed, stream=0, step=0)
+
     def dream_as(self, task: int, count: int, *, seed: int, stream: int, step: int) -> tuple[Tensor, Tensor]:
         """As `dream`, of any seed: features as the trunk gives them, [count, features], and class ids."""
         assert self.memory is not None

@@ -56,6 +56,10 @@ class Method:
         """`count` dreams of a task, [count, *shape], and their class ids. Of methods that have generators."""
         raise NotImplementedError
 
+    def device_dreams(self, task: int, count: int, *, seed: int) -> tuple[Tensor, Tensor]:
+        """The same as a device dreams them, which has one generator a task and nothing else."""
+        raise NotImplementedError
+
     def state(self) -> dict[str, Tensor]:
         """All knowledge as named tensors."""
         raise NotImplementedError

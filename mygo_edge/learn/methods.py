@@ -139,6 +139,12 @@ class MyGO(Network):
         batch = self.memory.dream([0] * task + [count], seed=self.options.seed, stream=stream, step=step)
         return batch.images, batch.class_ids
 
+    def device_dreams(self, task: int, count: int, *, seed: int) -> tuple[Tensor, Tensor]:
+        alone = GenerativeMemory(self.domain.shape, self.memory.backend).to(self.device)
+        alone.add(self.memory.generators[task].for_devices())  # type: ignore[operator]
+        batch = alone.dream([count], seed=seed, stream=0, step=0)
+        return batch.images, batch.class_ids
+
     def modules(self) -> dict[str, nn.Module]:
         expert = {"expert": self.expert} if self.expert is not None else {}
         generators = {f"generator{i}": module for i, module in enumerate(self.memory.generators)}

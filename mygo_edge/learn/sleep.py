@@ -20,7 +20,7 @@ from mygo_edge.options import SleepOptions
 
 CALIBRATION_DREAMS = 1500  # of each task
 DREAM_STREAM = 1000  # sleeps dream in streams 1000, 1001, ...; evaluation keeps to those below
-RELEARNING = 10  # times the steps of a sleep, for a network that starts from nothing
+RELEARNING = 20  # times the steps of a sleep, for a network that starts from nothing
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,9 @@ import torch
 import mygo_edge
 from mygo_edge.errors import MygoEdgeError, warn
 from mygo_edge.files import write_json
-from mygo_edge.options import TrainOptions, as_json, check, from_json
+from mygo_edge.options import TrainOptions
+from mygo_edge.options_check import check
+from mygo_edge.options_json import as_json, from_json
 
 Event = Mapping[str, Any]  # a line of metrics.jsonl
 

@@ -1,6 +1,46 @@
-"""What becomes of a run's results when a task is forgotten."""
+"""A task is forgotten on demand: every method lets go of it, what stays is consolidated, measured and published."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from mygo_edge.errors import MygoEdgeError
+
+if TYPE_CHECKING:
+    from mygo_edge.run.runner import Runner
+
+
+def forget(runner: "Runner", name: str) -> None:
+    """Let every method of a run forget a task, or go on with that where a kill cut it off.
+
+    Raises:
+        MygoEdgeError: no such task, none would be left, or another one is still being learnt.
+    """
+    names, state = [task.name for task in runner.tasks], runner.state
+    if name not in names or len(names) < 2:
+        known = ", ".join(names)
+        raise MygoEdgeError(f"task {name} cannot be forgotten: the tasks are {known}, and one must stay")
+    if runner.learnt < len(names):
+        raise MygoEdgeError(f"{names[runner.learnt]} is still being learnt; go on with --resume {runner.folder.path}")
+    index = names.index(name)
+    stay = [task for task in runner.tasks if task.name != name]
+    place = state["forgetting"] = state["forgetting"] or {"task": name, "method": 0, "phase": 0}
+    runner.commit()
+    for number, method in enumerate(runner.methods.values()):
+        for step, named in enumerate(method.forgetting(index, stay)):
+            if (number, step) >= (place["method"], place["phase"]):
+                after = {"forgetting": {"task": name, "method": number, "phase": step + 1}}
+                runner.do(method, index, named, after)
+    runner.folder.drop_task(name)
+    del runner.tasks[index], state["tasks"][index]
+    state.update(forgetting=None, position=[len(runner.tasks), 0, 0])
+    for method in runner.methods.values():
+        forget_results(state["results"][method.name], index)
+        method.sleeps = state["results"][method.name]["sleep"]
+        method.memories = state["results"][method.name]["memory"]
+        if runner.team.leads:
+            runner.evaluation.evaluate(method, len(runner.tasks) - 1)
+        if method.publishes:
+            runner.publish(method, len(runner.tasks), keep=False)
+    runner.finish_task(len(runner.tasks))
 
 
 def forget_results(results: dict[str, Any], index: int) -> None:

@@ -17,7 +17,7 @@ from mygo_edge.options import TrainOptions
 from mygo_edge.run.checkpoint import Checkpoint
 from mygo_edge.run.evaluation import Evaluation, new_results
 from mygo_edge.run.folder import RunFolder
-from mygo_edge.run.forgetting import forget_results
+from mygo_edge.run.forgetting import forget
 from mygo_edge.run.methods import new_method
 from mygo_edge.run.outputs import write_outputs, write_summary
 from mygo_edge.run.phases import Interruption, RunPhase
@@ -136,7 +136,7 @@ class Runner:
     def run(self) -> None:
         """Do all that is left."""
         if self.state["forgetting"]:
-            self.forget(self.state["forgetting"]["task"])
+            forget(self, self.state["forgetting"]["task"])
         for index in range(self.learnt, len(self.tasks)):
             self._learn(index)
         if self.team.leads:
@@ -152,14 +152,14 @@ class Runner:
             todo = self._phases(method, index)
             for place, named in enumerate(todo):
                 if (index, number, place) >= tuple(self.state["position"]):
-                    self._do(method, index, named, {"position": [index, number, place + 1]})
+                    self.do(method, index, named, {"position": [index, number, place + 1]})
             if (index, number, len(todo)) >= tuple(self.state["position"]):
                 if self.team.leads:
                     self.evaluation.evaluate(method, index)
                 self.state["position"] = [index, number + 1, 0]
-                self._commit()
+                self.commit()
         self.state["position"] = [index + 1, 0, 0]
-        self._finish_task(index + 1)
+        self.finish_task(index + 1)
         if not any(method.looks_back for method in self.methods.values()):
             self.tasks[index].drop_training()
 
@@ -167,44 +167,11 @@ class Runner:
         visible = self.tasks[: index + 1] if method.looks_back else [self.tasks[index]]
         phases = method.phases(index, visible)
         if method.publishes:
-            phases.append(NamedPhase("publish", "export", lambda _: self._publish(method, index + 1)))
+            phases.append(NamedPhase("publish", "export", lambda _: self.publish(method, index + 1)))
         return phases
 
-    def forget(self, name: str) -> None:
-        """Let every method forget a task, consolidate what stays, and publish.
-
-        Raises:
-            MygoEdgeError: no such task, none would be left, or another one is still being learnt.
-        """
-        names = [task.name for task in self.tasks]
-        if name not in names or len(names) < 2:
-            known = ", ".join(names)
-            raise MygoEdgeError(f"task {name} cannot be forgotten: the tasks are {known}, and one must stay")
-        if self.learnt < len(names):
-            raise MygoEdgeError(f"{names[self.learnt]} is still being learnt; go on with --resume {self.folder.path}")
-        index = names.index(name)
-        stay = [task for task in self.tasks if task.name != name]
-        place = self.state["forgetting"] = self.state["forgetting"] or {"task": name, "method": 0, "phase": 0}
-        self._commit()
-        for number, method in enumerate(self.methods.values()):
-            for step, named in enumerate(method.forgetting(index, stay)):
-                if (number, step) >= (place["method"], place["phase"]):
-                    after = {"forgetting": {"task": name, "method": number, "phase": step + 1}}
-                    self._do(method, index, named, after)
-        self.folder.drop_task(name)
-        del self.tasks[index], self.state["tasks"][index]
-        self.state.update(forgetting=None, position=[len(self.tasks), 0, 0])
-        for method in self.methods.values():
-            forget_results(self.state["results"][method.name], index)
-            method.sleeps = self.state["results"][method.name]["sleep"]
-            method.memories = self.state["results"][method.name]["memory"]
-            if self.team.leads:
-                self.evaluation.evaluate(method, len(self.tasks) - 1)
-            if method.publishes:
-                self._publish(method, len(self.tasks), keep=False)
-        self._finish_task(len(self.tasks))
-
-    def _do(self, method: Method, index: int, named: NamedPhase, after: dict[str, Any]) -> None:
+    def do(self, method: Method, index: int, named: NamedPhase, after: dict[str, Any]) -> None:
+        """Work on a phase to its end; then the state is updated with `after`, and kept."""
         within = self.state["within"] or {"step": 0, "attempt": 0, "seconds": 0.0}
         self._phase_started = started = time.monotonic() - within["seconds"]
         phase = self._phase(method.name, index, named.name, within)
@@ -230,7 +197,7 @@ class Runner:
         self.checkpoint.put(method.name, method.state())
         self.checkpoint.drop(IN_PROGRESS)
         self.state.update(after, within=None)
-        self._commit()
+        self.commit()
         if self.team.leads:
             self.interruption.stop_if_asked()
 
@@ -248,7 +215,7 @@ class Runner:
             seconds = time.monotonic() - self._phase_started
             self.checkpoint.put(IN_PROGRESS, flatten(parts))
             self.state["within"] = {"step": step, "attempt": phase.attempt, "seconds": seconds}
-            self._commit()
+            self.commit()
 
         def restore_once(parts: Mapping[str, Stateful]) -> int:
             step, within["step"] = within["step"], 0
@@ -280,7 +247,8 @@ class Runner:
         phase.attempt = within["attempt"]
         return phase
 
-    def _publish(self, method: Method, tasks: int, keep: bool = True) -> None:
+    def publish(self, method: Method, tasks: int, keep: bool = True) -> None:
+        """Publish the first `tasks` tasks to the folder's bundle; `keep` says whether the version before may stay."""
         if not self.team.leads:
             return
         number = self.state["publications"] + 1
@@ -294,17 +262,19 @@ class Runner:
         number = self.state["publications"] + 1
         version = publish(number)
         self.state["publications"] = number
-        self._commit()
+        self.commit()
         return version
 
-    def _finish_task(self, tasks: int) -> None:
+    def finish_task(self, tasks: int) -> None:
+        """Write all that a run shows of its first `tasks` tasks."""
         if self.team.leads:
             write_outputs(self, tasks)
-        self._commit()
+        self.commit()
         if self.team.leads:
             self.display.results([task.name for task in self.tasks], self.state["results"])
 
-    def _commit(self) -> None:
+    def commit(self) -> None:
+        """Keep everything: a kill from here on loses nothing."""
         self.checkpoint.commit({**self.state, "log_size": self.folder.log_size()})
 
     def _prepare(self, inputs: Any) -> torch.Tensor:

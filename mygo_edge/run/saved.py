@@ -90,7 +90,8 @@ def reuse_generators(options: TrainOptions) -> list[FrozenGenerator]:
     for name in ("dataset", "data_root", "tasks", "seed", "folder"):
         if getattr(saved.options, name) != getattr(options, name):
             raise MygoEdgeError(f"--memory.reuse {options.memory.reuse}: that run has another {name}")
-    if replace(saved.options.memory, reuse=None) != replace(options.memory, reuse=None):
+    was, wanted = (replace(o.memory, reuse=None, generator=o.memory.network) for o in (saved.options, options))
+    if was != wanted:
         raise MygoEdgeError(f"--memory.reuse {options.memory.reuse}: that run has other memory options; pass the same")
     if not isinstance(saved.method, MyGO):
         raise MygoEdgeError("--memory.reuse is for runs without a trunk, whose generators are GANs; leave it out")

@@ -12,7 +12,8 @@ from mygo_edge.domains.features import Features
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.learn.exact import ExactMyGO
 from mygo_edge.learn.phase import Phase
-from mygo_edge.options import MemoryOptions, SleepOptions, TrainOptions, check
+from mygo_edge.options import MemoryOptions, SleepOptions, TrainOptions
+from mygo_edge.options_check import check
 
 CPU = torch.device("cpu")
 WIDTH = 24

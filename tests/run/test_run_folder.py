@@ -11,7 +11,8 @@ from mygo_edge.bundle.reading import read_manifest
 from mygo_edge.data.datasets import load
 from mygo_edge.device.edge_model import EdgeModel
 from mygo_edge.export.publication import publish_after_sleep
-from mygo_edge.options import PublishOptions, TrainOptions, from_json
+from mygo_edge.options import PublishOptions, TrainOptions
+from mygo_edge.options_json import from_json
 from mygo_edge.run.saved import open_learner
 from tests.run.commands import TINY, run, summary
 
