@@ -76,7 +76,8 @@ def _run(setup: Setup, asked: TrainOptions, team: Team, display: Display, interr
     options, path = setup.options, setup.folder.path
     names, count = ",".join(options.methods), len(setup.arrivals)
     processes = f" in {team.size} processes" if team.size > 1 else ""
-    display.say(f"{setup.newest.dataset}: {count} tasks, {names}, on {setup.device}{processes} -> {path}")
+    display.say(f"{setup.newest.dataset}: {count} tasks on {setup.device}{processes} -> {path}")
+    display.say(f"methods: {names}")
     display.event(event="start", folder=path, device=setup.device, processes=team.size, tasks=count, methods=names)
     learner = Learner(
         setup.folder,
@@ -103,7 +104,7 @@ def _run(setup: Setup, asked: TrainOptions, team: Team, display: Display, interr
     except KeyboardInterrupt:
         display.say(f"stopped; go on with: python -m mygo_edge.train --resume {path}")
         raise
-    display.say(f"done: {path}/summary.json and {path}/plots" + (f", {path}/bundle" if method else ""))
+    display.say(f"done: {path}/report.html explains it" + (f"; devices take {path}/bundle" if method else ""))
     display.event(event="done", folder=path)
 
 

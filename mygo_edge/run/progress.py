@@ -58,7 +58,7 @@ class Display:
     def update(self, done: int, rate: float, losses: Mapping[str, float]) -> None:
         """Move the bar; `rate` in steps a second."""
         if self._bar is not None:
-            words = " ".join(f"{name} {value:.2f}" for name, value in losses.items())
+            words = " ".join(f"{name.removesuffix('_loss')} {value:.2f}" for name, value in losses.items())
             count = done if self._total is None else f"{done}/{self._total}"
             values = {"count": count, "rate": f"{rate:.0f}/s" if rate else "", "losses": words}
             self._progress.update(self._bar, completed=done, **values)  # type: ignore[arg-type]
@@ -97,7 +97,7 @@ class Display:
             for method, scores in results.items()
             for key, part in _both(scores)
         ]
-        self.console.print(f"\nTest accuracy after {count} task(s), %, task known and unknown:")
+        self.console.print(f"\nTest accuracy after {count} task{'s' * (count > 1)}, %, task known and unknown:")
         self.console.print(task_table(names[:count], table, self.console.width))
 
     def contrast(self, names: Sequence[str], results: Results) -> None:
@@ -119,6 +119,12 @@ class Display:
             ]
         self.console.print("\nWhat was kept, %, task known: right after learning, and now:")
         self.console.print(task_table(names, rows, self.console.width))
+
+
+def phase_label(task: str, index: int, tasks: int, method: str, phase: str) -> str:
+    """What a phase is called before its bar: the task's name last, since a narrow terminal cuts there."""
+    what = method if method == phase else f"{method} {phase}"
+    return f"{index + 1}/{tasks} {what}: {task}"
 
 
 class Row(NamedTuple):

@@ -21,7 +21,7 @@ from mygo_edge.run.forgetting import forget
 from mygo_edge.run.methods import new_method
 from mygo_edge.run.outputs import write_outputs, write_summary
 from mygo_edge.run.phases import Interruption, RunPhase
-from mygo_edge.run.progress import Display
+from mygo_edge.run.progress import Display, phase_label
 from mygo_edge.run.states import flatten, restore
 
 IN_PROGRESS = "phase"  # the checkpoint's slot for a phase that is not finished
@@ -231,7 +231,7 @@ class Runner:
         phase = RunPhase(
             self.device,
             self.options.seed,
-            label=f"{self.tasks[index].name} ({index + 1}/{len(self.tasks)}) {method} {name}",
+            label=phase_label(self.tasks[index].name, index, len(self.tasks), method, name),
             display=self.display,
             folder=self.folder,
             interruption=self.interruption,
@@ -280,7 +280,7 @@ class Runner:
     def _prepare(self, inputs: Any) -> torch.Tensor:
         """Inputs as the domain takes them; with a trunk this is nearly all the work there is."""
         started = time.monotonic()
-        self.display.begin(f"{len(inputs)} inputs", len(inputs))
+        self.display.begin(f"preparing {len(inputs)} inputs", len(inputs))
 
         def progress(done: int, total: int) -> None:
             self.display.update(done, done / max(time.monotonic() - started, 1e-9), {})

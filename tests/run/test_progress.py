@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from mygo_edge.measure.accuracy import scores
-from mygo_edge.run.progress import Display
+from mygo_edge.run.progress import Display, phase_label
 
 WIDTH = 80
 
@@ -41,6 +41,18 @@ def test_tasks_are_named_where_their_names_fit_and_numbered_elsewhere() -> None:
     assert shown([f"task{index}" for index in range(20)], "results")[2].split() == [
         *("method", "first", "worst", "newest", "mean")
     ]
+
+
+def test_a_bar_that_is_cut_loses_the_end_of_the_name_and_not_the_phase() -> None:
+    display = Display()
+    display.begin(phase_label("handwriting-of-decade-1920", 3, 4, "mygo", "memory"), 250)
+    display.update(102, 47.0, {"critic_loss": 1.85, "actor_loss": 0.12})
+    console = Console(file=io.StringIO(), width=WIDTH, force_terminal=True, color_system=None)
+    console.print(display._progress.get_renderable())
+    (line,) = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert line.startswith("4/4 mygo memory: hand")
+    assert "critic 1.85" in line
+    assert phase_label("a", 0, 2, "finetune", "finetune") == "1/2 finetune: a"
 
 
 def test_forgetting_is_shown_beside_what_is_known_now() -> None:
