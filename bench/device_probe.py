@@ -15,6 +15,7 @@ import onnxruntime
 
 from mygo_edge.device.edge_model import EdgeModel
 from mygo_edge.device.noise import dream_noise
+from mygo_edge.resident import peak_bytes
 
 _IMAGES = 200
 
@@ -39,21 +40,16 @@ def computed(model: EdgeModel) -> dict[str, Any]:
     }
 
 
-def memory(what: str, bundle: Path) -> dict[str, int]:
+def memory(what: str, bundle: Path) -> dict[str, int | None]:
     """Peak of resident memory in bytes after importing onnxruntime, and after doing what is asked."""
-    imported = _peak()
+    imported = peak_bytes()
     model = EdgeModel.load(bundle, heads=bundle.parent / "no-heads")
     images = np.random.default_rng(0).integers(0, 256, (256, *model.input_shape), dtype=np.uint8)
     if what == "learn":
         model.learn_head("new", images[:40], ["a", "b"] * 20, store=False)
     else:
         model.predict(images)
-    return {"imported": imported, "peak": _peak()}
-
-
-def _peak() -> int:
-    text = Path("/proc/self/status").read_text()
-    return 1024 * int(text.partition("VmHWM:")[2].split()[0])
+    return {"imported": imported, "peak": peak_bytes()}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """python -m mygo_edge.selftest: check a bundle on this device, say what was checked, and how fast it is."""
 
 import argparse
+import gc
 import sys
 import time
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from mygo_edge.bundle.manifest import MANIFEST
 from mygo_edge.bundle.reading import Bundle, current_version, read_version, version_folder
 from mygo_edge.command import OneLineParser
 from mygo_edge.errors import escaped, run_command
+from mygo_edge.resident import forget_peak, peak_bytes
 
 _ADDRESSES = 2**33  # bytes; what is really used is bounded by `mygo_edge.device.session.memory_limit`
 _STEADY = 200  # predictions that the median is taken of
@@ -46,12 +48,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folder = version_folder(folder, options.version or current_version(folder))
     check(folder, options.public_key, options.threads)
     if options.latency:
+        gc.collect()  # what the check held
+        forget_peak()
         found = measure_latency(folder, options.threads)
         print(
             f"one input, {options.threads} thread(s): loaded in {found.load * 1e3:.1f} ms, first prediction "
             f"{found.first * 1e3:.2f} ms, then {found.steady * 1e3:.3f} ms (median of {_STEADY}); "
             f"first dream {found.dream * 1e3:.1f} ms"
         )
+        if peak := peak_bytes():
+            print(f"memory: {peak / 1e6:.0f} MB at most, Python and onnxruntime included")
 
 
 def check(folder: Path, public_key: Path | None, threads: int) -> None:

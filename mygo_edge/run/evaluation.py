@@ -11,6 +11,7 @@ from mygo_edge.measure.accuracy import accuracies, answers_on_tests, confusion, 
 from mygo_edge.measure.dreams import classification_accuracy_score, label_fidelity, train_judge
 from mygo_edge.measure.feature_dreams import feature_dreams
 from mygo_edge.model.network import NeocortexNet
+from mygo_edge.run.peaks import new_peaks
 from mygo_edge.run.phases import RunPhase
 
 if TYPE_CHECKING:
@@ -92,4 +93,5 @@ def new_results() -> dict[str, Any]:
         "sleep": [],
         "bytes": {"classifier": None, "generators": [], "equivalent_images": None},
         "seconds": {"wake": 0.0, "memory": 0.0, "sleep": 0.0, "export": 0.0, "total": 0.0},
+        "peak_bytes": new_peaks(),
     }

@@ -20,6 +20,7 @@ from mygo_edge.run.folder import RunFolder
 from mygo_edge.run.forgetting import forget
 from mygo_edge.run.methods import new_method
 from mygo_edge.run.outputs import write_outputs, write_summary
+from mygo_edge.run.peaks import begin_peaks, new_peaks, note_peaks
 from mygo_edge.run.phases import Interruption, RunPhase
 from mygo_edge.run.progress import Display, phase_label
 from mygo_edge.run.states import flatten, restore
@@ -176,6 +177,7 @@ class Runner:
         self._phase_started = started = time.monotonic() - within["seconds"]
         phase = self._phase(method.name, index, named.name, within)
         self.display.begin(phase.label, None)
+        begin_peaks(self.device)
         try:
             named.work(phase)
         except LostError:
@@ -189,6 +191,7 @@ class Runner:
         results = self.state["results"][method.name]
         results["seconds"][named.account] += seconds
         results["seconds"]["total"] += seconds
+        note_peaks(results.setdefault("peak_bytes", new_peaks()), named.account, self.device)
         results["sleep"] = method.sleeps
         results["memory"] = method.memories
         where = {"task": index, "method": method.name, "phase": named.name}

@@ -46,6 +46,7 @@ def results(**changed: Any) -> dict[str, Any]:
         ],
         "bytes": {"classifier": 163761, "generators": [52605, 52605], "equivalent_images": 1643},
         "seconds": {"wake": 2.0, "memory": 4.0, "sleep": 3.0, "export": 0.5, "total": 10.0},
+        "peak_bytes": {"resident": {"wake": 512_000_000, "sleep": 1_234_500_000}, "gpu": {"wake": 77_000_000}},
     } | changed
 
 
@@ -69,9 +70,30 @@ class Words(HTMLParser):
         self.fetched += [value for name, value in attributes if name in ("src", "href", "srcset", "data", "action")]
 
 
+def test_a_run_of_an_earlier_version_has_a_report_without_memory() -> None:
+    earlier = results()
+    assert "The most RAM" in Words(report(summary(mygo=earlier), CONFIG)).text
+    del earlier["peak_bytes"]
+    assert "The most RAM" not in Words(report(summary(mygo=earlier), CONFIG)).text
+
+
 def test_the_report_holds_what_was_measured() -> None:
     words = Words(report(summary(mygo=results()), CONFIG)).text
-    for expected in ("90.00", "-10.00", "9.000", "1.250", "0.300", "12,000", "1,643", "163.8 kB", "105.2 kB", "10.0 s"):
+    for expected in (
+        "90.00",
+        "-10.00",
+        "9.000",
+        "1.250",
+        "0.300",
+        "12,000",
+        "1,643",
+        "163.8 kB",
+        "105.2 kB",
+        "10.0 s",
+        "512",
+        "1,234",
+        "77",
+    ):
         assert expected in words, expected
     for expected in ("wake.epochs 5", "versions.torch 2", "label fidelity", "2 of 2 tasks"):
         assert expected in words, expected

@@ -37,9 +37,9 @@ def start(*arguments: object) -> subprocess.Popen[str]:
 
 
 def summary(folder: Path) -> dict[str, Any]:
-    """summary.json without the times and the learner's id."""
+    """summary.json without times and peaks of memory, and the learner's id."""
     document = json.loads((folder / "summary.json").read_text())
     del document["learner"]  # random
     for results in document["methods"].values():
-        del results["seconds"]
+        del results["seconds"], results["peak_bytes"]
     return document

@@ -53,6 +53,10 @@ def test_the_summary_has_every_measure(whole_run):
         right = [counts[t : t + 2].diagonal(t).sum() / counts[t : t + 2].sum() for t in (0, 2)]
         assert right == pytest.approx(results["task_unknown"]["matrix"][-1])
         assert set(results["seconds"]) == {"wake", "memory", "sleep", "export", "total"}
+        spent = {phase for phase, seconds in results["seconds"].items() if seconds and phase != "total"}
+        assert set(results["peak_bytes"]["resident"]) == spent
+        assert all(50e6 < peak < 50e9 for peak in results["peak_bytes"]["resident"].values())
+        assert not results["peak_bytes"]["gpu"]
     mygo = document["methods"]["mygo"]
     assert 0 < mygo["dreams"]["label_fidelity"] <= 1
     assert 0 < mygo["dreams"]["classification_accuracy_score"] <= 1
