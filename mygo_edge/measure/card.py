@@ -7,6 +7,7 @@ from mygo_edge.measure.accuracy import per_class
 
 _WEAK_FIDELITY = 0.9  # below, a task's dreams are worth a warning
 _PAIRS = 3
+_SOURCES = {"folder": "a folder of pictures", "text": "a user's texts", "arrays": "what a program gave"}
 
 
 class Card(NamedTuple):
@@ -36,7 +37,8 @@ def card(dataset: str, tasks: Sequence[Mapping[str, Any]], results: Mapping[str,
     names = class_names(tasks)
     counts = results.get("confusion")
     learnt = [
-        f"Learnt from {dataset}: {len(tasks)} tasks one after another, {len(names)} classes: {_listed(names)}.",
+        f"Learnt from {_SOURCES.get(dataset, dataset)}: {len(tasks)} tasks one after another, {len(names)} classes: "
+        f"{_listed(names)}.",
         f"On test inputs it never learnt from, {_percent(known['average'])} of the answers are right when the task is "
         f"given, and {_percent(unknown['average'])} when it must find the class among all {len(names)}.",
     ]
@@ -46,7 +48,8 @@ def card(dataset: str, tasks: Sequence[Mapping[str, Any]], results: Mapping[str,
     weak = [*_weak_classes(names, counts), *_weak_tasks(tasks, unknown)]
     weak += _weak_dreams(tasks, results["dreams"], on_trunk)
     weak += [
-        "Unless a device is asked to reject (`--reject`), it answers with one of its classes whatever it is shown.",
+        "Unless a device is asked to reject what it does not know, it answers with one of its classes whatever it is "
+        "shown.",
         "Inputs unlike those of the data set, from another camera, pen, light or author, were not measured.",
     ]
     if on_trunk:
@@ -68,7 +71,9 @@ def _weak_classes(names: Sequence[str], counts: Sequence[Sequence[int]] | None) 
         ((count, true, said) for true, row in enumerate(counts) for said, count in enumerate(row) if true != said),
         reverse=True,
     )[:_PAIRS]
-    wrong = [f"{names[true]} for {names[said]} ({count})" for count, true, said in pairs if count]
+    wrong = [
+        f"{names[true]} for {names[said]} ({count} of {sum(counts[true])})" for count, true, said in pairs if count
+    ]
     if wrong:
         sentences.append(f"It most often takes {_listed(wrong)}, in test inputs.")
     return sentences

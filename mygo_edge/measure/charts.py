@@ -1,19 +1,20 @@
 """Line charts as SVG, for a page that fetches nothing and is read in light and in dark."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from markupsafe import Markup, escape
 
 # Of a method, told apart without red and green, on white and on black.
 COLOURS = {"mygo": "#1a9c72", "finetune": "#d9663f", "frozen": "#8d8d8d", "joint": "#5b7fd1", "reference": "#b08900",
            "ncm": "#8d8d8d", "slda": "#a06fc4", "fecam": "#b08900", "ranpac": "#2fa5c0"}  # fmt: skip
-_WIDTH, _HEIGHT = 640, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 150, 12, 36
+_WIDTH, _HEIGHT = 480, 280
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 42
 
 
 def lines_chart(series: Mapping[str, Mapping[str, Sequence[float]]]) -> Markup:
-    """Mean accuracy over tasks, task known (solid) and unknown (dashed) of every method, on the same axes.
+    """Mean accuracy over tasks, task known (solid) and unknown (dashed) of every method, on the same axes; and below
+    it the methods' colours, which a narrow page has no room for beside the lines.
 
     Args:
         series: method -> task_known and task_unknown -> fractions, one a task learnt.
@@ -29,13 +30,13 @@ def lines_chart(series: Mapping[str, Mapping[str, Sequence[float]]]) -> Markup:
         return _TOP + (_HEIGHT - _TOP - _BOTTOM) * (1 - (value - floor) / (1 - floor))
 
     parts = [_axes(floor, count, x, y)]
-    ends = []
     for method, lines in series.items():
         colour = COLOURS.get(method, "currentColor")
         for key, line in lines.items():
             points = " ".join(f"{x(index):.1f},{y(value):.1f}" for index, value in enumerate(line))
             dashes = ' stroke-dasharray="6 4"' if key == "task_unknown" else ""
-            parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2.5"{dashes}/>')
+            pen = f'stroke="{colour}" stroke-width="{3.5 if method == "mygo" else 2}"{dashes}'
+            parts.append(f'<polyline points="{points}" fill="none" {pen}/>')
             dots = (
                 f'<circle cx="{x(index):.1f}" cy="{y(value):.1f}" r="3.5" fill="{colour}">'
                 f"<title>{escape(method)}, {key.replace('_', ' ')}, after task {index + 1}: {100 * value:.2f} %</title>"
@@ -43,10 +44,9 @@ def lines_chart(series: Mapping[str, Mapping[str, Sequence[float]]]) -> Markup:
                 for index, value in enumerate(line)
             )
             parts += dots
-            ends.append((y(line[-1]), f"{method}, {key.removeprefix('task_')}", colour))
-    parts.append(_labels(ends))
     title = "Mean test accuracy of the tasks so far, in per cent, over the tasks learnt"
-    return Markup(f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{title}">{"".join(parts)}</svg>')
+    chart = f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{title}">{"".join(parts)}</svg>'
+    return Markup(chart + _legend(series))
 
 
 def _axes(floor: float, count: int, x: Callable[[int], float], y: Callable[[float], float]) -> str:
@@ -68,11 +68,10 @@ def _axes(floor: float, count: int, x: Callable[[int], float], y: Callable[[floa
     return "".join(lines) + f'<text x="{middle}" y="{_HEIGHT - 4}" text-anchor="middle">tasks learnt</text>'
 
 
-def _labels(ends: list[tuple[float, str, str]]) -> str:
-    """Names beside the ends of the lines, moved apart where they would overlap."""
-    placed, last = [], -math.inf
-    for height, text, colour in sorted(ends):
-        last = max(height, last + 15)
-        place = f'x="{_WIDTH - _RIGHT + 10}" y="{last + 4:.1f}"'
-        placed.append(f'<text {place} fill="{colour}" class="name">{escape(text)}</text>')
-    return "".join(placed)
+def _legend(methods: Iterable[str]) -> str:
+    """The colours of the methods."""
+    names = (
+        f'<span><i style="background: {COLOURS.get(method, "currentColor")}"></i> {escape(method)}</span>'
+        for method in methods
+    )
+    return f'<p class="legend">{"".join(names)}</p>'

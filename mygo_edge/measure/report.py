@@ -31,6 +31,7 @@ _ENVIRONMENT = Environment(
     lstrip_blocks=True,
 )
 _ENVIRONMENT.filters["percent"] = lambda share: "–" if share is None else f"{100 * share:.2f}"
+_ENVIRONMENT.filters["short_percent"] = lambda share: "–" if share is None else f"{100 * share:.1f}"
 _ENVIRONMENT.filters["megabytes"] = lambda count: "–" if count is None else f"{count / 1e6:,.0f}"
 _ENVIRONMENT.filters["size"] = lambda count: "–" if count is None else f"{count / 1000:,.1f} kB"
 

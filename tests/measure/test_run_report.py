@@ -137,7 +137,7 @@ def test_the_card_names_the_weakest_class_the_confusions_and_the_weak_dreams() -
     found = card("animals", TASKS, results())
     weak = " ".join(found.weak)
     assert "weakest class is dog: 60.0 %" in weak
-    assert f"dog for owl (4), {HOSTILE} for owl (3) and cat for dog (2)" in weak
+    assert f"dog for owl (4 of 10), {HOSTILE} for owl (3 of 10) and cat for dog (2 of 10)" in weak
     assert "cost task0 the most: 30.0 points" in weak
     assert "Dreams of task1 (80.0 %)" in weak
     assert "task0 (95" not in weak
@@ -148,7 +148,7 @@ def test_classes_of_one_name_are_told_apart_by_their_tasks() -> None:
     tasks = [{"name": "day", "classes": ["cat", "dog"]}, {"name": "night", "classes": ["cat", "owl"]}]
     weak = " ".join(card("animals", tasks, results(confusion=[[1, 0, 9, 0], [0, 9, 0, 0], [0] * 4, [0] * 4])).weak)
     assert "weakest class is day: cat" in weak
-    assert "day: cat for night: cat (9)" in weak
+    assert "day: cat for night: cat (9 of 10)" in weak
 
 
 def test_dreams_stand_beside_their_class() -> None:

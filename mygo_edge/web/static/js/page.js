@@ -52,7 +52,7 @@ async function load(ort, bundle, precision) {
   if (precision) byId("precision").value = precision;
   const { manifest, contents, version, signature } = bundle;
   const bytes = [...contents.values()].reduce((sum, { length }) => sum + length, 0);
-  byId("version").textContent = `${version}, made ${manifest.created}`;
+  byId("version").textContent = `${version}, made ${manifest.created.replace(/T(\d\d:\d\d):\d\d\+00:00$/, " $1 UTC")}`;
   byId("checks").replaceChildren(
     element("li", `Files: ${contents.size}, ${bytes} bytes, all of the size and SHA-256 in the manifest`),
     element("li", `Signature: ${signature}`),
