@@ -13,13 +13,19 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from bench.written import add_option, write
+
+ROOT = Path(__file__).parents[1]
 BUNDLE = ROOT / "tests" / "device" / "golden" / "bundle"
+INTEGERS = ROOT / "tests" / "device" / "golden" / "integers"  # one whose int8 form convolves integers
 # Newer ones end in a segmentation fault in qemu 7.2 while they are imported.
 WHEELS = ("numpy==2.4.6", "onnxruntime==1.23.2")
 PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64")
@@ -79,13 +85,16 @@ def probe(bundle: Path, mode: str, work: Path | None = None) -> dict[str, Any]:
     return found
 
 
-def emulated(work: Path, arguments: list[str], *more: Path) -> list[str]:
-    """The command that runs Python on emulated ARM, from a folder that was prepared, with `more` on its path."""
+def emulated(work: Path, arguments: list[str], *more: Path, processor: Sequence[str] = ()) -> list[str]:
+    """The command that runs Python on emulated ARM, from a folder that was prepared, with `more` on its path.
+
+    processor: qemu's option that names one.
+    """
     path = ":".join(map(str, (work / "site", ROOT, *more)))
     variables = {"PYTHONHOME": work / "root" / "usr", "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     words = [word for name, value in variables.items() for word in ("-E", f"{name}={value}")]
     python = work / "root" / "usr" / "bin" / "python3.11"
-    return ["qemu-aarch64-static", "-L", str(work / "root"), *words, str(python), *arguments]
+    return ["qemu-aarch64-static", *processor, "-L", str(work / "root"), *words, str(python), *arguments]
 
 
 def compare(here: dict[str, Any], there: dict[str, Any]) -> dict[str, Any]:
@@ -111,7 +120,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("bundle", type=Path, nargs="?", default=BUNDLE)
     parser.add_argument("--work", type=Path, default=Path.home() / ".cache" / "mygo_edge" / "arm")
-    parser.add_argument("--to", type=Path, help="write the result to this file, too")
+    add_option(parser)
     options = parser.parse_args()
     prepare(options.work.resolve())
     bundle = options.bundle.resolve()
@@ -122,12 +131,10 @@ def main() -> None:
         "here": {name: here[name] for name in named},
         "there": {name: there[name] for name in named},
         "compared": compare(here, there),
+        "compared in int8": compare(probe(INTEGERS, "int8"), probe(INTEGERS, "int8", options.work.resolve())),
         "memory": {mode: probe(bundle, mode) for mode in ("predict", "learn")},
     }
-    text = json.dumps(result, indent=1) + "\n"
-    if options.to:
-        options.to.write_text(text)
-    print(text, end="")
+    write(result, options.to)
 
 
 if __name__ == "__main__":

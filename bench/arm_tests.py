@@ -1,48 +1,104 @@
-"""The device's tests that need no torch, tests/device/test_portable.py, on emulated 64-bit ARM.
+"""The device's tests, tests/device, on emulated 64-bit ARM.
 
-    python -m bench.arm_tests [--to FILE]
+    python -m bench.arm_tests [--to FILE] [pytest's arguments]
 
-They run with Debian's Python and the aarch64 wheels that bench/arm.py prepares, and with pytest, which is Python alone.
+They run with Debian's Python and the aarch64 wheels that bench/arm.py prepares, and with those of what tests need:
+PyTorch, which makes the bundles that they load, onnx, Pillow, cryptography, tokenizers and pytest. Commands that a test
+starts are emulated, too. It takes half an hour; `tests/device/test_portable.py` alone, less than a minute.
 """
 
 import argparse
-import json
 import os
-import re
+import shlex
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
-from bench.arm import ROOT, emulated, prepare
+from bench.arm import PLATFORMS, ROOT, emulated, prepare
+from bench.written import add_option, write
 
-TESTS = ROOT / "tests" / "device" / "test_portable.py"
-PYTEST = ("pytest==9.2.0", "pluggy==1.7.0", "iniconfig", "packaging", "pygments")
+TESTS = Path("tests") / "device"
+PACKAGES = (
+    *("torch==2.8.0", "onnx==1.19.0", "ml_dtypes==0.5.3", "protobuf==6.32.0"),  # newer ones were not tried in qemu 7.2
+    *("pillow==11.3.0", "cryptography==45.0.6", "cffi==1.17.1", "pycparser==2.22", "tokenizers==0.22.0"),
+    *("sympy", "mpmath", "networkx", "jinja2", "MarkupSafe", "filelock", "fsspec", "typing_extensions"),
+    *("pytest==9.2.0", "pluggy==1.7.0", "iniconfig", "packaging", "pygments"),
+    *("hypothesis==6.135.0", "sortedcontainers", "attrs"),
+)
+# `max`, which is the default, promises PyTorch instructions that qemu 7.2 does not have.
+PROCESSOR = ["-cpu", "cortex-a76"]
+# onnxruntime takes the names of processors from /proc/cpuinfo, which is this machine's.
+NOISE = "cpuid_info warning"
+
+
+def tools(work: Path) -> Path:
+    """The folder of the wheels that tests need, for aarch64, fetched once."""
+    folder = work / "tools"
+    if not (folder / "ready").exists():
+        platforms = [word for name in PLATFORMS for word in ("--platform", name)]
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--target",
+            str(folder),
+        ]
+        subprocess.run([*pip, "--python-version", "3.11", *platforms, *PACKAGES], check=True)
+        (folder / "ready").touch()
+    return folder
+
+
+def launcher(work: Path) -> Path:
+    """A program that stands for Python on ARM, for tests that start one."""
+    command = shlex.join(emulated(work, [], tools(work), work, processor=PROCESSOR))
+    script = work / "python"
+    script.write_text(f'#!/bin/bash\nexec {command} "$@" 2> >(grep --line-buffered -v "{NOISE}" >&2)\n')
+    script.chmod(0o755)
+    (work / "emulated.py").write_text(f"import sys\n\nsys.executable = {str(script)!r}\n")
+    return script
+
+
+def outcomes(report: Path) -> dict[str, Any]:
+    """File -> how many tests passed, and which did not, and why, of a report in JUnit's form."""
+    found: dict[str, Any] = {}
+    for case in ElementTree.parse(report).iter("testcase"):
+        part = found.setdefault(case.get("classname", "").rpartition(".")[2], {"passed": 0})
+        unlike = [(kind, child) for kind in ("failure", "error", "skipped") if (child := case.find(kind)) is not None]
+        part["passed"] += not unlike
+        for kind, child in unlike:
+            part.setdefault(kind, {})[case.get("name", "")] = child.get("message", "").partition("\n")[0]
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--work", type=Path, default=Path.home() / ".cache" / "mygo_edge" / "arm")
-    parser.add_argument("--to", type=Path, help="write the result to this file, too")
-    options = parser.parse_args()
+    add_option(parser)
+    options, more = parser.parse_known_args()
     work = options.work.resolve()
     prepare(work)
-    tools = work / "pytest"
-    if not tools.exists():
-        pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", tools, *PYTEST]
-        subprocess.run(list(map(str, pip)), check=True)
-    words = ["-m", "pytest", "-p", "no:cacheprovider", "--noconftest", "--rootdir", str(TESTS.parent), "-c", os.devnull]
+    python = launcher(work)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    command = emulated(work, [*words, "-v", str(TESTS)], tools)
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    lines = done.stdout.strip().splitlines()
-    tests = dict(pair for line in lines for pair in re.findall(r"::(.+) (PASSED|FAILED|ERROR|SKIPPED)", line))
-    if not tests:
-        sys.exit(f"pytest did not run: {(done.stdout + done.stderr)[-2000:]}")
-    result = {"command": "python -m bench.arm_tests", "machine": "aarch64, emulated", "tests": tests}
-    text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
-    if options.to:
-        options.to.write_text(text)
-    print(text, end="")
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        words = ["-m", "pytest", "-p", "emulated", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(ROOT)]
+        words += [f"--junitxml={report}", "-q", *(more or [str(TESTS)])]
+        done = subprocess.run([python, *words], cwd=ROOT, env=environment, check=False)
+        if not report.exists():
+            sys.exit("pytest did not run")
+        result = {
+            "command": shlex.join(["python", "-m", "bench.arm_tests", *more]),
+            "machine": "aarch64, emulated",
+            "tests": outcomes(report),
+        }
+    write(result, options.to)
     sys.exit(done.returncode)
 
 

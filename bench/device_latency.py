@@ -8,7 +8,6 @@ compared with PyTorch before it is timed.
 """
 
 import argparse
-import json
 import platform
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.contenders.inference import PixelClassifier, export_plainly, open_graph
+from bench.written import add_option, write
 from mygo_edge.device.edge_model import EdgeModel
 from mygo_edge.device.graphs import ANSWER
 from mygo_edge.device.session import INTEGER_WEIGHTS, Graph
@@ -107,7 +107,7 @@ def loads(bundle: Path) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--to", type=Path, help="write the result to this file, too")
+    add_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
@@ -119,10 +119,7 @@ def main() -> None:
             **{f"batch {batch}": timed(found, batch) for batch in ROUNDS},
             "load, ms of processor time": {precision: loads(bundle.parent / precision) for precision in LOADED},
         }
-    text = json.dumps(result, indent=1) + "\n"
-    if options.to:
-        options.to.write_text(text)
-    print(text, end="")
+    write(result, options.to)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What a device computes from a bundle, and the memory that it takes, as JSON: run on two machines and compared.
 
-`python bench/device_probe.py BUNDLE compute | predict | learn`. Needs what a device has: numpy, onnxruntime, mygo_edge.
+`python bench/device_probe.py BUNDLE compute | int8 | predict | learn`. Needs what a device has: numpy, onnxruntime,
+mygo_edge.
 """
 
 import hashlib
@@ -54,7 +55,8 @@ def memory(what: str, bundle: Path) -> dict[str, int | None]:
 
 if __name__ == "__main__":
     folder, mode = Path(sys.argv[1]), sys.argv[2]
-    if mode == "compute":
-        print(json.dumps(computed(EdgeModel.load(folder, heads=folder.parent / "no-heads"))))
+    if mode in ("compute", "int8"):
+        precision = "int8" if mode == "int8" else None
+        print(json.dumps(computed(EdgeModel.load(folder, precision=precision, heads=folder.parent / "no-heads"))))
     else:
         print(json.dumps(memory(mode, folder)))

@@ -41,6 +41,9 @@ def test_arm_computes_the_same_noise_dreams_and_answers(tmp_path: Path) -> None:
     assert there["machine"] == "aarch64"
     assert max(there["selftest"].values()) < 1e-3
     found = arm["compare"](here, there)
+    integers = arm["compare"](*(arm["probe"](arm["INTEGERS"], "int8", where) for where in (None, work)))
+    assert integers["answers_equal"] == integers["answers"]
+    assert integers["logits_max_difference"] < 0.1
     assert found["noise_equal"]
     assert found["classes_equal"]
     assert found["answers_equal"] == found["answers"]

@@ -1,6 +1,6 @@
 """What every device must do, in tests that need what a device has and pytest: they run on other machines, too.
 
-`python bench/arm_tests.py` runs this file on emulated 64-bit ARM.
+`python -m bench.arm_tests tests/device/test_portable.py` runs this file on emulated 64-bit ARM.
 """
 
 import json
@@ -16,6 +16,7 @@ from mygo_edge.device.edge_model import EdgeModel
 from mygo_edge.errors import MygoEdgeError
 
 GOLDEN = Path(__file__).parent / "golden" / "bundle"
+INTEGERS = Path(__file__).parent / "golden" / "integers"  # one whose int8 form convolves and pools integers
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +34,20 @@ def dreams_of_all(model: EdgeModel, each: int) -> np.ndarray:
     return np.concatenate([model.dream(name, n=each, seed=3).images for name in model.tasks])
 
 
+@pytest.mark.parametrize("folder", [GOLDEN, INTEGERS], ids=lambda folder: folder.name)
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_every_graph_computes_what_was_published(precision: str, tmp_path: Path) -> None:
-    deviations = EdgeModel.load(GOLDEN, precision=precision, heads=tmp_path).run_selftest()
+def test_every_graph_computes_what_was_published(precision: str, folder: Path, tmp_path: Path) -> None:
+    deviations = EdgeModel.load(folder, precision=precision, heads=tmp_path).run_selftest()
     assert len(deviations) == 6  # five generators and the classifier
     assert max(deviations.values()) < 1e-2
+
+
+def test_convolutions_of_integers_answer_as_those_of_floats_do(tmp_path: Path) -> None:
+    exact, rounded = (EdgeModel.load(INTEGERS, precision=name, heads=tmp_path) for name in ("fp32", "int8"))
+    images = dreams_of_all(exact, 100)
+    same = [a == b for a, b in zip(exact.answers(images), rounded.answers(images), strict=True)]
+    assert np.mean(same) > 0.99
+    assert 0 < np.abs(exact.logits(images) - rounded.logits(images)).mean() < 0.2
 
 
 def test_dreams_do_not_depend_on_the_batch_that_they_are_made_in(golden: EdgeModel) -> None:
