@@ -1,31 +1,24 @@
 """EdgeModel: what a device runs. It needs a bundle, numpy and onnxruntime."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from threading import Lock
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mygo_edge.bundle.heads import Head
-from mygo_edge.bundle.reading import HEADS, Bundle, current_version, read_bundle
+from mygo_edge.bundle.reading import HEADS, Bundle, read_bundle
 from mygo_edge.device.assessing import Assessment, assessments, softmax
 from mygo_edge.device.engine import Dreams, Engine, Key, Learnt, class_index
 from mygo_edge.device.loaded import Loaded
 from mygo_edge.device.pixels import PixelEngine
+from mygo_edge.device.running import Opening, Running
 from mygo_edge.device.session import SessionOptions
 from mygo_edge.errors import MygoEdgeError
 
 __all__ = ["Assessment", "Dreams", "EdgeModel"]
-
-
-class _Live(NamedTuple):
-    """Where `reload` looks: the name of the live version, and that version opened anew."""
-
-    version: Callable[[], str]
-    open: Callable[[], Loaded]
 
 
 class EdgeModel:
@@ -38,11 +31,7 @@ class EdgeModel:
 
     def __init__(self, bundle: Bundle, session: SessionOptions | None = None, *, precision: str | None = None) -> None:
         """Take a bundle that was read and verified. Most callers want `EdgeModel.load`."""
-        self._loaded = Loaded.open(bundle, session or SessionOptions(), precision)  # replaced, never changed
-        self._heads_dir: Path | None = None
-        self._lock = Lock()  # of the heads' folder, and of replacing the above
-        self._reloading = Lock()  # one thread at a time
-        self._live: _Live | None = None
+        self._running = Running(Loaded.open(bundle, session or SessionOptions(), precision))
 
     @classmethod
     def load(
@@ -84,18 +73,9 @@ class EdgeModel:
         model = cls(read_bundle(folder, version, key), session, precision=precision)
         if selftest:
             model._engine.run_selftest(thorough=False)
-        if heads is not None or public_key is None:
-            model._heads_dir = folder / HEADS if heads is None else Path(heads)
-            model._loaded = model._loaded.with_heads(model._heads_dir)
-
-        def open_live() -> Loaded:
-            loaded = Loaded.open(read_bundle(folder, None, key), session, precision)
-            if selftest:
-                loaded.engine.run_selftest(thorough=False)
-            return loaded
-
-        if version is None:
-            model._live = _Live(lambda: current_version(folder), open_live)
+        kept = Path(heads) if heads is not None else None if public_key is not None else folder / HEADS
+        live = Opening(folder, session, precision, key, selftest) if version is None else None
+        model._running = Running(model._loaded.with_heads(kept), kept, live)
         return model
 
     def reload(self) -> bool:
@@ -112,25 +92,25 @@ class EdgeModel:
             MygoEdgeError: the model was not made by `load`, or of a version that was named.
             BundleError: the live version is not what was published; the model goes on with the one that it has.
         """
-        if self._live is None:
-            raise MygoEdgeError("only a model of a bundle's live version can be reloaded: EdgeModel.load(FOLDER)")
-        with self._reloading:
-            if self._live.version() == self.version:
-                return False
-            loaded = self._live.open()
-            with self._lock:  # a task that is learnt meanwhile is in the folder by now, or comes after
-                self._loaded = loaded.with_heads(self._heads_dir)
-        return True
+        return self._running.reload()
+
+    @property
+    def _loaded(self) -> Loaded:
+        return self._running.loaded
+
+    @property
+    def _engine(self) -> Engine:
+        return self._loaded.engine
 
     @property
     def version(self) -> str:
         """The version's name, such as "v0003"."""
-        return self._loaded.engine.version
+        return self._engine.version
 
     @property
     def precision(self) -> str:
         """Of the classifier, or of the trunk."""
-        return self._loaded.engine.precision
+        return self._engine.precision
 
     @property
     def tasks(self) -> Mapping[str, tuple[str, ...]]:
@@ -145,16 +125,16 @@ class EdgeModel:
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of an image, of a bundle whose dreams are images."""
-        return self._loaded.engine.manifest.pixels.shape
+        return self._engine.manifest.pixels.shape
 
     @property
     def takes_text(self) -> bool:
         """Whether the inputs are texts, not images."""
-        return self._loaded.engine.takes_text
+        return self._engine.takes_text
 
     def example(self, n: int) -> Any:
         """`n` inputs, always the same, to measure with."""
-        return self._loaded.engine.example(n)
+        return self._engine.example(n)
 
     def labels(self, task: str | None = None) -> list[tuple[str, str]]:
         """(task, class) of every column of `logits` and `predict_proba`."""
@@ -277,7 +257,7 @@ class EdgeModel:
                 folder to keep it in.
             OSError: the disk refuses; it is not used then.
         """
-        return self._keep(name, inputs, labels, store)
+        return self._running.learn(name, inputs, labels, store)
 
     def learn_head(
         self,
@@ -300,24 +280,9 @@ class EdgeModel:
             regularisation: see `mygo_edge.device.fitting.fit_head`.
             dreams: of every task of the bundle.
         """
-        if not isinstance(self._loaded.engine, PixelEngine):
+        if not isinstance(self._engine, PixelEngine):
             raise MygoEdgeError(f"{self.version} has a trunk, on which no head is fitted; use learn() instead")
-        return self._keep(name, images, labels, store, regularisation=regularisation, dreams=dreams)
-
-    def _keep(self, name: str, inputs: Any, labels: Sequence[str], store: bool, **how: Any) -> Any:
-        if store and self._heads_dir is None:
-            raise MygoEdgeError("with a public key heads need a folder of their own: load(..., heads=FOLDER)")
-        loaded = self._loaded
-        task = loaded.engine.learn(name, inputs, labels, loaded.learnt, **how)
-        with self._lock:
-            now = self._loaded
-            if now.engine is not loaded.engine and not store:
-                raise MygoEdgeError(f"{now.engine.version} took over while {name} was learnt; learn it again")
-            if store and self._heads_dir is not None:
-                loaded.engine.store(self._heads_dir, task)
-            # On a version that took over meanwhile it may stand, or not: reading it again tells.
-            self._loaded = now.with_task(task) if now.engine is loaded.engine else now.with_heads(self._heads_dir)
-        return task
+        return self._running.learn(name, images, labels, store, regularisation=regularisation, dreams=dreams)
 
     def run_selftest(self) -> dict[str, float]:
         """Check that the files of the version compute what they did when published, with each graph as it runs later.
@@ -330,8 +295,4 @@ class EdgeModel:
         Raises:
             BundleError: farther than the manifest allows; the message names the file.
         """
-        return self._loaded.engine.run_selftest(thorough=True)
-
-    @property
-    def _engine(self) -> Engine:
-        return self._loaded.engine
+        return self._engine.run_selftest(thorough=True)
