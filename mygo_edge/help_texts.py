@@ -16,8 +16,8 @@ def reflowed() -> Iterator[None]:
 
     parse = docstring_parser.parse_from_object
 
-    def on_one_line(thing: Any) -> Any:
-        found = parse(thing)
+    def on_one_line(thing: Any, *style: Any) -> Any:
+        found = parse(thing, *style)
         for parameter in found.params:
             parameter.description = " ".join((parameter.description or "").split()) or None
         return found
