@@ -16,8 +16,8 @@ def reflowed() -> Iterator[None]:
 
     parse = docstring_parser.parse_from_object
 
-    def on_one_line(thing: Any, *style: Any) -> Any:
-        found = parse(thing, *style)
+    def on_one_line(obj: Any, style: Any = docstring_parser.DocstringStyle.AUTO) -> Any:
+        found = parse(obj, style)
         for parameter in found.params:
             parameter.description = " ".join((parameter.description or "").split()) or None
         return found
