@@ -12,8 +12,9 @@ from mygo_edge.learn.moments import PooledMoments
 from mygo_edge.learn.shared_covariance import shrink
 
 STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # pseudo-images a feature; outside it was never better (docs/photos.md)
-DEFAULT = 1.0
-_LEAST = 50  # images less classes, below which leaving out says more of chance than of strength
+DEFAULT = 1.0  # of those that are equally good
+UNTRIED = 4.0  # of few images, whose correlations are mostly chance (docs/photos.md)
+_LEAST = 100  # images less classes, below which leaving out says more of chance than of strength
 _IMAGES = 1000  # left out in turn, at most
 _TEMPERATURES = (1.0, 1000.0)  # never surer than the Gaussians themselves are
 _OTHERS = 256  # classes of earlier tasks that they could be taken for, at most
@@ -140,13 +141,17 @@ class Strength:
 
     @property
     def best(self) -> float:
-        """The strength with most right answers; of those that are equal within one image, the nearest to `DEFAULT`."""
+        """The strength with most right answers; of those that are equal within one image, the nearest to `DEFAULT`; and
+        `UNTRIED` before a task was tried.
+        """
+        if not self.images:
+            return UNTRIED
         good = [s for s, wins in zip(STRENGTHS, self.wins, strict=True) if wins >= self.wins.max() - 1]
         return min(good, key=lambda strength: abs(np.log(strength / DEFAULT)))
 
     def reason(self) -> str:
         """What was chosen and why, for a person."""
         if not self.images:
-            return f"shrinkage strength {DEFAULT:g} (no task was tried)"
+            return f"shrinkage strength {UNTRIED:g} (too few images to try)"
         best = self.wins.max() / self.images
         return f"shrinkage strength {self.best:g}: {100 * best:.1f} % of {self.images} images left out answered rightly"

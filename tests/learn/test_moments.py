@@ -7,7 +7,7 @@ from mygo_edge.bundle.gaussian import ClassMeans, PowerTransform, discriminant, 
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.learn.moments import PooledMoments, TaskMoments
 from mygo_edge.learn.shared_covariance import SharedCovariance, shrink
-from mygo_edge.learn.strength import DEFAULT, STRENGTHS, LeftOut, Strength, left_out
+from mygo_edge.learn.strength import DEFAULT, STRENGTHS, UNTRIED, LeftOut, Strength, left_out
 
 FEATURES = 24
 
@@ -169,7 +169,9 @@ def test_the_temperature_makes_a_softmax_as_sure_as_it_is_right() -> None:
 
 def test_the_strength_follows_what_was_right_and_else_the_default() -> None:
     strength, (pooled, _) = Strength(), pool(task_data(0))
-    assert (strength.best, strength.due(pooled)) == (DEFAULT, True)
+    assert (strength.best, strength.due(pooled)) == (UNTRIED, False)  # of few images little can be said
+    pooled.freedom = 200
+    assert strength.due(pooled)
     shares = np.where(np.array(STRENGTHS) == 4.0, 0.9, 0.5)
     strength.learn(found(shares), 90, pooled)
     assert strength.best == 4.0
