@@ -9,7 +9,7 @@ from scipy.optimize import minimize_scalar
 
 from mygo_edge.bundle.gaussian import ClassMeans
 from mygo_edge.learn.moments import PooledMoments
-from mygo_edge.learn.shared_covariance import shrink
+from mygo_edge.learn.shared_covariance import shrink, shrinkage
 
 STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # pseudo-images a feature; outside it was never better (docs/photos.md)
 DEFAULT = 1.0  # of those that are equally good
@@ -76,16 +76,17 @@ def left_out(
     width = task.stop - task.start
     others = np.setdiff1d(np.arange(len(means.means)), np.arange(task.start, task.stop))
     rows = np.concatenate([np.arange(task.start, task.stop), np.sort(rng.permutation(others)[:_OTHERS])])
-    target = shrink(pooled, 1.0).target
-    scale, middle = 1 / np.sqrt(target), means.means[rows].mean(0, dtype=np.float64)
-    correlations = (pooled.covariance() * np.outer(scale, scale)).astype(np.float32)
+    shrunk = shrink(pooled, 1.0)
+    scale, middle = 1 / np.sqrt(shrunk.target), means.means[rows].mean(0, dtype=np.float64)
+    correlations = shrunk.covariance * scale.astype(np.float32)[:, None]
+    correlations *= scale.astype(np.float32)
     values, basis = eigh(correlations, overwrite_a=True, check_finite=False, driver="evd")  # all strengths share it
     x = ((vectors[chosen] - middle) * scale).astype(np.float32) @ basis  # [n, features]
     m = ((means.means[rows] - middle) * scale).astype(np.float32) @ basis  # [classes, features]
     own, counts = labels[chosen], means.counts[rows]
     shares, distances = [], []
     for strength in strengths:
-        amount = shrink(pooled, strength).shrinkage
+        amount = shrinkage(pooled, strength)
         inverse = 1 / ((1 - amount) * np.maximum(values, 0) + amount)
         found = _distances(x, m, own, counts, inverse, (1 - amount) / pooled.freedom)
         known, unknown = found[:, :width].argmin(1) == own, found.argmin(1) == own
@@ -128,8 +129,11 @@ class Strength:
         self.tried_at = 0
         self.temperature = 1.0
 
-    def due(self, pooled: PooledMoments, growth: float = 2.0) -> bool:
-        """Whether a task is worth trying: the choice costs O(features^3), and less and less changes it."""
+    def due(self, pooled: PooledMoments, images: int) -> bool:
+        """Whether a task of so many images is worth trying: the choice costs O(features^3), and less and less changes
+        it; few images say less of it and cost as much.
+        """
+        growth = 2.0 if images >= _LEAST else 4.0
         return pooled.freedom >= max(growth * self.tried_at, _LEAST)
 
     def learn(self, found: LeftOut, images: int, pooled: PooledMoments) -> None:

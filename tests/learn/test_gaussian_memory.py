@@ -119,8 +119,27 @@ def test_a_memory_goes_on_from_its_state_to_the_same_bits() -> None:
 
 
 def test_a_memory_grows_by_a_mean_a_row_and_a_count_a_class() -> None:
-    sizes = [sum(array.nbytes for array in learnt(tasks).state().values()) for tasks in (2, 3)]
-    assert sizes[1] - sizes[0] == WIDTH * (8 * FEATURES + 8) + 8
+    """And the classifier that is kept, of the box where devices have an older one, by a row a class, too."""
+    sizes = [
+        {
+            kept: sum(value.nbytes for key, value in learnt(tasks).state().items() if key.startswith("kept.") == kept)
+            for kept in (False, True)
+        }
+        for tasks in (2, 3)
+    ]
+    assert sizes[1][False] - sizes[0][False] == WIDTH * (8 * FEATURES + 8) + 8
+    assert all(size[True] <= 4 * FEATURES * (FEATURES + 3 + 3 * WIDTH) + 8 for size in sizes)
+
+
+def test_a_small_task_costs_its_own_rows_and_no_new_inverse() -> None:
+    memory = learnt()
+    before = memory.kept
+    memory.learn(*task(0, seed=5, per_class=3), ["a", "b"])
+    memory.refactor(memory.covariance())
+    assert memory.kept is before
+    memory.learn(*task(1, seed=5, per_class=90), ["a", "b"])
+    memory.refactor(memory.covariance())
+    assert memory.kept is not before
 
 
 def test_devices_keep_their_factor_while_answers_stay() -> None:

@@ -169,14 +169,14 @@ def test_the_temperature_makes_a_softmax_as_sure_as_it_is_right() -> None:
 
 def test_the_strength_follows_what_was_right_and_else_the_default() -> None:
     strength, (pooled, _) = Strength(), pool(task_data(0))
-    assert (strength.best, strength.due(pooled)) == (UNTRIED, False)  # of few images little can be said
+    assert (strength.best, strength.due(pooled, 90)) == (UNTRIED, False)  # of few images little can be said
     pooled.freedom = 200
-    assert strength.due(pooled)
+    assert strength.due(pooled, 90)
     shares = np.where(np.array(STRENGTHS) == 4.0, 0.9, 0.5)
     strength.learn(found(shares), 90, pooled)
     assert strength.best == 4.0
     assert "90.0 % of 90 images" in strength.reason()
-    assert not strength.due(pooled)
+    assert not strength.due(pooled, 90)
     strength.learn(found(np.full(len(STRENGTHS), 0.7)), 10_000, pooled)
     strength.wins[:] = 7000
     assert strength.best == DEFAULT
