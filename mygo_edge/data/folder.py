@@ -105,6 +105,8 @@ def _classes(root: Path) -> list[str]:
         )
     if not names:
         raise MygoEdgeError(f"{root} has no sub-folders; put the images of each class into a sub-folder of its name")
+    if len(names) == 1 and len(_class_folders(root / names[0])) > 1:
+        raise MygoEdgeError(f"{root} holds one folder of folders; if those are the classes, give {root / names[0]}")
     return names
 
 

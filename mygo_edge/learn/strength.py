@@ -17,6 +17,7 @@ UNTRIED = 4.0  # of few images, whose correlations are mostly chance (docs/photo
 _LEAST = 100  # images less classes, below which leaving out says more of chance than of strength
 _IMAGES = 1000  # left out in turn, at most
 _TEMPERATURES = (1.0, 1000.0)  # never surer than the Gaussians themselves are
+_USUAL, _SPREAD = 5.0, 0.7  # temperature, and deviation of its logarithm: a few images that are all right say nothing
 _OTHERS = 256  # classes of earlier tasks that they could be taken for, at most
 
 
@@ -34,7 +35,7 @@ class LeftOut:
 
     def temperature(self, strength: int) -> float:
         """What logits are to be divided by for a softmax that is right as often as it says, at that strength: the most
-        likely one (Guo et al. 2017, "On calibration of modern neural networks").
+        likely one (Guo et al. 2017, "On calibration of modern neural networks"), given the usual ones.
         """
         if self.distances.shape[2] < 2:
             return 1.0
@@ -44,7 +45,8 @@ class LeftOut:
             scaled = logits * np.exp(-logarithm)
             largest = scaled.max(1)
             total = np.log(np.exp(scaled - largest[:, None]).sum(1)) + largest
-            return float((total - scaled[rows, self.own]).mean())
+            prior = (logarithm - np.log(_USUAL)) ** 2 / (2 * _SPREAD**2)
+            return float((total - scaled[rows, self.own]).sum() + prior)
 
         found = minimize_scalar(surprise, bounds=np.log(_TEMPERATURES), method="bounded", options={"xatol": 0.05})
         return float(np.exp(found.x))
@@ -133,13 +135,13 @@ class Strength:
         """Whether a task of so many images is worth trying: the choice costs O(features^3), and less and less changes
         it; few images say less of it and cost as much.
         """
-        growth = 2.0 if images >= _LEAST else 4.0
-        return pooled.freedom >= max(growth * self.tried_at, _LEAST)
+        return pooled.freedom >= (2.0 if images >= _LEAST else 4.0) * self.tried_at
 
     def learn(self, found: LeftOut, images: int, pooled: PooledMoments) -> None:
-        """Count what `left_out` found, for a task of so many images."""
-        self.wins += found.shares * images
-        self.images += images
+        """Count what `left_out` found, for a task of so many images; of few in all, for the temperature alone."""
+        if pooled.freedom >= _LEAST:
+            self.wins += found.shares * images
+            self.images += images
         self.tried_at = pooled.freedom
         self.temperature = found.temperature(STRENGTHS.index(self.best))
 

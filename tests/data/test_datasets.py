@@ -213,6 +213,13 @@ def test_validation_images_are_for_testing_where_there_are_no_others(image_folde
     assert "tested on test/, not on valid/" in capsys.readouterr().err
 
 
+def test_a_folder_around_the_folder_of_classes_is_told(image_folder, tmp_path_factory):
+    root = tmp_path_factory.mktemp("outer")
+    (root / "animals").symlink_to(image_folder)
+    with pytest.raises(MygoEdgeError, match=r"if those are the classes, give .*animals"):
+        list_folder(root)
+
+
 def test_other_classes_for_testing_are_named(image_folder, tmp_path_factory):
     root = tmp_path_factory.mktemp("split")
     (root / "train").symlink_to(image_folder)
