@@ -24,16 +24,17 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 import mygo_edge
-from mygo_edge.bundle.gaussian import ClassMeans, PowerTransform, discriminant, join
+from mygo_edge.bundle.calibration import Calibration
+from mygo_edge.bundle.gaussian import ClassMeans, PowerTransform, discriminant
 from mygo_edge.bundle.gaussian_files import Precision, read_means, read_shared, write_means, write_shared
 from mygo_edge.bundle.reading import read_bundle
+from mygo_edge.bundle.rows import ClassRows, row_discriminant
 from mygo_edge.device.features import FeatureEngine
 from mygo_edge.device.session import SessionOptions
 from mygo_edge.export.features import FeatureMemory, publish_features
 from mygo_edge.export.storage import chosen_nodes, store_int8
 from mygo_edge.export.trunks import photo_trunk_files
-from mygo_edge.learn.moments import PooledMoments, TaskMoments
-from mygo_edge.learn.shared_covariance import SharedCovariance, shrink
+from mygo_edge.learn.gaussian_memory import GaussianMemory
 from mygo_edge.trunks.catalogue import load_trunk
 from mygo_edge.trunks.extract import Extractor
 from mygo_edge.trunks.options import TrunkOptions
@@ -46,7 +47,6 @@ DRAWS = 5  # of the photos of a new class
 SHOTS = (1, 2, 3, 5, 10, 20)
 KNOWN = 0.7  # share of the classes that the box learns
 TASK = 2  # classes
-STRENGTH, RANK = 1.0, 64
 _TRUNK_PHOTOS = 20  # of a class, to compare trunks on
 
 
@@ -118,25 +118,30 @@ def _vectors(trunk: Trunk, folder: Path, classes: Sequence[str], most: int) -> V
 def _repeat(trunk: Trunk, names: Sequence[str], train: Vectors, test: Vectors, seed: int) -> dict[str, Any]:
     order = np.random.default_rng(seed).permutation(len(names))
     known, new = order[: round(KNOWN * len(names))], order[round(KNOWN * len(names)) :]
-    pooled, memories = PooledMoments.empty(train.x.shape[1]), []
+    memory, names_of = GaussianMemory(PowerTransform(), train.x.shape[1]), []
     for start in range(0, len(known), TASK):
         some = known[start : start + TASK]
-        labels = [names[index] for index in some]
-        moments, own = TaskMoments(labels, train.x.shape[1]), train.of(some)
-        moments.add(own.x, np.array([list(some).index(label) for label in own.labels]))
-        memories.append(FeatureMemory(f"task{start // TASK}", labels, moments.pool(pooled)))
-    means = join([memory.means for memory in memories])
-    shared = SharedCovariance(shrink(pooled, STRENGTH), PowerTransform()).factor(RANK, means).shared
+        names_of.append([names[index] for index in some])
+        own = train.of(some)
+        labels = np.array([list(some).index(label) for label in own.labels])
+        memory.learn(memory.transform.inverse(own.x), labels, names_of[-1])
+        shared = memory.refactor(memory.covariance())
+    assert memory.sent is not None
+    assert memory.novelty is not None
+    learnt = zip(names_of, memory.tasks, memory.sent.tasks, strict=True)
+    memories = [FeatureMemory(f"task{number}", *task) for number, task in enumerate(learnt)]
+    means, calibration = memory.means, Calibration(memory.strength.temperature, memory.novelty)
     with tempfile.TemporaryDirectory() as folder:
         how: dict[str, Any] = {"trunk": photo_trunk_files(trunk), "learner_id": "0" * 32, "sequence": 1}
-        publish_features(Path(folder), shared=shared, tasks=memories, **how)
+        publish_features(Path(folder), shared=shared, tasks=memories, calibration=calibration, **how)
         bundle = read_bundle(Path(folder))
     form = bundle.manifest.trunk
     assert form is not None
     engine = FeatureEngine(bundle, form, SessionOptions(), None)
     return {
         "precisions": _precisions(means, shared, test.of(known), known),
-        "rejection": _rejection(engine, test, known),
+        "rows": _rows(memory, test.of(known), known),
+        "rejection": _rejection(engine, calibration, test, known),
         "few_shot": _few_shot(engine, names, train, test, known, new),
         "milliseconds": {"classifier": _milliseconds(lambda: discriminant(means, shared))},
     }
@@ -165,23 +170,49 @@ def _precisions(means: ClassMeans, shared: Any, test: Vectors, known: NDArray) -
     return found
 
 
-def _rejection(engine: FeatureEngine, test: Vectors, known: NDArray) -> dict[str, Any]:
-    """How well a score tells photos of known classes from others, and what a threshold by dreams does to both."""
+def _rows(memory: GaussianMemory, test: Vectors, known: NDArray) -> dict[str, Any]:
+    """The classifier that is shipped, its values coded in fewer bits than the eight that a bundle has."""
+    assert memory.sent is not None
+    rows = np.concatenate([task.rows for task in memory.sent.tasks])
+    spread, found = memory.sent.covariance.spread, {}
+    scale = np.abs(rows).max(1, keepdims=True)
+    roots = np.copysign(np.sqrt(np.abs(rows) / scale), rows)  # as `mygo_edge.bundle.rows` codes them
+    exact: NDArray | None = None
+    for bits in (32, 8, 6, 5, 4):
+        levels = 2 ** (bits - 1) - 1
+        coded = np.rint(roots * levels) / levels
+        values = rows if bits == 32 else (coded * np.abs(coded) * scale).astype(np.float32)
+        weight, bias = row_discriminant(memory.means, ClassRows(values, spread))
+        answers = (test.x @ weight.T + bias).argmax(1)
+        exact = answers if exact is None else exact
+        accuracy, same = np.mean(known[answers] == test.labels), np.mean(answers == exact)
+        size = rows.size * bits // 8 + 4 * len(rows)
+        found[f"{bits} bits"] = {"accuracy": float(accuracy), "agreement": float(same), "bytes": size}
+    return found
+
+
+def _rejection(engine: FeatureEngine, calibration: Calibration, test: Vectors, known: NDArray) -> dict[str, Any]:
+    """How well a score tells photos of known classes from others, and what a threshold by dreams, and that of devices
+    by images in their wake, does to both.
+    """
     tasks, seen = list(engine.published), np.isin(test.labels, known)
 
     def parts(x: NDArray[np.float32]) -> dict[str, NDArray]:
         scores = engine.score(x, tasks, {})
-        evidence = 2 * scores.logits.max(1)
+        evidence = 2 * scores.logits.max(1) * np.float32(calibration.temperature)
         distance = (scores.novelty + evidence) * (x.shape[1] / engine.shared.rank)
         return {"novelty": scores.novelty, "mahalanobis": distance, "largest logit": -evidence}
 
     dreams = np.concatenate([engine.dream(task, None, 500, _key(step), {}).samples for step, task in enumerate(tasks)])
     dreamt, real = parts(engine.shared.transform(dreams)), parts(test.x)
     found = {}
-    for name, score in real.items():
+    thresholds = [(name, name, dreamt[name]) for name in real]
+    thresholds.append(("novelty", "novelty, by the wake", calibration.novelty))
+    for score_name, name, usual in thresholds:
+        score = real[score_name]
         found[name] = {"auroc": float(roc_auc_score(~seen, score))}
         for share in (0.05, 0.01):
-            limit = np.quantile(dreamt[name], 1 - share)
+            limit = np.quantile(usual, 1 - share)
             rejected = score > limit
             found[name] |= {
                 f"known rejected at {share}": float(rejected[seen].mean()),

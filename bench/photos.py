@@ -40,6 +40,7 @@ from mygo_edge.trunks.options import TrunkOptions
 
 RESULTS = Path(__file__).parent / "results" / "photos"
 SHOTS = (1, 2, 5)
+ORDERS = 3
 Set = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # features and labels, for training and for test
 
 
@@ -48,16 +49,21 @@ def main() -> None:
     parser.add_argument("set", metavar="NAME=FOLDER[,PER_CLASS]")
     parser.add_argument("--trunk", default="efficientnet-lite0")
     parser.add_argument("--size", type=int, help="pixels of the trunk's input (default: by the photos' size)")
-    parser.add_argument("--orders", type=int, default=3, help="shuffles of the classes")
+    parser.add_argument("--orders", type=int, default=ORDERS, help="shuffles of the classes")
     parser.add_argument("--tasks", type=int, default=5)
+    parser.add_argument("--draw", type=int, help="so many training photos of each class, others for each order")
     options = parser.parse_args()
     name, folder, per_class = parsed(options.set)
     data, about = features(folder, per_class, options.trunk, options.size)
-    orders = [order(data, seed, options.tasks) for seed in range(options.orders)]
+    orders = [order(drawn(data, options.draw, seed), seed, options.tasks) for seed in range(options.orders)]
+    if options.draw:
+        about["train"] = options.draw * about["classes"]
     versions = {"onnxruntime": onnxruntime.__version__, "numpy": np.__version__, "python": platform.python_version()}
     result = {
         "command": f"OMP_NUM_THREADS=1 python bench/photos.py {named(options.set)} --tasks {options.tasks}"
-        + (f" --size {options.size}" if options.size else ""),
+        + (f" --size {options.size}" if options.size else "")
+        + (f" --draw {options.draw}" if options.draw else "")
+        + (f" --orders {options.orders}" if options.orders != ORDERS else ""),
         "name": name,
         "trunk": options.trunk,
         "versions": versions,
@@ -121,6 +127,16 @@ def features(folder: Path, per_class: int | None, trunk_name: str, size: int | N
         "seconds_trunk": seconds,
     }
     return (made["train"], labels["train"], made["test"], labels["test"]), about
+
+
+def drawn(data: Set, count: int | None, seed: int) -> Set:
+    """With so many of the training photos of each class, drawn at random; with all where it is None."""
+    if count is None:
+        return data
+    x, y, *test = data
+    rng = np.random.default_rng(seed)
+    kept = np.concatenate([rng.permutation(np.flatnonzero(y == label))[:count] for label in range(int(y.max()) + 1)])
+    return x[kept], y[kept], test[0], test[1]
 
 
 def order(data: Set, seed: int, tasks: int) -> dict[str, Any]:

@@ -14,13 +14,14 @@ COST = ROOT / "bench" / "results" / "feature_cost.json"
 STUDENTS = ROOT / "bench" / "results" / "photo_students.json"
 PICTURE = ROOT / "docs" / "images" / "photos-over-tasks.png"
 RIVALS = ("joint", "ranpac", "fecam", "slda", "ncm", "finetune")
+FEW = 20  # training photos a class, below which a set stands in a table of its own
 Result = dict[str, Any]
 
 
 def main() -> None:
     results, students, cost = read()
     (ROOT / "docs" / "photos.md").write_text(page(results, students, cost))
-    picture(results)
+    picture([result for result in results if result["train"] >= FEW * result["classes"]])
 
 
 def read() -> tuple[list[Result], Result, Result]:
@@ -31,9 +32,11 @@ def read() -> tuple[list[Result], Result, Result]:
 
 def page(results: list[Result], students: Result, cost: Result) -> str:
     """docs/photos.md of the measurements."""
-    first, recent = results[0], [result for result in results if new(result["orders"][0])]
+    few = [result for result in results if result["train"] < FEW * result["classes"]]
+    results = [result for result in results if result not in few]
+    first = results[0]
     parts = {
-        "command": "\n".join(result["command"] for result in results),
+        "command": "\n".join(result["command"] for result in [*results, *few]),
         "students_command": students["command"],
         "trunk": first["trunk"],
         "features": f"{first['features']:,}",
@@ -41,17 +44,18 @@ def page(results: list[Result], students: Result, cost: Result) -> str:
         "orders": str(len(first["orders"])),
         "accuracy": accuracy_table(results),
         "targets": targets(results),
+        "few": accuracy_table(few, ("joint", "ranpac", "fecam", "slda", "ncm")),
         "sets": " ".join(described(result) for result in results),
         "bytes": bytes_table(results),
-        "replaced": replaced(recent),
-        "cost": cost_table(recent),
+        "replaced": replaced(results),
+        "cost": cost_table(results),
         "cost_command": cost["command"],
         "many": many_table(cost),
-        "shrinkage": shrinkage_table(recent),
-        "alarms": alarms_table(recent),
-        "certainty": certainty_table(recent),
-        "shots": shots_table(recent),
-        "rejection": rejection_table(recent),
+        "shrinkage": shrinkage_table(results),
+        "alarms": alarms_table(results),
+        "certainty": certainty_table(results),
+        "shots": shots_table(results),
+        "rejection": rejection_table(results),
         "students": students_table(students),
         "students_about": f"{students['train']:,} training photos ({students['set']}); on dreams, {students['steps']} "
         f"steps of {students['batch']}",
@@ -71,29 +75,20 @@ def mean(result: Result, of: Callable[[Result], float]) -> float:
 
 
 def percents(result: Result, of: Callable[[Result], Result]) -> str:
-    """Known / unknown; a dash where it was not measured."""
-    try:
-        of(result["orders"][0])
-    except KeyError:
-        return "–"
+    """Known / unknown."""
     known = mean(result, lambda order: of(order)["known"])
     return f"{100 * known:.1f} / {100 * mean(result, lambda order: of(order)['unknown']):.1f}"
 
 
-def accuracy_table(results: list[Result]) -> str:
+def accuracy_table(results: list[Result], rivals: tuple[str, ...] = RIVALS) -> str:
     ways: dict[str, Callable[[Result], Result]] = {
         "**mygo**": lambda order: order["methods"]["mygo"],
-        "mygo, device": lambda order: order["methods"]["mygo"]["device" if new(order) else "nothing"],
-        "mygo, device, computed": lambda order: order["methods"]["mygo"]["device_computed" if new(order) else "device"],
-        **{name: lambda order, name=name: order["methods"][name] for name in RIVALS},
+        "mygo, device": lambda order: order["methods"]["mygo"]["device"],
+        "mygo, device, computed": lambda order: order["methods"]["mygo"]["device_computed"],
+        **{name: lambda order, name=name: order["methods"][name] for name in rivals},
     }
     rows = [[name, *(percents(result, of) for result in results)] for name, of in ways.items()]
     return table(["", *(result["name"] for result in results)], rows)
-
-
-def new(order: Result) -> bool:
-    """Whether it was measured since devices answer by rows."""
-    return "shrinkage" in order
 
 
 def targets(results: list[Result]) -> str:

@@ -151,7 +151,7 @@ def photo_memory(names: Sequence[str] = tuple(PHOTO_TASKS), seed: int = 0) -> tu
     """What a learner remembers of the first tasks of photos: 30 of a colour."""
     trunk = photo_trunk()
     images, labels = photos([colour for name in names for colour in PHOTO_TASKS[name]], 30, seed)
-    form = vision.ImageInput((SIDE, SIDE), None, "bilinear", (0.5,) * 3, (0.5,) * 3)
+    form = vision.Preparation((SIDE, SIDE), None, "bilinear", (0.5,) * 3, (0.5,) * 3)
     prepared = vision.from_pixels(images.transpose(0, 3, 1, 2), form)
     (vectors,) = Graph(trunk.graph, "trunk").run(["features"], {"image": vision.graph_input(prepared, form, False)})
     means, shared = memory_of(vectors, labels, PowerTransform(0.5))

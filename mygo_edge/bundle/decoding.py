@@ -53,8 +53,8 @@ def max_pixels() -> int:
 
 
 @contextmanager
-def open_picture(path: Path, side: int, *, reduce: bool = False) -> Iterator[Any]:
-    """A Pillow image of the file's first picture, decoded, of its full size or a reduced one.
+def open_picture(path: Path, side: int, *, reduce: bool = False, decode: bool = True) -> Iterator[Any]:
+    """A Pillow image of the file's first picture, decoded unless `decode` is false, of its full size or a reduced one.
 
     Args:
         path: of the file.
@@ -73,7 +73,8 @@ def open_picture(path: Path, side: int, *, reduce: bool = False) -> Iterator[Any
             warnings.simplefilter("ignore")  # of odd metadata, and of sizes, which are checked here
             with image_module.open(path, formats=_FORMATS) as opened:
                 _require_size(opened, path, side, limit, reduce)
-                opened.load()
+                if decode:
+                    opened.load()
                 yield opened
     except MygoEdgeError:
         raise

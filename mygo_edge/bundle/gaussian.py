@@ -18,6 +18,9 @@ Ids = NDArray[np.int64]
 Product = Callable[[NDArray], NDArray[np.float64]]
 TINY = 1e-12  # below any norm of a feature vector that is not all zeros
 _SIMILAR = 0.25  # share of the median count: a mean of fewer images would be taken for noise among the others
+# Of a direction of the means that is no longer than noise, or of a mean: too few images show nothing, which is not that
+# there is nothing. From 0.1 to 0.3 answers are as good; with 0, all logits of two noisy classes are equal.
+_LEAST_SIGNAL = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +152,11 @@ def finite_classifier(made: Callable[[], tuple[Floats, Floats]]) -> tuple[Floats
 
 
 def similar(counts: Ids) -> NDArray[np.bool_]:
-    """Which classes have so many images that their means shrink together, [classes]: see `fisher`."""
-    return counts >= np.median(counts) * _SIMILAR
+    """Which classes have so many images that their means shrink together, [classes]: see `fisher`. All, where it would
+    be one: a mean alone has no centre but itself.
+    """
+    many = counts >= np.median(counts) * _SIMILAR
+    return many if many.sum() > 1 else np.full(len(counts), True)
 
 
 def fisher(
@@ -187,7 +193,7 @@ def fisher(
     mix, noise_left = np.eye(len(away)), noise.copy()
     if denoise:
         signal = max(float((inner.diagonal() - noise)[many].mean()), 0.0)
-        share = signal / (signal + noise)
+        share = np.maximum(signal / np.maximum(signal + noise, TINY), _LEAST_SIGNAL)
         mix = np.diag(np.sqrt(share))
         mix[np.ix_(many, many)] = _shrinkage(inner[np.ix_(many, many)], means.counts[many], spread)
         noise_left = np.where(many, 0, share * noise)
@@ -200,7 +206,7 @@ def _shrinkage(inner: NDArray[np.float64], counts: Ids, spread: float) -> NDArra
     """The matrix [classes, classes] that denoises means, out of their inner products under the precision."""
     root = np.sqrt(counts)
     values, vectors = np.linalg.eigh(inner * np.outer(root, root))
-    shares = np.maximum(1 - spread / np.maximum(values, TINY), 0)
+    shares = np.maximum(1 - spread / np.maximum(values, TINY), _LEAST_SIGNAL)
     return (vectors * shares) @ vectors.T * (root / root[:, None])
 
 

@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mygo_edge.bundle.decoding import REDUCED_MARGIN, open_picture, pillow, shrunk
+from mygo_edge.bundle.decoding import REDUCED_MARGIN, open_picture, pillow, shrunk, upright
 from mygo_edge.bundle.npz import read_array
 from mygo_edge.errors import MygoEdgeError
 
 _GAP = 2  # pixels between the dreams of a grid
 _VISIBLE = 64  # smallest side of a dream in a grid, in pixels
 _MAX_GRID_PIXELS = 2**26
+_SIDE = 512  # that a picture is checked for
+_ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}  # what files of a format end with
+_TAIL = 4096  # bytes
 
 
 def read_images(path: Path, shape: tuple[int, int, int]) -> NDArray[Any]:
@@ -63,6 +66,31 @@ def read_picture(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
         raise MygoEdgeError(f"{path}: the model takes {shape[0]} channels; give it an .npy array")
     with open_picture(path, REDUCED_MARGIN * max(shape[1:])) as picture:
         return shrunk(picture, shape)
+
+
+def check_picture(path: Path, *, whole: bool = True) -> None:
+    """Look whether a trunk can be given a file, before it is.
+
+    Args:
+        path: of the file.
+        whole: decode it; otherwise only one that does not end as its format ends, or whose format says nothing of that.
+
+    Raises:
+        MygoEdgeError: no picture, a damaged one, or one that is too large. It names the file.
+    """
+    with open_picture(path, _SIDE, reduce=True, decode=whole) as picture:
+        if whole or not _ends(path, _ENDS.get(picture.format)):
+            picture.load()
+            upright(picture)  # as to whoever reads it, pixels that are not finite are an error
+
+
+def _ends(path: Path, mark: bytes | None) -> bool:
+    """Whether the mark is near the end of the file. Some programs write a little more after it."""
+    if mark is None:
+        return False
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _TAIL))
+        return mark in file.read()
 
 
 def images_as_file(images: NDArray[np.uint8], path: Path) -> bytes:

@@ -20,8 +20,8 @@ _DRAFT = 2  # a JPEG is decoded at the smallest of its own scales that leaves th
 
 
 @dataclass(frozen=True, slots=True)
-class ImageInput:
-    """What a trunk takes of a picture.
+class Preparation:
+    """How a picture is prepared for a trunk; `mygo_edge.bundle.manifest.ImageInput` is what a manifest says of that.
 
     size: height and width; resize: the shorter side is brought to so many pixels, and `size` is cut from the middle; or
     None: the whole picture is stretched to `size`; interpolation: Pillow's filter; mean and std: of a channel, of
@@ -36,7 +36,7 @@ class ImageInput:
     layout: Layout = "NCHW"
 
 
-def prepare(picture: Any, form: ImageInput) -> NDArray[np.uint8]:
+def prepare(picture: Any, form: Preparation) -> NDArray[np.uint8]:
     """uint8 [height, width, 3] of an opened Pillow image: turned as its EXIF says, in RGB, resized and cut.
 
     Raises:
@@ -56,7 +56,7 @@ def prepare(picture: Any, form: ImageInput) -> NDArray[np.uint8]:
     return np.asarray(image.resize(target, resampling, box=box))
 
 
-def read_photo(path: Path, form: ImageInput) -> NDArray[np.uint8]:
+def read_photo(path: Path, form: Preparation) -> NDArray[np.uint8]:
     """The picture of a file as `prepare` makes it: uint8 [height, width, 3].
 
     Raises:
@@ -69,7 +69,7 @@ def read_photo(path: Path, form: ImageInput) -> NDArray[np.uint8]:
         return prepare(picture, form)
 
 
-def from_pixels(images: NDArray[np.uint8], form: ImageInput) -> NDArray[np.uint8]:
+def from_pixels(images: NDArray[np.uint8], form: Preparation) -> NDArray[np.uint8]:
     """Raw pixels in memory, uint8 [n, 1 or 3, h, w] of any size, as `prepare` makes pictures: [n, height, width, 3]."""
     module = pillow()
     colour = images.repeat(3, 1) if images.shape[1] == 1 else images
@@ -77,7 +77,7 @@ def from_pixels(images: NDArray[np.uint8], form: ImageInput) -> NDArray[np.uint8
     return np.stack(made) if made else np.empty((0, *form.size, CHANNELS), np.uint8)
 
 
-def graph_input(images: NDArray[np.uint8], form: ImageInput, floats: bool) -> NDArray[Any]:
+def graph_input(images: NDArray[np.uint8], form: Preparation, floats: bool) -> NDArray[Any]:
     """A batch [n, height, width, 3] of prepared pictures as a trunk's graph takes it.
 
     Args:

@@ -8,11 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mygo_edge.bundle.pictures import read_picture
+from mygo_edge.bundle.pictures import check_picture, read_picture
 from mygo_edge.errors import MygoEdgeError, warn
 from mygo_edge.options import FolderOptions
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+LEAST = 2  # images of a class that its scatter in the space of a trunk takes
+_TESTS = ("test", "val", "valid", "validation")  # beside train/, the first that there is
+_NAMED = 5  # classes in a message
 
 Part = tuple[Tensor, Tensor]
 Files = tuple[list[Path], Tensor]
@@ -21,15 +24,30 @@ Read = Callable[[Path, list[str], FolderOptions], Rows]
 
 
 def list_folder(root: Path, options: FolderOptions) -> tuple[list[str], Files, Files]:
-    """As `load_folder`, but the paths of the images instead of their pixels, none of which is decoded yet."""
-    return _split_folder(root, options, _list)
+    """As `load_folder`, but the paths of the images instead of their pixels. Of a class, two at least are for training.
+
+    Files that are no images, too large or cut short are found now; what only decoding tells, when they are decoded, or
+    now where unreadable ones are to be skipped.
+
+    Raises:
+        MygoEdgeError: as `load_folder`, or a class of one image for training.
+    """
+    names, train, test = _split_folder(root, options, _list, least=LEAST)
+    counts = torch.bincount(train[1], minlength=len(names)).tolist()
+    if few := [name for name, count in zip(names, counts, strict=True) if count < LEAST]:
+        more = f" (and {len(few) - 1} more)" if len(few) > 1 else ""
+        raise MygoEdgeError(
+            f"{root}: class {few[0]!r}{more} has one image for training; give it at least two, or take its folder away"
+        )
+    return names, train, test
 
 
 def load_folder(root: Path, options: FolderOptions) -> tuple[list[str], Part, Part]:
     """Class names, and (uint8 images [n, channels, size, size], labels [n]) for training and for test.
 
-    `root` holds train/ and test/, each with one sub-folder a class, or the classes' sub-folders themselves; then
-    `options.test_fraction` of each class is kept for testing, the same images for every seed of a run.
+    `root` holds train/ and test/ (or val/, where there is no test/), each with one sub-folder a class, or the classes'
+    sub-folders themselves; then `options.test_fraction` of each class is kept for testing, the same images for every
+    seed of a run.
 
     Raises:
         MygoEdgeError: no images, a class without images, different classes in train/ and test/, or an unreadable
@@ -39,50 +57,104 @@ def load_folder(root: Path, options: FolderOptions) -> tuple[list[str], Part, Pa
     return names, (torch.from_numpy(np.stack(train[0])), train[1]), (torch.from_numpy(np.stack(test[0])), test[1])
 
 
-def _split_folder(root: Path, options: FolderOptions, read: Read) -> tuple[list[str], Rows, Rows]:
+def _split_folder(root: Path, options: FolderOptions, read: Read, least: int = 0) -> tuple[list[str], Rows, Rows]:
+    """least: images of a class that are kept for training before any is for testing."""
     if not root.is_dir():
         raise MygoEdgeError(f"{root} is not a folder; --data-root must hold one sub-folder of images a class")
-    if (root / "train").is_dir() and (root / "test").is_dir():
-        names, other = _classes(root / "train"), _classes(root / "test")
+    if (tests := _tests_beside_train(root)) is not None:
+        names, other = _classes(root / "train"), _classes(root / tests)
         if names != other:
-            raise MygoEdgeError(f"{root}: train/ has classes {names} and test/ has {other}; they must be the same")
-        return names, read(root / "train", names, options), read(root / "test", names, options)
+            odd = sorted(set(names) ^ set(other))
+            raise MygoEdgeError(
+                f"{root}: train/ and {tests}/ must have the same classes; {_some(odd)} "
+                f"{'is' if len(odd) == 1 else 'are'} in one of them alone"
+            )
+        return names, read(root / "train", names, options), read(root / tests, names, options)
     names = _classes(root)
     images, labels = read(root, names, options)
     order = np.random.default_rng(0).permutation(len(labels))
     kept = torch.zeros(len(labels), dtype=torch.bool)
     for label in range(len(names)):
         members = order[labels.numpy()[order] == label]
-        kept[members[: max(1, round(len(members) * options.test_fraction))]] = True
+        wanted = max(1, round(len(members) * options.test_fraction))
+        kept[members[: min(wanted, max(len(members) - least, 0))]] = True
     train, test = ([images[row] for row in part.nonzero()[:, 0].tolist()] for part in (~kept, kept))
     return names, (train, labels[~kept]), (test, labels[kept])
 
 
+def _tests_beside_train(root: Path) -> str | None:
+    """Which folder beside train/ has the same classes for testing; others like it are left out, and named."""
+    if not (root / "train").is_dir():
+        return None
+    found = [name for name in _TESTS if (root / name).is_dir() and _class_folders(root / name)]
+    if found[1:]:
+        warn(f"{root}: tested on {found[0]}/, not on {', '.join(f'{name}/' for name in found[1:])}")
+    return found[0] if found else None
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(repr(name) for name in names[:_NAMED]) + more
+
+
 def _classes(root: Path) -> list[str]:
-    names = sorted(child.name for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))
+    names = _class_folders(root)
     if odd := [name for name in names if not name.isprintable() or len(name) > 200]:
         raise MygoEdgeError(
             f"{root}: the folder name {odd[0]!r} cannot name a class; use printable characters, 200 at most"
         )
     if not names:
         raise MygoEdgeError(f"{root} has no sub-folders; put the images of each class into a sub-folder of its name")
+    if len(names) == 1 and len(_class_folders(root / names[0])) > 1:
+        raise MygoEdgeError(f"{root} holds one folder of folders; if those are the classes, give {root / names[0]}")
     return names
 
 
+def _class_folders(root: Path) -> list[str]:
+    return sorted(child.name for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))
+
+
 def _files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+    """Of images, at any depth; hidden ones, such as those that an archive of macOS brings, are none."""
+    return sorted(
+        file
+        for file in folder.rglob("*")
+        if file.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+        and file.is_file()
+    )
 
 
 def _list(root: Path, names: list[str], options: FolderOptions) -> Files:
     files: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(names):
-        own = _files(root / name)
+        own = [file for file in _files(root / name) if _readable(file, options)]
         if not own:
-            raise MygoEdgeError(f"{root / name} holds no image ({', '.join(sorted(SUFFIXES))})")
+            raise MygoEdgeError(_empty(root / name))
         files += own
         labels += [label] * len(own)
     return files, torch.tensor(labels)
+
+
+def _empty(folder: Path) -> str:
+    return f"{folder} holds no readable image ({', '.join(sorted(SUFFIXES))}); add some, or take the folder away"
+
+
+def _readable(file: Path, options: FolderOptions) -> bool:
+    """Whether a trunk can be given it. To skip it later would be too late: labels stand beside the files."""
+    try:
+        check_picture(file, whole=options.unreadable == "skip")
+    except MygoEdgeError as error:
+        _refuse_or_skip(error, options)
+        return False
+    return True
+
+
+def _refuse_or_skip(error: MygoEdgeError, options: FolderOptions) -> None:
+    if options.unreadable == "refuse":
+        raise MygoEdgeError(f"{error}; repair or remove it, or pass --folder.unreadable skip") from error
+    warn(f"skipped: {error}")
 
 
 def _read(root: Path, names: list[str], options: FolderOptions) -> Rows:
@@ -91,7 +163,7 @@ def _read(root: Path, names: list[str], options: FolderOptions) -> Rows:
     for label, name in enumerate(names):
         pixels = [image for file in _files(root / name) if (image := _image(file, options)) is not None]
         if not pixels:
-            raise MygoEdgeError(f"{root / name} holds no readable image ({', '.join(sorted(SUFFIXES))})")
+            raise MygoEdgeError(_empty(root / name))
         images += pixels
         labels += [label] * len(pixels)
     return images, torch.tensor(labels)
@@ -103,7 +175,5 @@ def _image(file: Path, options: FolderOptions) -> np.ndarray | None:
     try:
         return read_picture(file, shape)  # the very function that a device uses
     except MygoEdgeError as error:
-        if options.unreadable == "refuse":
-            raise MygoEdgeError(f"{error}; repair or remove it, or pass --folder.unreadable skip") from error
-        warn(f"skipped: {error}")
+        _refuse_or_skip(error, options)
         return None

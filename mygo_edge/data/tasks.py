@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from mygo_edge.data.datasets import Dataset, load
 from mygo_edge.data.split import Split, fingerprint
-from mygo_edge.errors import MygoEdgeError
+from mygo_edge.errors import MygoEdgeError, warn
 from mygo_edge.options import TrainOptions
 
 FEW = 50  # training inputs of a class, below which what is remembered of it will be poor
@@ -99,7 +100,7 @@ def class_groups(tasks: str, classes: int) -> list[list[int]]:
             divisors = [str(d) for d in range(1, classes // 2 + 1) if classes % d == 0]
             raise MygoEdgeError(
                 f"--tasks {count} does not divide {classes} classes equally; use one of {', '.join(divisors)}, "
-                "or name the groups: 0,1/2,3,4"
+                f"or name the groups: {_nearly_equal(count, classes)}"
             )
         size = classes // count
         groups = [list(range(start, start + size)) for start in range(0, classes, size)]
@@ -123,6 +124,13 @@ def class_groups(tasks: str, classes: int) -> list[list[int]]:
     return groups
 
 
+def _nearly_equal(count: int, classes: int) -> str:
+    """Groups as --tasks takes them: `count`, or as many as have two classes each, nearly equal."""
+    count = min(max(count, 1), classes // 2)
+    ends = [classes * place // count for place in range(count + 1)]
+    return "/".join(",".join(str(index) for index in range(*pair)) for pair in pairwise(ends))
+
+
 def arrivals_of(dataset: Dataset, tasks: str, names: Sequence[str] = (), first: int = 0) -> list[Arrival]:
     """Cut `dataset` into tasks.
 
@@ -131,7 +139,7 @@ def arrivals_of(dataset: Dataset, tasks: str, names: Sequence[str] = (), first: 
         names: one a task; without them task0, task1, ... counted from `first`.
 
     Raises:
-        MygoEdgeError: bad groups, not as many names as tasks, or a class without a training or a test input.
+        MygoEdgeError: bad groups, not as many names as tasks, or a class without a training input.
     """
     groups = class_groups(tasks, len(dataset.classes))
     if names and len(names) != len(groups):
@@ -140,12 +148,16 @@ def arrivals_of(dataset: Dataset, tasks: str, names: Sequence[str] = (), first: 
     for number, group in enumerate(groups):
         name = names[number] if names else f"task{first + number}"
         train, test = dataset.train.of_classes(group), dataset.test.of_classes(group)
-        for part, split in (("training", train), ("test", test)):
-            counts = torch.bincount(split.labels, minlength=len(group))
-            if not counts.all():
-                missing = dataset.classes[group[int(counts.argmin())]]
-                raise MygoEdgeError(f"{dataset.name}: class {missing!r} of {name} has no {part} input; add some")
-        found.append(Arrival(name, [dataset.classes[index] for index in group], train, test))
+        missing = [
+            [dataset.classes[group[row]] for row in (torch.bincount(split.labels, minlength=len(group)) == 0).nonzero()]
+            for split in (train, test)
+        ]
+        if missing[0]:
+            raise MygoEdgeError(f"{dataset.name}: class {missing[0][0]!r} of {name} has no training input; add some")
+        if missing[1]:
+            more = f" (and {len(missing[1]) - 1} more)" if missing[1][1:] else ""
+            warn(f"{dataset.name}: class {missing[1][0]!r}{more} of {name} has no test input; it is not measured")
+        found.append(Arrival(name, [dataset.classes[index] for index in group], train, test if len(test) else None))
     return found
 
 

@@ -159,9 +159,9 @@ def _takes_floats(model: bytes) -> bool:
     return found[:1] == [_FLOAT]
 
 
-def _prepared_as(form: ImageInput) -> vision.ImageInput:
+def _prepared_as(form: ImageInput) -> vision.Preparation:
     """What the manifest says, as `mygo_edge.bundle.vision` takes it."""
-    return vision.ImageInput(
+    return vision.Preparation(
         size=form.size,
         resize=form.resize if form.crop == "center" else None,
         interpolation=form.interpolation,  # type: ignore[arg-type]  # one of Pillow's, says the manifest's reader

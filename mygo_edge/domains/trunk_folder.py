@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mygo_edge.bundle.vision import ImageInput
+from mygo_edge.bundle.vision import Preparation
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.files import sha256, write_bytes, write_json
 from mygo_edge.trunks.text import TextTrunk
@@ -37,6 +37,6 @@ def load_trunk(folder: Path) -> Trunk | TextTrunk:
             return TextTrunk(graph=data[_GRAPH], tokenizer=data[_TOKENIZER], **about)
         plain = about.pop("form").items()
         form: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in plain}
-        return Trunk(graph=data[_GRAPH], form=ImageInput(**form), **about)
+        return Trunk(graph=data[_GRAPH], form=Preparation(**form), **about)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise MygoEdgeError(f"{folder} does not hold the trunk of the run ({error}); put it back") from error

@@ -233,5 +233,6 @@ class ExactMyGO(Method):
 
 
 def _change(before: Floats, after: Floats) -> float:
-    """Of the classifier's weights, relative to their norm."""
-    return float(np.linalg.norm(after - before) / np.linalg.norm(before))
+    """Of the classifier's weights, relative to their norm; 1 where there was nothing."""
+    norm = np.linalg.norm(before)
+    return float(np.linalg.norm(after - before) / norm) if norm else 1.0

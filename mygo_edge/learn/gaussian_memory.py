@@ -16,7 +16,9 @@ RANK = 64  # of the factor: as many normals as a dream of pixels starts from
 WORTH_SENDING = 0.1  # difference of a new covariance's logits above which devices get its rows (docs/photos.md)
 _FIRST = 50  # images of a first task, of which a fifth can say how novel known classes look
 _COMPARED = 64  # classes, evenly spread
-_MEASURED = ("rows", "factor", "novelty")
+_RENEWED = 1.2  # of what was pooled when it was inverted last, above which the box inverts it anew: O(features^3)
+_REFACTORED = 2.0  # the same, of the factor that devices dream with
+_MEASURED = ("rows", "factor", "novelty", "kept")
 _MANY = 40  # classes above which it takes more, up to twice as much: all rows come anew, 1.4 KB a class
 
 
@@ -32,7 +34,9 @@ class GaussianMemory:
         self.tasks: list[ClassMeans] = []
         self.pooled = PooledMoments.empty(features)
         self.strength = Strength()
-        self.sent: SentRows | None = None  # the classifier of devices
+        self.kept: SentRows | None = None  # the classifier of the box
+        self.sent: SentRows | None = None  # that of devices: the box's, or an older one that answers nearly alike
+        self._kept_strength = 0.0
         self.shared: SharedFactor | None = None  # their dreams
         self.factor_version = 0
         self._at: dict[str, int] = {}  # freedom of the pool when something was measured last
@@ -58,7 +62,7 @@ class GaussianMemory:
         moments = TaskMoments(classes, self.features)
         moments.add(vectors, labels)
         self.tasks.append(moments.pool(self.pooled))
-        if self.strength.due(self.pooled):
+        if self.strength.due(self.pooled, len(labels)):
             means = self.means
             task = slice(len(means.means) - len(classes), len(means.means))
             self.strength.learn(left_out(self.pooled, means, task, vectors, labels), len(labels), self.pooled)
@@ -81,13 +85,26 @@ class GaussianMemory:
             self.novelty = known_novelty(sent, shared, rest, vectors[held], labels[held], pooled=False)
 
     def covariance(self, least: float = 0.0) -> SharedCovariance:
-        """What all classes share, shrunk as chosen, or `least` where that is more."""
-        return SharedCovariance(shrink(self.pooled, max(self.strength.best, least)), self.transform)
+        """What all classes share, shrunk as chosen, or `least` where that is more.
+
+        With rows it is that of an earlier sleep, until a fifth more has been pooled: a task's rows then cost
+        O(features^2), however few images it has.
+        """
+        strength = max(self.strength.best, least)
+        if not self.rows:
+            return SharedCovariance(shrink(self.pooled, strength), self.transform)
+        if self.kept is None or strength != self._kept_strength or self._grown("kept", _RENEWED):
+            self.kept = SentRows.of(SharedCovariance(shrink(self.pooled, strength), self.transform), self.tasks)
+            self._kept_strength = strength
+            self._measured("kept")
+        return self.kept.covariance
 
     def sleep(self, covariance: SharedCovariance) -> tuple[Floats, Floats]:
         """Exact sleep: weight [classes, features] and bias [classes] of the classifier of all tasks, for vectors in the
         transformed space. A task's rows are its head; arg max over all rows answers an unknown task.
         """
+        if self.kept is not None and self.kept.covariance is covariance:
+            return self.kept.discriminant(self.tasks)
         return covariance.discriminant(self.means)
 
     def refactor(self, covariance: SharedCovariance, weight: Floats | None = None) -> SharedFactor:
@@ -100,12 +117,14 @@ class GaussianMemory:
         Returns:
             The factor.
         """
-        if self.sent is None or (self._grown("rows", 1.1) and self._worth_sending(covariance, weight)):
-            self.sent = SentRows.of(covariance, self.tasks)
-            self._measured("rows")
+        assert self.kept is not None
+        self.kept.extend(self.tasks)
+        if self.sent is None or (self._at["rows"] < self._at["kept"] and self._worth_sending(covariance, weight)):
+            self.sent = self.kept
         else:
             self.sent.extend(self.tasks)
-        if self.shared is None or self._grown("factor", 1.5):
+        self._at["rows"] = self._at["kept"]
+        if self.shared is None or self._grown("factor", _REFACTORED):
             self.shared, self.factor_version = covariance.factor(self.rank, self.means).shared, self.factor_version + 1
             self._measured("factor")
         return self.shared
@@ -113,8 +132,7 @@ class GaussianMemory:
     def _worth_sending(self, covariance: SharedCovariance, weight: Floats | None) -> bool:
         """Whether rows of this covariance would answer differently enough from those that devices have."""
         assert self.sent is not None
-        self._measured("rows")
-        weight = covariance.discriminant(self.means)[0] if weight is None else weight
+        weight = self.sleep(covariance)[0] if weight is None else weight
         sent, _ = self.sent.discriminant(self.tasks)
         worth = WORTH_SENDING * min(max(len(weight) / _MANY, 1), 2)
         some = np.linspace(0, len(weight) - 1, min(len(weight), _COMPARED)).astype(int)
@@ -135,7 +153,8 @@ class GaussianMemory:
         added.
         """
         del self.tasks[task]
-        self.sent, self._at["factor"] = None, 0
+        self.kept = self.sent = None
+        self._at["factor"] = 0
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Everything, as arrays for a checkpoint."""
@@ -157,7 +176,12 @@ class GaussianMemory:
         state["temperature"] = np.array(self.strength.temperature)
         if self.novelty is not None:
             state["novelty"] = self.novelty
-        return state if self.sent is None else state | self.sent.state()
+        state["kept_strength"] = np.array(self._kept_strength)
+        if self.sent is not None:
+            state |= self.sent.state("sent")
+        if self.kept is not None and self.kept is not self.sent:
+            state |= self.kept.state("kept")
+        return state
 
     def load_state(self, state: dict[str, NDArray[Any]]) -> None:
         """Go on from what `state` gave."""
@@ -170,10 +194,17 @@ class GaussianMemory:
             for width, end in zip(state["widths"], ends, strict=True)
         ]
         self.factor_version = int(state["factor_version"])
-        self._at = dict(zip(_MEASURED, state["measured_at"].tolist(), strict=True))
+        # A checkpoint of an older version lacks what is kept: it is made anew.
+        self._at = dict(zip(_MEASURED, state["measured_at"].tolist(), strict=False))
         self.strength.temperature = float(state["temperature"])
         self.novelty = state["novelty"].copy() if "novelty" in state else None
-        self.sent = SentRows.from_state(state, state["widths"], self.transform) if "sent.rows" in state else None
+        self.sent, self.kept = (
+            SentRows.from_state(name, state, state["widths"], self.transform) if f"{name}.rows" in state else None
+            for name in ("sent", "kept")
+        )
+        if self.kept is None and "kept_strength" in state:
+            self.kept = self.sent
+        self._kept_strength = float(state.get("kept_strength", 0.0))
         self.shared = None
         if "factor" in state:
             shrinkage, spread = (float(number) for number in state["shared_numbers"])

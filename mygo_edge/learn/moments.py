@@ -29,11 +29,12 @@ class PooledMoments:
         """Of no task."""
         return cls(np.zeros((features, features)))
 
-    def covariance(self) -> NDArray[np.float64]:
+    def covariance(self) -> NDArray[np.float32]:
         """[features, features]: the unbiased estimate of what all classes share. Raises ValueError of no task."""
         if not self.freedom:
             raise ValueError("no task has been pooled")
-        return self.scatter / self.freedom
+        rounded = np.empty(self.scatter.shape, np.float32)
+        return np.multiply(self.scatter, 1 / self.freedom, out=rounded, casting="same_kind")
 
 
 class TaskMoments:
@@ -43,7 +44,9 @@ class TaskMoments:
         self._names = classes
         self._counts = np.zeros(len(classes), np.int64)
         self._sums = np.zeros((len(classes), features))
-        self._second = np.zeros((features, features))
+        self._features = features
+        self._second: NDArray[np.float64] | None = None  # of more rows than those that wait
+        self._waiting: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None
         self._shift: NDArray[np.float32] | None = None
 
     def add(self, vectors: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
@@ -60,11 +63,23 @@ class TaskMoments:
             self._shift = vectors.mean(0)  # products of what is left fit float32; the sum over batches is of float64
         for start in range(0, len(vectors), _ROWS):
             part = vectors[start : start + _ROWS] - self._shift
-            self._second += part.T @ part
             which = labels[start : start + _ROWS]
             np.add.at(self._counts, which, 1)
             member = (which == np.arange(len(self._counts))[:, None]).astype(np.float32)  # [classes, n]
             self._sums += member @ part
+            self._square(part, which)
+
+    def _square(self, part: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
+        """Sum up outer products; but those of a task of one part wait for its means, which saves passes over sums."""
+        if self._second is None and self._waiting is None:
+            self._waiting = part, labels
+            return
+        if self._second is None:
+            assert self._waiting is not None
+            self._second = np.zeros((self._features, self._features))
+            self._second += self._waiting[0].T @ self._waiting[0]
+            self._waiting = None
+        self._second += part.T @ part
 
     def pool(self, pooled: PooledMoments) -> ClassMeans:
         """Add the scatter to the pool; the task's means, which never change again.
@@ -78,14 +93,25 @@ class TaskMoments:
         assert self._shift is not None
         means = self._sums / self._counts[:, None]  # [classes, features], from the shift
         weighted = means * self._counts[:, None]
-        variances = self._second.diagonal() - (weighted * means).sum(0)
+        if self._waiting is not None:
+            part, labels = self._waiting
+            rest = part - means.astype(np.float32)[labels]
+            squares, variances = (part**2).sum(0, dtype=np.float64), (rest**2).sum(0, dtype=np.float64)
+        else:
+            assert self._second is not None
+            squares = self._second.diagonal()
+            variances = squares - (weighted * means).sum(0)
         # Rounding leaves next to nothing of what cancels.
-        if (variances <= _ROUNDING * np.maximum(self._second.diagonal(), np.finfo(np.float64).tiny)).all():
+        if (variances <= _ROUNDING * np.maximum(squares, np.finfo(np.float64).tiny)).all():
             raise MygoEdgeError(
                 "the trunk makes the same features of all images of a class; use another trunk, or other images"
             )
-        pooled.scatter += self._second
-        pooled.scatter -= weighted.T @ means
+        if self._waiting is not None:
+            pooled.scatter += rest.T @ rest
+        else:
+            assert self._second is not None
+            pooled.scatter += self._second
+            pooled.scatter -= weighted.T @ means
         diagonal = pooled.scatter.ravel()[:: len(pooled.scatter) + 1]
         np.maximum(diagonal, 0, out=diagonal)
         pooled.freedom += int(self._counts.sum()) - len(self._counts)

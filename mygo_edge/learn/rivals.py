@@ -252,6 +252,7 @@ class Joint:
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # 200 steps are past what changes an answer
+            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)  # few images a class
             return LogisticRegression(C=inverse_penalty, max_iter=200).fit(x, y)
 
     @property

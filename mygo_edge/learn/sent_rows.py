@@ -1,4 +1,4 @@
-"""The classifier that devices answer with: rows of one covariance, which stay while newer ones would answer alike."""
+"""A classifier that is kept: rows of one covariance, which stay while newer ones would answer alike."""
 
 from typing import Any
 
@@ -13,25 +13,25 @@ from mygo_edge.learn.shared_covariance import SharedCovariance, Shrunk
 class SentRows:
     """Rows S^-1 (mean - centre) of every task, made once each, with the covariance S of a sleep some tasks ago."""
 
-    def __init__(self, shrunk: Shrunk, transform: PowerTransform, centre: Floats) -> None:
-        """shrunk: S; it is rounded to float32, as a checkpoint keeps it; centre: [features], of all rows."""
-        rounded = Shrunk(shrunk.covariance.astype(np.float32).astype(np.float64), shrunk.target, shrunk.shrinkage)
-        self.covariance, self.centre = SharedCovariance(rounded, transform), centre
+    def __init__(self, covariance: SharedCovariance, centre: Floats) -> None:
+        """covariance: S; centre: [features], of all rows."""
+        self.covariance, self.centre = covariance, centre
         self.tasks: list[ClassRows] = []
 
     @classmethod
     def of(cls, covariance: SharedCovariance, tasks: list[ClassMeans]) -> "SentRows":
         """Of a sleep's covariance and all tasks."""
-        centre = join(tasks).means.mean(0, dtype=np.float64).astype(np.float32)
-        sent = cls(covariance.shrunk, covariance.transform, centre)
+        sent = cls(covariance, join(tasks).means.mean(0, dtype=np.float64).astype(np.float32))
         sent.extend(tasks)
         return sent
 
     def extend(self, tasks: list[ClassMeans]) -> None:
         """Add the rows of the last of `tasks` that have none yet."""
-        for means in tasks[len(self.tasks) :]:
-            rows = self.covariance.times(means.means - self.centre.astype(np.float64))
-            self.tasks.append(ClassRows(rows.astype(np.float32), self.covariance.spread))
+        if not (new := tasks[len(self.tasks) :]):
+            return
+        rows = self.covariance.times(join(new).means - self.centre.astype(np.float64)).astype(np.float32)
+        ends = np.cumsum([len(means.counts) for means in new])[:-1]
+        self.tasks += [ClassRows(own, self.covariance.spread) for own in np.split(rows, ends)]
 
     def discriminant(self, tasks: list[ClassMeans]) -> tuple[Floats, Floats]:
         """Weight and bias of all tasks, with rows for those that have none yet: what devices would answer with."""
@@ -39,25 +39,26 @@ class SentRows:
         rows = np.concatenate([task.rows for task in self.tasks])
         return row_discriminant(join(tasks), ClassRows(rows, self.covariance.spread))
 
-    def state(self) -> dict[str, NDArray[Any]]:
-        """Everything, as arrays for a checkpoint."""
+    def state(self, name: str) -> dict[str, NDArray[Any]]:
+        """Everything, as arrays for a checkpoint, called `name.…`."""
         shrunk = self.covariance.shrunk
         return {
-            "sent.covariance": shrunk.covariance.astype(np.float32),
-            "sent.target": shrunk.target,
-            "sent.shrinkage": np.array(shrunk.shrinkage),
-            "sent.centre": self.centre,
-            "sent.rows": np.concatenate([task.rows for task in self.tasks]),
+            f"{name}.covariance": shrunk.covariance,
+            f"{name}.target": shrunk.target,
+            f"{name}.shrinkage": np.array(shrunk.shrinkage),
+            f"{name}.centre": self.centre,
+            f"{name}.rows": np.concatenate([task.rows for task in self.tasks]),
         }
 
     @classmethod
-    def from_state(cls, state: dict[str, NDArray[Any]], widths: NDArray[Any], transform: PowerTransform) -> "SentRows":
+    def from_state(
+        cls, name: str, state: dict[str, NDArray[Any]], widths: NDArray[Any], transform: PowerTransform
+    ) -> "SentRows":
         """Of what `state` gave, and of the numbers of classes of the tasks."""
-        shrunk = Shrunk(
-            state["sent.covariance"].astype(np.float64), state["sent.target"].copy(), float(state["sent.shrinkage"])
-        )
-        sent = cls(shrunk, transform, state["sent.centre"].copy())
-        rows, start = state["sent.rows"], 0
+        arrays = state[f"{name}.covariance"].copy(), state[f"{name}.target"].copy()
+        covariance = SharedCovariance(Shrunk(*arrays, float(state[f"{name}.shrinkage"])), transform)
+        sent = cls(covariance, state[f"{name}.centre"].copy())
+        rows, start = state[f"{name}.rows"], 0
         for width in widths.tolist():
             if start < len(rows):  # the last task may still wait for its sleep
                 sent.tasks.append(ClassRows(rows[start : start + width].copy(), sent.covariance.spread))

@@ -9,13 +9,15 @@ from scipy.optimize import minimize_scalar
 
 from mygo_edge.bundle.gaussian import ClassMeans
 from mygo_edge.learn.moments import PooledMoments
-from mygo_edge.learn.shared_covariance import shrink
+from mygo_edge.learn.shared_covariance import shrink, shrinkage
 
 STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # pseudo-images a feature; outside it was never better (docs/photos.md)
-DEFAULT = 1.0
-_LEAST = 50  # images less classes, below which leaving out says more of chance than of strength
+DEFAULT = 1.0  # of those that are equally good
+UNTRIED = 4.0  # of few images, whose correlations are mostly chance (docs/photos.md)
+_LEAST = 100  # images less classes, below which leaving out says more of chance than of strength
 _IMAGES = 1000  # left out in turn, at most
 _TEMPERATURES = (1.0, 1000.0)  # never surer than the Gaussians themselves are
+_USUAL, _SPREAD = 5.0, 0.7  # temperature, and deviation of its logarithm: a few images that are all right say nothing
 _OTHERS = 256  # classes of earlier tasks that they could be taken for, at most
 
 
@@ -33,7 +35,7 @@ class LeftOut:
 
     def temperature(self, strength: int) -> float:
         """What logits are to be divided by for a softmax that is right as often as it says, at that strength: the most
-        likely one (Guo et al. 2017, "On calibration of modern neural networks").
+        likely one (Guo et al. 2017, "On calibration of modern neural networks"), given the usual ones.
         """
         if self.distances.shape[2] < 2:
             return 1.0
@@ -43,7 +45,8 @@ class LeftOut:
             scaled = logits * np.exp(-logarithm)
             largest = scaled.max(1)
             total = np.log(np.exp(scaled - largest[:, None]).sum(1)) + largest
-            return float((total - scaled[rows, self.own]).mean())
+            prior = (logarithm - np.log(_USUAL)) ** 2 / (2 * _SPREAD**2)
+            return float((total - scaled[rows, self.own]).sum() + prior)
 
         found = minimize_scalar(surprise, bounds=np.log(_TEMPERATURES), method="bounded", options={"xatol": 0.05})
         return float(np.exp(found.x))
@@ -75,16 +78,17 @@ def left_out(
     width = task.stop - task.start
     others = np.setdiff1d(np.arange(len(means.means)), np.arange(task.start, task.stop))
     rows = np.concatenate([np.arange(task.start, task.stop), np.sort(rng.permutation(others)[:_OTHERS])])
-    target = shrink(pooled, 1.0).target
-    scale, middle = 1 / np.sqrt(target), means.means[rows].mean(0, dtype=np.float64)
-    correlations = (pooled.covariance() * np.outer(scale, scale)).astype(np.float32)
+    shrunk = shrink(pooled, 1.0)
+    scale, middle = 1 / np.sqrt(shrunk.target), means.means[rows].mean(0, dtype=np.float64)
+    correlations = shrunk.covariance * scale.astype(np.float32)[:, None]
+    correlations *= scale.astype(np.float32)
     values, basis = eigh(correlations, overwrite_a=True, check_finite=False, driver="evd")  # all strengths share it
     x = ((vectors[chosen] - middle) * scale).astype(np.float32) @ basis  # [n, features]
     m = ((means.means[rows] - middle) * scale).astype(np.float32) @ basis  # [classes, features]
     own, counts = labels[chosen], means.counts[rows]
     shares, distances = [], []
     for strength in strengths:
-        amount = shrink(pooled, strength).shrinkage
+        amount = shrinkage(pooled, strength)
         inverse = 1 / ((1 - amount) * np.maximum(values, 0) + amount)
         found = _distances(x, m, own, counts, inverse, (1 - amount) / pooled.freedom)
         known, unknown = found[:, :width].argmin(1) == own, found.argmin(1) == own
@@ -127,26 +131,33 @@ class Strength:
         self.tried_at = 0
         self.temperature = 1.0
 
-    def due(self, pooled: PooledMoments, growth: float = 2.0) -> bool:
-        """Whether a task is worth trying: the choice costs O(features^3), and less and less changes it."""
-        return pooled.freedom >= max(growth * self.tried_at, _LEAST)
+    def due(self, pooled: PooledMoments, images: int) -> bool:
+        """Whether a task of so many images is worth trying: the choice costs O(features^3), and less and less changes
+        it; few images say less of it and cost as much.
+        """
+        return pooled.freedom >= (2.0 if images >= _LEAST else 4.0) * self.tried_at
 
     def learn(self, found: LeftOut, images: int, pooled: PooledMoments) -> None:
-        """Count what `left_out` found, for a task of so many images."""
-        self.wins += found.shares * images
-        self.images += images
+        """Count what `left_out` found, for a task of so many images; of few in all, for the temperature alone."""
+        if pooled.freedom >= _LEAST:
+            self.wins += found.shares * images
+            self.images += images
         self.tried_at = pooled.freedom
         self.temperature = found.temperature(STRENGTHS.index(self.best))
 
     @property
     def best(self) -> float:
-        """The strength with most right answers; of those that are equal within one image, the nearest to `DEFAULT`."""
+        """The strength with most right answers; of those that are equal within one image, the nearest to `DEFAULT`; and
+        `UNTRIED` before a task was tried.
+        """
+        if not self.images:
+            return UNTRIED
         good = [s for s, wins in zip(STRENGTHS, self.wins, strict=True) if wins >= self.wins.max() - 1]
         return min(good, key=lambda strength: abs(np.log(strength / DEFAULT)))
 
     def reason(self) -> str:
         """What was chosen and why, for a person."""
         if not self.images:
-            return f"shrinkage strength {DEFAULT:g} (no task was tried)"
+            return f"shrinkage strength {UNTRIED:g} (too few images to try)"
         best = self.wins.max() / self.images
         return f"shrinkage strength {self.best:g}: {100 * best:.1f} % of {self.images} images left out answered rightly"

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from mygo_edge.bundle.vision import ImageInput
+from mygo_edge.bundle.vision import Preparation
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.trunks.options import LARGE, TrunkOptions
 from mygo_edge.trunks.trunk import Trunk
@@ -41,7 +41,7 @@ def load_trunk(name: str, options: TrunkOptions, shorter_side: int = LARGE, down
         MygoEdgeError: there is no such trunk, or its weights or package are missing or not what they should be.
     """
     size = options.size or size_for(shorter_side)
-    form = ImageInput((size, size), options.resize or size, options.interpolation, options.mean, options.std)
+    form = Preparation((size, size), options.resize or size, options.interpolation, options.mean, options.std)
     if name.endswith(".onnx"):
         from mygo_edge.trunks import onnx_file
 

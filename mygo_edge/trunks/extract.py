@@ -58,7 +58,10 @@ class Extractor:
         """
 
         def read(part: slice) -> NDArray[np.uint8]:
-            return np.stack([read_photo(path, self.trunk.form) for path in paths[part]])
+            try:
+                return np.stack([read_photo(path, self.trunk.form) for path in paths[part]])
+            except MygoEdgeError as error:
+                raise MygoEdgeError(f"{error}; repair or remove it, or pass --folder.unreadable skip") from error
 
         yield from self._batches(len(paths), read, lambda row: str(paths[row]), progress)
 

@@ -8,7 +8,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, ValueInfoProto, helper, shape_inference
 
 from mygo_edge.bundle.vetting import RefusedGraphError, vet
-from mygo_edge.bundle.vision import CHANNELS, ImageInput, Layout
+from mygo_edge.bundle.vision import CHANNELS, Layout, Preparation
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.trunks.trunk import Trunk
 
@@ -16,7 +16,7 @@ _IR_VERSION = 10  # the newest that devices' runtimes are sure to read
 _FLOATS: dict[int, bool] = {TensorProto.UINT8: False, TensorProto.FLOAT: True}
 
 
-def load(path: Path, output: str | None, form: ImageInput, terms: str) -> Trunk:
+def load(path: Path, output: str | None, form: Preparation, terms: str) -> Trunk:
     """The part of a graph that makes vectors, as a trunk.
 
     Args:
@@ -96,7 +96,7 @@ def _named(values: Iterable, names: set[str]) -> Iterable:
     return (value for value in values if value.name in names)
 
 
-def _input(model: onnx.ModelProto, form: ImageInput, path: Path) -> tuple[ValueInfoProto, ImageInput]:
+def _input(model: onnx.ModelProto, form: Preparation, path: Path) -> tuple[ValueInfoProto, Preparation]:
     """The graph's one input, and the form with the graph's layout and fixed sides."""
     expected = f"{path} must take one input of pictures, uint8 or float32, [batch, 3, height, width]"
     if len(model.graph.input) != 1:
@@ -114,7 +114,7 @@ def _input(model: onnx.ModelProto, form: ImageInput, path: Path) -> tuple[ValueI
         raise MygoEdgeError(f"{expected}; its batch is fixed to {sides[0]}: export it with a free first axis")
     size = (height or form.size[0], width or form.size[1])
     resize = form.resize if size == form.size or form.resize is None else min(size)
-    return source, ImageInput(size, resize, form.interpolation, form.mean, form.std, layout)
+    return source, Preparation(size, resize, form.interpolation, form.mean, form.std, layout)
 
 
 def _vector(model: onnx.ModelProto, output: str, path: Path) -> int:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from mygo_edge.bundle.vision import ImageInput
+from mygo_edge.bundle.vision import Preparation
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Trunk:
     input: str
     output: str
     features: int
-    form: ImageInput
+    form: Preparation
     floats: bool
     name: str
     terms: str

@@ -11,6 +11,7 @@ from mygo_edge.bundle.gaussian import (
     SharedFactor,
     discriminant,
     dreams,
+    fisher,
     join,
     mahalanobis,
 )
@@ -215,3 +216,14 @@ def test_numbers_too_large_to_compute_with_are_refused(means: ClassMeans, shared
     tiny = SharedFactor(shared.factor, np.full(FEATURES, 1e-40, np.float32), shared.transform, 0.1, 1.0)
     with pytest.raises(BundleError, match=r"finite|covariance"):
         discriminant(means, tiny)
+
+
+def test_two_noisy_classes_still_get_an_answer() -> None:
+    """However little of their distance noise leaves, it says which is nearer."""
+    rng = np.random.default_rng(0)
+    means = rng.normal(size=(2, 16)).astype(np.float32)
+    for counts in ([2, 2], [3, 400]):
+        weight, bias = fisher(ClassMeans(means, np.array(counts)), lambda away: away.astype(np.float64), spread=400.0)
+        logits = means @ weight.T + bias
+        assert np.linalg.norm(weight[0] - weight[1]) > 0
+        assert logits[0, 0] - logits[0, 1] > logits[1, 0] - logits[1, 1]

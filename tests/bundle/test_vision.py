@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mygo_edge.bundle.vision import ImageInput, from_pixels, graph_input, prepare, read_photo
+from mygo_edge.bundle.vision import Preparation, from_pixels, graph_input, prepare, read_photo
 from mygo_edge.errors import MygoEdgeError
 
-FORM = ImageInput((32, 32), 32, "bicubic", (0.5, 0.4, 0.3), (0.2, 0.25, 0.5))
+FORM = Preparation((32, 32), 32, "bicubic", (0.5, 0.4, 0.3), (0.2, 0.25, 0.5))
 
 
 def gradient(width: int, height: int) -> Image.Image:

@@ -171,3 +171,78 @@ def test_torchvision_files_are_read_from_the_data_root(tmp_path):
     mnist = load(TrainOptions(dataset="mnist", data_root=tmp_path))
     assert mnist.shape == (1, 28, 28)
     assert (len(mnist.train.labels), len(mnist.test.labels)) == (30, 20)
+
+
+def list_folder(root, **options):
+    return load(TrainOptions(dataset="folder", data_root=root, trunk="resnet18", folder=FolderOptions(**options)))
+
+
+def test_files_that_are_no_photos_of_a_class_are_left_out(image_folder):
+    """Of macOS's archives, notebooks, file managers; and folders that are called like pictures."""
+    cats = image_folder / "cats"
+    (cats / "._0.png").write_bytes(b"\0\5\x16\7")
+    (cats / ".cache").mkdir()
+    (cats / ".cache" / "0.png").write_bytes((cats / "0.png").read_bytes())
+    (cats / "album.jpg").mkdir()
+    (cats / "Thumbs.db").write_bytes(b"x")
+    (cats / "more of them").mkdir()
+    (cats / "more of them" / "ä.PNG").write_bytes((cats / "0.png").read_bytes())
+    found = list_folder(image_folder)
+    assert len(found.train) + len(found.test) == 31
+
+
+def test_a_damaged_photo_is_named_before_anything_is_learnt_or_skipped(image_folder, capsys):
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    cut = image_folder / "cats" / "cut.jpg"
+    Image.fromarray(pixels).save(cut)
+    cut.write_bytes(cut.read_bytes()[:-300])
+    with pytest.raises(MygoEdgeError, match=r"cut\.jpg.*--folder\.unreadable skip"):
+        list_folder(image_folder)
+    found = list_folder(image_folder, unreadable="skip")
+    assert len(found.train) + len(found.test) == 30
+    assert "cut.jpg" in capsys.readouterr().err
+
+
+def test_validation_images_are_for_testing_where_there_are_no_others(image_folder, tmp_path_factory, capsys):
+    root = tmp_path_factory.mktemp("split")
+    for part in ("train", "valid"):
+        (root / part).symlink_to(image_folder)
+    assert list_folder(root).classes == ["cats", "dogs", "owls"]
+    (root / "test").symlink_to(image_folder)
+    assert len(list_folder(root).test) == 30
+    assert "tested on test/, not on valid/" in capsys.readouterr().err
+
+
+def test_a_folder_around_the_folder_of_classes_is_told(image_folder, tmp_path_factory):
+    root = tmp_path_factory.mktemp("outer")
+    (root / "animals").symlink_to(image_folder)
+    with pytest.raises(MygoEdgeError, match=r"if those are the classes, give .*animals"):
+        list_folder(root)
+
+
+def test_other_classes_for_testing_are_named(image_folder, tmp_path_factory):
+    root = tmp_path_factory.mktemp("split")
+    (root / "train").symlink_to(image_folder)
+    for name in ("cats", "dogs"):
+        (root / "test" / name).mkdir(parents=True)
+    with pytest.raises(MygoEdgeError, match="must have the same classes; 'owls' is in one of them alone"):
+        list_folder(root)
+
+
+def test_a_class_of_two_photos_is_learnt_and_not_measured(image_folder, capsys):
+    for number in range(2, 10):
+        (image_folder / "dogs" / f"{number}.png").unlink()
+    dataset = list_folder(image_folder)
+    assert torch.bincount(dataset.train.labels).tolist() == [8, 2, 8]
+    (task,) = arrivals_of(dataset, "0,1,2")
+    assert torch.bincount(task.test.labels, minlength=3).tolist() == [2, 0, 2]
+    assert "class 'dogs' of task0 has no test input" in capsys.readouterr().err
+    (image_folder / "dogs" / "1.png").unlink()
+    with pytest.raises(MygoEdgeError, match="class 'dogs' has one image for training"):
+        list_folder(image_folder)
+
+
+def test_groups_are_offered_where_classes_do_not_divide():
+    with pytest.raises(MygoEdgeError, match=r"name the groups: 0,1/2,3/4,5,6$"):
+        class_groups("3", 7)
+    assert class_groups("0,1/2,3/4,5,6", 7) == [[0, 1], [2, 3], [4, 5, 6]]

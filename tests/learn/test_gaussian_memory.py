@@ -118,9 +118,54 @@ def test_a_memory_goes_on_from_its_state_to_the_same_bits() -> None:
         assert np.array_equal(value, resumed.state()[key]), key
 
 
+def test_small_tasks_go_on_to_the_same_bits_wherever_they_were_cut() -> None:
+    """Also where the box keeps a newer classifier than devices have, and where the last task waits for its sleep."""
+
+    def tasks(memory: GaussianMemory, first: int, last: int) -> GaussianMemory:
+        for index in range(first, last):
+            memory.learn(*task(index % TASKS, seed=index, per_class=8), ["a", "b"])
+            memory.refactor(memory.covariance())
+        return memory
+
+    def empty() -> GaussianMemory:
+        return GaussianMemory(transform_for(task(0)[0]), FEATURES, rank=8)
+
+    whole, ways = tasks(empty(), 0, 9).state(), set()
+    for cut in range(1, 9):
+        part, resumed = tasks(empty(), 0, cut), empty()
+        part.learn(*task(cut % TASKS, seed=cut, per_class=8), ["a", "b"])
+        resumed.load_state({key: value.copy() for key, value in part.state().items()})
+        ways.add("kept.rows" in part.state())
+        resumed.refactor(resumed.covariance())
+        state = tasks(resumed, cut + 1, 9).state()
+        assert state.keys() == whole.keys()
+        for key, value in whole.items():
+            assert np.array_equal(value, state[key]), (cut, key)
+    assert ways == {True, False}
+
+
 def test_a_memory_grows_by_a_mean_a_row_and_a_count_a_class() -> None:
-    sizes = [sum(array.nbytes for array in learnt(tasks).state().values()) for tasks in (2, 3)]
-    assert sizes[1] - sizes[0] == WIDTH * (8 * FEATURES + 8) + 8
+    """And the classifier that is kept, of the box where devices have an older one, by a row a class, too."""
+    sizes = [
+        {
+            kept: sum(value.nbytes for key, value in learnt(tasks).state().items() if key.startswith("kept.") == kept)
+            for kept in (False, True)
+        }
+        for tasks in (2, 3)
+    ]
+    assert sizes[1][False] - sizes[0][False] == WIDTH * (8 * FEATURES + 8) + 8
+    assert all(size[True] <= 4 * FEATURES * (FEATURES + 3 + 3 * WIDTH) + 8 for size in sizes)
+
+
+def test_a_small_task_costs_its_own_rows_and_no_new_inverse() -> None:
+    memory = learnt()
+    before = memory.kept
+    memory.learn(*task(0, seed=5, per_class=3), ["a", "b"])
+    memory.refactor(memory.covariance())
+    assert memory.kept is before
+    memory.learn(*task(1, seed=5, per_class=90), ["a", "b"])
+    memory.refactor(memory.covariance())
+    assert memory.kept is not before
 
 
 def test_devices_keep_their_factor_while_answers_stay() -> None:

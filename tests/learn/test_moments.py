@@ -7,7 +7,7 @@ from mygo_edge.bundle.gaussian import ClassMeans, PowerTransform, discriminant, 
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.learn.moments import PooledMoments, TaskMoments
 from mygo_edge.learn.shared_covariance import SharedCovariance, shrink
-from mygo_edge.learn.strength import DEFAULT, STRENGTHS, LeftOut, Strength, left_out
+from mygo_edge.learn.strength import DEFAULT, STRENGTHS, UNTRIED, LeftOut, Strength, left_out
 
 FEATURES = 24
 
@@ -167,14 +167,21 @@ def test_the_temperature_makes_a_softmax_as_sure_as_it_is_right() -> None:
     assert overconfident.temperature(0) == pytest.approx(7, rel=0.1)
 
 
+def test_a_few_right_answers_do_not_make_a_memory_sure() -> None:
+    assert found(np.zeros(1)).temperature(0) > 3
+
+
 def test_the_strength_follows_what_was_right_and_else_the_default() -> None:
     strength, (pooled, _) = Strength(), pool(task_data(0))
-    assert (strength.best, strength.due(pooled)) == (DEFAULT, True)
+    strength.learn(found(np.ones(len(STRENGTHS))), 8, pooled)
+    assert strength.best == UNTRIED  # of few images only how sure answers may be can be said
+    pooled.freedom = 400
+    assert strength.due(pooled, 90)
     shares = np.where(np.array(STRENGTHS) == 4.0, 0.9, 0.5)
     strength.learn(found(shares), 90, pooled)
     assert strength.best == 4.0
     assert "90.0 % of 90 images" in strength.reason()
-    assert not strength.due(pooled)
+    assert not strength.due(pooled, 90)
     strength.learn(found(np.full(len(STRENGTHS), 0.7)), 10_000, pooled)
     strength.wins[:] = 7000
     assert strength.best == DEFAULT

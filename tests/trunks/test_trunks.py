@@ -12,14 +12,14 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from mygo_edge.bundle.vetting import vet
-from mygo_edge.bundle.vision import ImageInput, from_pixels, graph_input, read_photo
+from mygo_edge.bundle.vision import Preparation, from_pixels, graph_input, read_photo
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.trunks import efficientnet_lite as lite
 from mygo_edge.trunks.catalogue import load_trunk, size_for
 from mygo_edge.trunks.extract import Extractor
 from mygo_edge.trunks.options import TrunkOptions
 
-FORM = ImageInput((64, 64), 64, "bicubic", lite.MEAN, lite.STD)
+FORM = Preparation((64, 64), 64, "bicubic", lite.MEAN, lite.STD)
 
 
 def random_state() -> dict[str, torch.Tensor]:
@@ -106,7 +106,7 @@ def test_the_packages_weights_recognise_a_photo() -> None:
     from sklearn.datasets import load_sample_image
 
     state = lite.weights()
-    form = ImageInput((224, 224), 256, "bicubic", lite.MEAN, lite.STD)
+    form = Preparation((224, 224), 256, "bicubic", lite.MEAN, lite.STD)
     photos = from_pixels(load_sample_image("china.jpg").transpose(2, 0, 1)[None], form)
     features = onnxruntime.InferenceSession(lite.graph(state)).run(None, {"image": graph_input(photos, form, False)})[0]
     logits = features @ state["_fc.weight"].numpy().T + state["_fc.bias"].numpy()

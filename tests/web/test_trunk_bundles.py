@@ -156,7 +156,7 @@ def test_photos_are_prepared_as_pillow_prepares_them(photo_page: Any) -> None:
             (9, 8, (16, 8), 16),
         ):
             pixels = rng.integers(64, 192, (height, width, 3), dtype=np.uint8)  # so that no overshoot is clipped
-            form = vision.ImageInput(size, resize, interpolation, (0.5,) * 3, (0.5,) * 3)  # type: ignore[arg-type]
+            form = vision.Preparation(size, resize, interpolation, (0.5,) * 3, (0.5,) * 3)  # type: ignore[arg-type]
             expected = vision.prepare(Image.fromarray(pixels), form)
             data = np.dstack([pixels, np.full((height, width), 255, np.uint8)]).ravel().tolist()
             said = {

@@ -8,6 +8,7 @@ import { addTo, cholesky, dot, eigen, matrix, rowOf, solveLower, times, timesTra
 
 const TINY = 1e-12; // below any norm of a vector that is not all zeros
 const SIMILAR = 0.25; // share of the median count: a mean of fewer images would be taken for noise among the others
+const LEAST_SIGNAL = 0.2; // of a direction of the means that is no longer than noise
 const SCATTER = 0.25; // of real features' squared distance to their mean, relative
 const LEAST = 1e-3; // eigenvalue of a class's own covariance
 const f = Math.fround;
@@ -107,14 +108,15 @@ function sent(means, centre, rows, many) {
  * @returns {{weight: Float32Array[], bias: Float32Array}}
  */
 export function discriminant(means, counts, precision, spread, rows) {
-  const median = quantileOf(counts), many = counts.map((count) => count >= median * SIMILAR);
+  const median = quantileOf(counts), similar = counts.map((count) => count >= median * SIMILAR);
+  const many = similar.filter(Boolean).length > 1 ? similar : similar.fill(true); // a mean alone has no centre but itself
   const middle = meanOf(means.filter((_, index) => many[index]));
   const { away, weight } = rows ? sent(means, middle, rows, many) : products(means, middle, precision);
   const n = means.length, inner = matrix(n, n);
   for (let row = 0; row < n; row += 1) for (let column = 0; column < n; column += 1) inner.data[row * n + column] = dot(weight[row], away[column]);
   const noise = counts.map((count) => spread / count), chosen = counts.map((_, index) => index).filter((index) => many[index]);
   const signal = Math.max(chosen.reduce((sum, index) => sum + inner.data[index * (n + 1)] - noise[index], 0) / chosen.length, 0);
-  const share = noise.map((value) => signal / (signal + value)), mix = matrix(n, n);
+  const share = noise.map((value) => Math.max(signal / Math.max(signal + value, TINY), LEAST_SIGNAL)), mix = matrix(n, n);
   share.forEach((value, index) => (mix.data[index * (n + 1)] = Math.sqrt(value)));
   const shrunk = shrinkage(inner, counts, chosen, spread);
   chosen.forEach((row, i) => chosen.forEach((column, j) => (mix.data[row * n + column] = shrunk.data[i * chosen.length + j])));
@@ -138,7 +140,7 @@ function shrinkage(inner, counts, chosen, spread) {
     // Of the lower triangle, as numpy: rounded rows make the other a little different.
     products.data[i * n + j] = inner.data[Math.max(row, column) * inner.rows + Math.min(row, column)] * root[i] * root[j];
   }));
-  const shares = withEigenvalues(eigen(products), (value) => Math.max(1 - spread / Math.max(value, TINY), 0));
+  const shares = withEigenvalues(eigen(products), (value) => Math.max(1 - spread / Math.max(value, TINY), LEAST_SIGNAL));
   shares.data.forEach((value, index, data) => (data[index] = (value * root[index % n]) / root[Math.floor(index / n)]));
   return shares;
 }
