@@ -88,7 +88,7 @@ class GaussianMemory:
         """Exact sleep: weight [classes, features] and bias [classes] of the classifier of all tasks, for vectors in the
         transformed space. A task's rows are its head; arg max over all rows answers an unknown task.
         """
-        return covariance.discriminant(self.means)
+        return covariance.discriminant(self.means, denoise=self.rows)
 
     def refactor(self, covariance: SharedCovariance, weight: Floats | None = None) -> SharedFactor:
         """What devices get: the rows and the factor that they have, unless new rows would answer differently enough.
