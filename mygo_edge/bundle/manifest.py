@@ -211,7 +211,10 @@ def _pixels_json(pixels: InputFormat) -> dict[str, Any]:
 
 def _trunk_json(trunk: TrunkFormat) -> dict[str, Any]:
     kind = "image" if isinstance(trunk.input, ImageInput) else "text"
-    return asdict(trunk) | {"input": {"kind": kind, **asdict(trunk.input)}}
+    values = {"kind": kind, **asdict(trunk.input)}
+    if values.get("parts") == 1:  # what readers before parts take it for
+        del values["parts"]
+    return asdict(trunk) | {"input": values}
 
 
 def _entry_json(entry: FileEntry) -> dict[str, Any]:
