@@ -44,6 +44,12 @@ def page(result: dict[str, Any]) -> str:
         "times": f"{bytes_ratio:.0f}",
         "command": result["command"],
         "seeds": str(len(result["seeds"])),
+        "earlier": "".join(
+            f"\n`{name}` was measured before its long texts came in parts and its means were taken as they are; news of this "
+            "length has one part.\n"
+            for name, trunk in result["trunks"].items()
+            if "parts" not in trunk
+        ),
         "tables": "\n\n".join(methods_table(name, trunk) for name, trunk in result["trunks"].items()),
         "words": f"{first} and {second} %, together\n{cell(words['known'])} with the task known, and "
         f"{cell(words['unknown'])} with it unknown.",

@@ -154,7 +154,8 @@ def _checked(dataset: TextDataset, where: Path) -> TextDataset:
         rare = dataset.classes[int(counts.argmin())]
         raise MygoEdgeError(
             f"{where}: class {rare!r} has {counts.min()} training texts, {LEAST} are needed at least, besides those "
-            "kept for testing; add some or remove it (if it is a column's title, name columns instead of numbering them)"
+            "kept for testing; add some or remove it (if it is a column's title, name columns instead of numbering "
+            "them)"
         )
     return dataset
 
