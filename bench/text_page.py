@@ -45,8 +45,8 @@ def page(result: dict[str, Any]) -> str:
         "command": result["command"],
         "seeds": str(len(result["seeds"])),
         "earlier": "".join(
-            f"\n`{name}` was measured before its long texts came in parts and its means were taken as they are; news of this "
-            "length has one part.\n"
+            f"\n`{name}` was measured before long texts came in parts, which hardly one of these is, and before class "
+            "means were taken as they are.\n"
             for name, trunk in result["trunks"].items()
             if "parts" not in trunk
         ),

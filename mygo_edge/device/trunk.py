@@ -73,7 +73,7 @@ class Trunk:
 
     def probe(self, n: int) -> NDArray[np.float32]:
         """Features of inputs that are always the same to the bit, whatever Pillow is installed."""
-        return self._run(self._inputs.probe(n))
+        return self._inputs.probe(n, self._run, self.form.features)
 
     def _run(self, feed: dict[str, NDArray]) -> NDArray[np.float32]:
         (found,) = self.graph.run([self.form.output], feed)
@@ -98,7 +98,7 @@ class _Inputs(Protocol):
 
     def example(self, n: int) -> Any: ...
 
-    def probe(self, n: int) -> dict[str, NDArray]: ...
+    def probe(self, n: int, run: _Run, width: int) -> NDArray[np.float32]: ...
 
 
 class _Photos:
@@ -144,8 +144,8 @@ class _Photos:
         grain = (row * 7919 + column * 104729 + channel * 1299709) % 61
         return (np.abs(wave % 392 - 196) + grain).clip(0, 255).astype(np.uint8)
 
-    def probe(self, n: int) -> dict[str, NDArray]:
-        return self._feed(self.example(n))
+    def probe(self, n: int, run: _Run, width: int) -> NDArray[np.float32]:
+        return run(self._feed(self.example(n)))
 
     def _feed(self, photos: NDArray[np.uint8]) -> dict[str, NDArray]:
         return {self._name: vision.graph_input(photos, self._form, self._floats)}
@@ -220,8 +220,8 @@ class _Texts:
     def example(self, n: int) -> list[str]:
         return [_SENTENCES[index % len(_SENTENCES)] for index in range(n)]
 
-    def probe(self, n: int) -> dict[str, NDArray]:
-        return self._feed(*self._tokenizer.encode(self.example(n)))
+    def probe(self, n: int, run: _Run, width: int) -> NDArray[np.float32]:
+        return self.vectors(self.example(n), run, width)
 
     def _feed(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> dict[str, NDArray]:
         feed = {self._ids: ids, str(self._mask): mask}

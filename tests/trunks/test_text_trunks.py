@@ -3,6 +3,7 @@
 import json
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -300,3 +301,17 @@ def test_a_graph_whose_expansion_matters_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_bytes(TOKENIZER)
     with pytest.raises(MygoEdgeError, match=r"uses the operator 'Expand'.*, and it "):
         text_trunk(str(file), tokenizer=tmp_path / "tokenizer.json")
+
+
+def test_classes_have_more_of_their_own_where_they_are_many_up_to_a_limit() -> None:
+    one = TextTrunk("tiny", b"", b"", 16, "fp32", "", directions=32)
+    assert [one.directions_for(classes) for classes in (2, 4, 5, 10, 20, 1000)] == [32, 32, 38, 68, 128, 128]
+
+
+def test_a_long_text_in_parts_is_not_its_first_part_alone() -> None:
+    table = np.random.default_rng(1).normal(size=(len(WORDS), 8)).astype(np.float32)
+    whole = trunk(table_graph(table, np.ones(len(WORDS), np.float32)))
+    text = "oil " * 15 + "fall " * 15
+    first, both = Embedder(whole)([text]), Embedder(replace(whole, parts=2))([text, "a"])
+    assert np.allclose((both**2).mean(1), 1, atol=1e-5)
+    assert not np.allclose(first, both[:1], atol=0.1)
