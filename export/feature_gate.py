@@ -31,7 +31,7 @@ class Memory(NamedTuple):
         """[n, features], in the transformed space -> [n, classes of all tasks]."""
         means = join(self.means)
         if self.rows is None:
-            weight, bias = discriminant(means, self.shared)
+            weight, bias = discriminant(means, self.shared, denoise=self.own is None)
         else:
             weight, bias = row_discriminant(means, join_rows(self.rows))
         linear = (vectors @ weight.T + bias).astype(np.float64)

@@ -19,7 +19,16 @@ from mygo_edge.bundle.calibration import Calibration, write_calibration
 from mygo_edge.bundle.feature_selftest import write_feature_selftest
 from mygo_edge.bundle.gaussian import ClassMeans, SharedFactor
 from mygo_edge.bundle.gaussian_files import Precision, read_means, read_shared, write_means, write_shared
-from mygo_edge.bundle.manifest import GAUSSIAN, ROWS_READER, FileEntry, Manifest, Task, TextInput
+from mygo_edge.bundle.manifest import (
+    GAUSSIAN,
+    ROWS_READER,
+    TEXT_READER,
+    FileEntry,
+    Manifest,
+    Task,
+    TextInput,
+    TrunkFormat,
+)
 from mygo_edge.bundle.own_covariance import OwnCovariances, read_own, write_own
 from mygo_edge.bundle.reading import Bundle
 from mygo_edge.bundle.rows import ClassRows, stored, write_rows
@@ -159,7 +168,7 @@ def publish_features(
         files=tuple(draft.files),
         producer={"mygo_edge": mygo_edge.__version__, "onnxruntime": onnxruntime.__version__, "numpy": np.__version__},
         id=learner_id,
-        reader=ROWS_READER if rows else ROWS_READER - 1,
+        reader=_reader(bool(rows), own is not None, trunk.form),
         latent=shared.rank,
         features=trunk.form.features,
         trunk=trunk.form,
@@ -168,6 +177,13 @@ def publish_features(
     draft.add("selftest.npz", "selftest", write_feature_selftest(compute(engine)), "fp32")
     whole = replace(manifest, files=tuple(draft.files))
     return write_version(bundle_dir, whole, draft.contents, keep_before=keep_before)
+
+
+def _reader(rows: bool, own: bool, form: TrunkFormat) -> int:
+    """The least that a device must be able to read."""
+    if own or (isinstance(form.input, TextInput) and form.input.parts > 1):
+        return TEXT_READER
+    return ROWS_READER if rows else ROWS_READER - 1
 
 
 @dataclass

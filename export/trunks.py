@@ -44,8 +44,9 @@ def text_trunk_files(trunk: TextTrunk) -> TrunkFiles:
     features = Graph(trunk.graph, trunk.name).outputs.get(OUTPUT, (None,))[-1]
     if features is None:
         raise MygoEdgeError(f"{trunk.name}: the width of {OUTPUT} is not in the graph; export it with a fixed width")
-    digest = _digest(trunk.graph, trunk.tokenizer, str(trunk.max_tokens).encode())
-    form = TrunkFormat(digest, _file(trunk.precision), OUTPUT, features, TextInput(_TOKENIZER, trunk.max_tokens))
+    taken = TextInput(_TOKENIZER, trunk.max_tokens, trunk.parts)
+    digest = _digest(trunk.graph, trunk.tokenizer, repr((taken.max_tokens, taken.parts)).encode())
+    form = TrunkFormat(digest, _file(trunk.precision), OUTPUT, features, taken)
     return TrunkFiles(trunk.graph, form, trunk.precision, trunk.tokenizer)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from mygo_edge.bundle.strict import BundleError, composed
 
 SCHEMA_VERSION = "2.0"
-READER = 3  # what this code can read; a manifest names the least reader that it needs
+READER = 4  # what this code can read; a manifest names the least reader that it needs
+TEXT_READER = 4  # of texts in parts, and of classes with covariances of their own, whose means are taken as they are
 ROWS_READER = 3  # of versions whose classifier comes as rows
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"  # Ed25519 over the bytes of manifest.json, where the publisher signs
@@ -24,6 +25,8 @@ GENERATORS = ("convolutional", "perceptron", GAUSSIAN)
 LAYOUTS = ("nchw", "nhwc")
 CROPS = ("center", "none")
 INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")  # Pillow's resampling filters
+
+MAX_PARTS = 64  # of a text
 
 TASK_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")  # part of file names, on any file system
 
@@ -71,10 +74,13 @@ class ImageInput:
 
 @dataclass(frozen=True, slots=True)
 class TextInput:
-    """tokenizer: path of its file in the version; max_tokens: what is longer is cut."""
+    """tokenizer: path of its file in the version; max_tokens: that the trunk takes at once; parts: of a longer text, so
+    many times as many are read and averaged (`mygo_edge.bundle.text_parts`), the rest is cut.
+    """
 
     tokenizer: str
     max_tokens: int
+    parts: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +211,10 @@ def _pixels_json(pixels: InputFormat) -> dict[str, Any]:
 
 def _trunk_json(trunk: TrunkFormat) -> dict[str, Any]:
     kind = "image" if isinstance(trunk.input, ImageInput) else "text"
-    return asdict(trunk) | {"input": {"kind": kind, **asdict(trunk.input)}}
+    values = {"kind": kind, **asdict(trunk.input)}
+    if values.get("parts") == 1:  # what readers before parts take it for
+        del values["parts"]
+    return asdict(trunk) | {"input": values}
 
 
 def _entry_json(entry: FileEntry) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from mygo_edge.bundle.manifest import (
     LATENT,
     LAYOUTS,
     MANIFEST,
+    MAX_PARTS,
     PRECISIONS,
     READER,
     ROLES,
@@ -172,7 +173,8 @@ def _image(reader: Reader) -> ImageInput:
 def _text(reader: Reader, paths: dict[str, str]) -> TextInput:
     tokenizer = reader.text("tokenizer")
     reader.require(paths.get(tokenizer) == "tokenizer", f"tokenizer {tokenizer!r} is no file of role tokenizer")
-    return TextInput(tokenizer, reader.integer("max_tokens", 1, _MAX_TOKENS))
+    parts = reader.integer("parts", 1, MAX_PARTS) if "parts" in reader else 1
+    return TextInput(tokenizer, reader.integer("max_tokens", 1, _MAX_TOKENS), parts)
 
 
 def _files(top: Reader, tasks: Sequence[Task], roles: tuple[str, ...]) -> tuple[tuple[FileEntry, ...], tuple[str, ...]]:

@@ -3,7 +3,7 @@
 A tokenizer.json may come from anyone who can reach a device's network, so `vetted` looks at it before the library does.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mygo_edge.bundle.manifest import BundleError
+from mygo_edge.bundle.manifest import MAX_PARTS, BundleError
+from mygo_edge.bundle.text_parts import Tokenised, padded
 from mygo_edge.bundle.tokenizer_vetting import vetted
 from mygo_edge.errors import MygoEdgeError
 
@@ -24,14 +25,15 @@ CHARACTERS_A_TOKEN = 16
 class Tokenizer:
     """A tokenizer.json, ready to turn strings into what a text trunk takes."""
 
-    def __init__(self, data: bytes, max_tokens: int, where: str = "tokenizer.json") -> None:
+    def __init__(self, data: bytes, max_tokens: int, where: str = "tokenizer.json", parts: int = 1) -> None:
         """Vet and load a tokenizer.
 
         Args:
             data: the content of a tokenizer.json, as Hugging Face's `tokenizers` writes it. Padding, truncation and
                 decoder in it are ignored.
-            max_tokens: longer texts keep their first tokens, special ones included.
+            max_tokens: of a part, special ones included.
             where: names the file in errors.
+            parts: longer texts keep so many of their first parts, at most.
 
         Raises:
             BundleError: the content may not be used, or is none.
@@ -39,6 +41,8 @@ class Tokenizer:
         """
         if not MIN_TOKENS <= max_tokens <= MAX_TOKENS:
             raise BundleError(f"{where}: max_tokens {max_tokens} must be from {MIN_TOKENS} to {MAX_TOKENS}")
+        if not 1 <= parts <= MAX_PARTS:
+            raise BundleError(f"{where}: parts {parts} must be from 1 to {MAX_PARTS}")
         content, pad_id = vetted(data, where)
         library = _tokenizers()
         with _blamed(f"{where} is no tokenizer that this version can load"):
@@ -48,66 +52,41 @@ class Tokenizer:
                 self._tokenizer.enable_truncation(max_tokens)
         if special >= max_tokens:
             raise BundleError(f"{where} adds {special} tokens to every text, which leaves none of {max_tokens} for it")
-        self.max_tokens, self._where, self._pad_id = max_tokens, where, pad_id
+        self.max_tokens, self.parts, self._where, self._pad_id = max_tokens, parts, where, pad_id
 
-    def token_lists(self, texts: Any) -> list[list[int]]:
-        """The ids of every text, at most `max_tokens` of each; an empty text may have none.
+    def tokenised(self, texts: Any) -> Tokenised:
+        """Texts in parts of at most `max_tokens` ids each; an empty text has one part, which may have none.
 
         Raises:
             MygoEdgeError: as `as_texts`, or the tokenizer fails on a text.
         """
-        characters = CHARACTERS_A_TOKEN * self.max_tokens
-        cut = [text[:characters] for text in as_texts(texts)]
+        characters = CHARACTERS_A_TOKEN * self.max_tokens * self.parts
+        given = as_texts(texts)
+        cut = [text[:characters] for text in given]
         with _blamed(f"{self._where} fails on a text; it is damaged"):
             # A batch starts threads, which one text is not worth.
             found = [self._tokenizer.encode(cut[0])] if len(cut) == 1 else self._tokenizer.encode_batch(cut)
-        return [encoding.ids for encoding in found]
+            parts: list[list[int]] = []
+            rows: list[int] = []
+            longer = 0
+            for row, encoding in enumerate(found):
+                rest = encoding.overflowing
+                own = [encoding.ids, *(more.ids for more in rest[: self.parts - 1])]
+                longer += len(rest) >= self.parts or len(given[row]) > characters
+                parts += own
+                rows += [row] * len(own)
+        return Tokenised(parts, np.array(rows, dtype=np.int64), len(given), longer, self._pad_id)
 
     def encode(self, texts: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Token ids and mask, int64 [n, tokens] each, padded to the longest text, to one token at least.
+        """Token ids and mask of all parts, int64 [n, tokens] each, padded to the longest, to one token at least.
 
         Args:
             texts: a string or a sequence of strings; n may be 0. The mask of an empty text may be all 0.
 
         Raises:
-            MygoEdgeError: as `token_lists`.
+            MygoEdgeError: as `tokenised`.
         """
-        return padded(self.token_lists(texts), self._pad_id)
-
-    def batches(
-        self, texts: Sequence[str], batch_size: int = 64, tokens: int = 4096
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
-        """Texts of like length together, so that little is padding: the rows of a batch in `texts`, ids and mask.
-
-        The order depends on `texts` alone: by number of tokens, and by row where that is equal.
-
-        Args:
-            texts: n strings.
-            batch_size: texts of a batch, at most.
-            tokens: of a batch, padding included, at most; one text alone may have more.
-        """
-        lists = self.token_lists(texts)
-        lengths = np.array([len(ids) for ids in lists], dtype=np.int64)
-        order = np.argsort(lengths, kind="stable")
-        start = 0
-        while start < len(order):
-            end = start + 1
-            while end < min(len(order), start + batch_size) and (end + 1 - start) * lengths[order[end]] <= tokens:
-                end += 1
-            rows = order[start:end]
-            yield (rows, *padded([lists[row] for row in rows], self._pad_id))
-            start = end
-
-
-def padded(lists: Sequence[Sequence[int]], pad_id: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Lists of ids as one array [n, tokens], filled up on the right, and its mask: 1 where a token is, 0 elsewhere."""
-    tokens = max([1, *map(len, lists)])
-    ids = np.full((len(lists), tokens), pad_id, dtype=np.int64)
-    mask = np.zeros((len(lists), tokens), dtype=np.int64)
-    for row, numbers in enumerate(lists):
-        ids[row, : len(numbers)] = numbers
-        mask[row, : len(numbers)] = 1
-    return ids, mask
+        return padded(self.tokenised(texts).parts, self._pad_id)
 
 
 def as_texts(texts: Any) -> list[str]:

@@ -153,8 +153,9 @@ def _checked(dataset: TextDataset, where: Path) -> TextDataset:
     if counts.min() < LEAST:
         rare = dataset.classes[int(counts.argmin())]
         raise MygoEdgeError(
-            f"{where}: class {rare!r} has {counts.min()} training texts, {LEAST} are needed at least; add "
-            "some or remove it (if it is a column's title, name columns instead of numbering them)"
+            f"{where}: class {rare!r} has {counts.min()} training texts, {LEAST} are needed at least, besides those "
+            "kept for testing; add some or remove it (if it is a column's title, name columns instead of numbering "
+            "them)"
         )
     return dataset
 

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from mygo_edge.bundle.manifest import MAX_PARTS
+from mygo_edge.errors import MygoEdgeError
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextOptions:
@@ -23,4 +26,11 @@ class TextOptions:
     tokenizer: Path | None = None
     """tokenizer.json of a trunk that is an ONNX file."""
     max_tokens: int | None = None
-    """Tokens of a text that the trunk gets; longer texts are cut. The trunk's own limit unless given."""
+    """Tokens that the trunk gets at once. The trunk's own limit unless given."""
+    parts: int | None = None
+    """Of a longer text, so many times as many tokens are read, and the vectors of the parts averaged; the rest is cut.
+    By default 4, and 1 for static-256, which averages over 1,024 tokens as it is."""
+
+    def __post_init__(self) -> None:
+        if self.parts is not None and not 1 <= self.parts <= MAX_PARTS:
+            raise MygoEdgeError(f"text parts must be from 1 to {MAX_PARTS}, not {self.parts}")

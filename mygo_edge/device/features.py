@@ -249,7 +249,7 @@ class FeatureEngine:
         """The tasks of the bundle, with their part of the discriminant of all of them."""
         every = join(means)
         # Of a damaged factor this refuses the version, whatever it answers with.
-        computed = discriminant(every, self.shared)
+        computed = discriminant(every, self.shared, denoise=covariances is None)
         weight, bias = computed if rows is None else row_discriminant(every, rows)
         digest, start = self.trunk.form.digest, 0
         tasks = {}

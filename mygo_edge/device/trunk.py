@@ -1,6 +1,6 @@
 """The frozen trunk of a version on a device: from photos or texts to vectors, a few at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -65,11 +65,7 @@ class Trunk:
             MygoEdgeError: inputs that it cannot take.
             BundleError: the graph fails, or makes what is not finite or not [n, features].
         """
-        given = self._inputs.listed(inputs)
-        found = np.empty((len(given), self.form.features), np.float32)
-        for rows, feed in self._inputs.batches(given):
-            found[rows] = self._run(feed)
-        return found
+        return self._inputs.vectors(self._inputs.listed(inputs), self._run, self.form.features)
 
     def example(self, n: int) -> Any:
         """`n` inputs, always the same."""
@@ -77,7 +73,7 @@ class Trunk:
 
     def probe(self, n: int) -> NDArray[np.float32]:
         """Features of inputs that are always the same to the bit, whatever Pillow is installed."""
-        return self._run(self._inputs.probe(n))
+        return self._inputs.probe(n, self._run, self.form.features)
 
     def _run(self, feed: dict[str, NDArray]) -> NDArray[np.float32]:
         (found,) = self.graph.run([self.form.output], feed)
@@ -90,16 +86,19 @@ class Trunk:
         return found
 
 
+_Run = Callable[[dict[str, NDArray]], NDArray[np.float32]]  # what the graph is fed -> features [batch, width]
+
+
 class _Inputs(Protocol):
-    """A kind of input. listed: one or many inputs as a list; batches: rows of it, and what the graph is fed."""
+    """A kind of input. listed: one or many inputs as a list; vectors: of these, [n, width], a few at a time."""
 
     def listed(self, inputs: Any) -> list[Any]: ...
 
-    def batches(self, given: list[Any]) -> Iterator[tuple[Any, dict[str, NDArray]]]: ...
+    def vectors(self, given: list[Any], run: _Run, width: int) -> NDArray[np.float32]: ...
 
     def example(self, n: int) -> Any: ...
 
-    def probe(self, n: int) -> dict[str, NDArray]: ...
+    def probe(self, n: int, run: _Run, width: int) -> NDArray[np.float32]: ...
 
 
 class _Photos:
@@ -124,7 +123,8 @@ class _Photos:
                 found += _pixels(_array(Path(photo)) if isinstance(photo, (str, Path)) else photo)
         return found
 
-    def batches(self, given: list[Any]) -> Iterator[tuple[slice, dict[str, NDArray]]]:
+    def vectors(self, given: list[Any], run: _Run, width: int) -> NDArray[np.float32]:
+        found = np.empty((len(given), width), np.float32)
         for start in range(0, len(given), self._batch):
             part = slice(start, min(start + self._batch, len(given)))
             photos = [
@@ -133,7 +133,8 @@ class _Photos:
                 else vision.from_pixels(photo, self._form)[0]
                 for photo in given[part]
             ]
-            yield part, self._feed(np.stack(photos))
+            found[part] = run(self._feed(np.stack(photos)))
+        return found
 
     def example(self, n: int) -> NDArray[np.uint8]:
         """Waves of different lengths and directions, a little noise: uint8 [n, height, width, 3]."""
@@ -143,8 +144,8 @@ class _Photos:
         grain = (row * 7919 + column * 104729 + channel * 1299709) % 61
         return (np.abs(wave % 392 - 196) + grain).clip(0, 255).astype(np.uint8)
 
-    def probe(self, n: int) -> dict[str, NDArray]:
-        return self._feed(self.example(n))
+    def probe(self, n: int, run: _Run, width: int) -> NDArray[np.float32]:
+        return run(self._feed(self.example(n)))
 
     def _feed(self, photos: NDArray[np.uint8]) -> dict[str, NDArray]:
         return {self._name: vision.graph_input(photos, self._form, self._floats)}
@@ -198,7 +199,7 @@ def _pixels(photos: Any) -> list[NDArray[np.uint8]]:
 
 class _Texts:
     def __init__(self, form: TextInput, tokenizer: bytes, where: str, graph: Graph) -> None:
-        self._tokenizer = Tokenizer(tokenizer, form.max_tokens, where)
+        self._tokenizer = Tokenizer(tokenizer, form.max_tokens, where, form.parts)
         self._mask = next((name for name in graph.inputs if "mask" in name), None)
         others = [name for name in graph.inputs if name != self._mask and "type" not in name]
         if self._mask is None or len(others) != 1:
@@ -209,15 +210,18 @@ class _Texts:
     def listed(self, inputs: Any) -> list[str]:
         return as_texts(inputs)
 
-    def batches(self, given: Sequence[str]) -> Iterator[tuple[Any, dict[str, NDArray]]]:
-        for rows, ids, mask in self._tokenizer.batches(given, _TEXTS):
-            yield rows, self._feed(ids, mask)
+    def vectors(self, given: list[str], run: _Run, width: int) -> NDArray[np.float32]:
+        tokenised = self._tokenizer.tokenised(given)
+        of_parts = np.empty((len(tokenised.parts), width), np.float32)
+        for places, ids, mask in tokenised.batches(_TEXTS):
+            of_parts[places] = run(self._feed(ids, mask))
+        return tokenised.vectors(of_parts)
 
     def example(self, n: int) -> list[str]:
         return [_SENTENCES[index % len(_SENTENCES)] for index in range(n)]
 
-    def probe(self, n: int) -> dict[str, NDArray]:
-        return self._feed(*self._tokenizer.encode(self.example(n)))
+    def probe(self, n: int, run: _Run, width: int) -> NDArray[np.float32]:
+        return self.vectors(self.example(n), run, width)
 
     def _feed(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> dict[str, NDArray]:
         feed = {self._ids: ids, str(self._mask): mask}

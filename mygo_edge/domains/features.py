@@ -1,6 +1,6 @@
 """Features: a dream is a vector of a frozen trunk, memorised as a Gaussian a class, consolidated exactly."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,7 +24,6 @@ Progress = Callable[[int, int], None]  # done, of all
 POWER = 0.5  # of the features of pictures (docs/photos.md)
 _SIZED = 32  # pictures whose sizes are looked at
 _SAMPLES = 256  # texts on which weights in int8 are held against fp32
-_TEXTS = 512  # at a time
 _TEXTS_WANTED = "--trunk {} takes texts; give it texts, or another --trunk"
 
 
@@ -34,7 +33,7 @@ class Features:
     Attributes:
         features: width of a vector; shape: (features,).
         transform: how they become nearly Gaussian; None: found from the first task's.
-        rank, directions: of the shared factor, and of what the covariances of classes have of their own.
+        directions: of the number of classes: in how many their covariances have something of their own; None: in none.
     """
 
     name = "features"
@@ -42,12 +41,12 @@ class Features:
     def __init__(self, trunk: Trunk | TextTrunk, threads: int, batch: int) -> None:
         self.trunk = trunk
         self.transform: PowerTransform | None = None
-        self.rank, self.directions = 64, 0
+        self.directions: Callable[[int], int] | None = None
         self._pictures: Extractor | None = None
         self._texts: Embedder | None = None
         if isinstance(trunk, TextTrunk):
             self._texts = Embedder(trunk, max(1, threads))
-            self.transform, self.rank, self.directions = TRANSFORM, trunk.rank, trunk.directions
+            self.transform, self.directions = TRANSFORM, trunk.directions_for
             self.features = self._texts(["a"]).shape[1]
         else:
             self._pictures = Extractor(trunk, threads, batch)
@@ -72,7 +71,7 @@ class Features:
         if self._texts is not None:
             if not texts:
                 raise MygoEdgeError(_TEXTS_WANTED.format(self._texts.name))
-            return self._embedded(inputs, progress)
+            return [self._texts(inputs, progress)] if inputs else []
         assert self._pictures is not None
         if isinstance(inputs, Tensor):
             pixels = inputs if inputs.dtype == torch.uint8 else (inputs * 255).round().to(torch.uint8)
@@ -80,12 +79,6 @@ class Features:
         if not all(isinstance(item, Path) for item in inputs):
             raise MygoEdgeError(f"--trunk {self.trunk.name} takes pictures, not texts; name a trunk for texts")
         return self._pictures.files(inputs, progress)
-
-    def _embedded(self, texts: Sequence[str], progress: Progress) -> Any:
-        assert self._texts is not None
-        for start in range(0, len(texts), _TEXTS):
-            yield self._texts(texts[start : start + _TEXTS])
-            progress(min(start + _TEXTS, len(texts)), len(texts))
 
     def transformed(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """In the space where they are nearly Gaussian; the first call settles which that is."""
@@ -116,6 +109,7 @@ def features_for(options: TrainOptions, inputs: Any) -> Features:
             weights=own.weights,
             output=own.output,
             max_tokens=options.text.max_tokens,
+            parts=options.text.parts,
             samples=samples,
         )
         return Features(texts, own.threads, own.batch_size)

@@ -18,7 +18,14 @@ from mygo_edge.errors import MygoEdgeError
 from mygo_edge.kernels.noise import dream_noise, feature_noise
 from mygo_edge.learn.gaussian_memory import GaussianMemory
 from mygo_edge.learn.method import Method, NamedPhase
-from mygo_edge.learn.own_covariance import LEAST_STRENGTH, TaskScatters, answering_factor, own_covariances
+from mygo_edge.learn.own_calibration import QUANTILES, Known, calibration, copied, measure
+from mygo_edge.learn.own_covariance import (
+    LEAST_STRENGTH,
+    TaskScatters,
+    answering_factor,
+    answering_rank,
+    own_covariances,
+)
 from mygo_edge.learn.phase import Phase
 from mygo_edge.learn.sampled_sleep import descended
 from mygo_edge.learn.shared_covariance import SharedCovariance
@@ -39,14 +46,16 @@ class ExactMyGO(Method):
 
     def __init__(self, domain: Features, options: TrainOptions, device: torch.device) -> None:
         super().__init__(options, device)
-        if options.sleep.form == "sampled" and domain.directions:
+        if options.sleep.form == "sampled" and domain.directions is not None:
             raise MygoEdgeError(
                 f"--sleep.form sampled cannot work with --trunk {options.trunk}: its classifier is quadratic, and a "
                 "student is linear; use exact"
             )
         self.domain = domain
         self.memory: GaussianMemory | None = None  # from the first task on
-        self.scatters: list[Floats] = []  # of every class, where classes have covariances of their own
+        # Where classes have covariances of their own:
+        self.scatters: list[Floats] = []  # of every class
+        self.measured: list[NDArray[np.float64]] = []  # of every task, on inputs left out; NaN where there are too few
         self.own: OwnCovariances | None = None
         self._classifier: tuple[Floats, Floats] | None = None
 
@@ -63,21 +72,32 @@ class ExactMyGO(Method):
         if self.memory is None:
             assert self.domain.transform is not None
             self.memory = self._empty(self.domain.transform)
+        before = copied(self.memory.pooled) if self._has_own else None
         try:
             self.memory.learn(vectors, labels, task.classes)
         except MygoEdgeError as error:
             raise MygoEdgeError(f"{task.name}: {error}") from error
-        if self._has_own:
+        if before is not None:
+            known = Known(before, self.memory.tasks[:-1], self.scatters)
+            self.measured.append(self._left_out(known, transformed, labels))
             alone = TaskScatters(len(task.classes), self.domain.features)
             alone.add(transformed, labels)
             self.scatters += list(alone.scatters())
 
+    def _left_out(self, known: Known, vectors: Floats, labels: NDArray[np.int64]) -> NDArray[np.float64]:
+        assert self.memory is not None
+        assert self.domain.directions is not None
+        strength = max(self.memory.strength.best, LEAST_STRENGTH)
+        directions = self.domain.directions(len(self.memory.means.counts))
+        found = measure(known, vectors, labels, strength, directions, self.memory.transform)
+        return np.full(1 + QUANTILES, np.nan) if found is None else found
+
     def _empty(self, transform: PowerTransform) -> GaussianMemory:
-        return GaussianMemory(transform, self.domain.features, self.domain.rank, rows=not self._has_own)
+        return GaussianMemory(transform, self.domain.features, rows=not self._has_own)
 
     @property
     def _has_own(self) -> bool:
-        return bool(self.domain.directions) and 4 * self.domain.features**2 <= MAX_CLASS_BYTES
+        return self.domain.directions is not None and 4 * self.domain.features**2 <= MAX_CLASS_BYTES
 
     def _sleep(self, index: int, phase: Phase) -> None:
         before = self._classifier
@@ -120,9 +140,12 @@ class ExactMyGO(Method):
         """Factor, covariances of classes, and the classifier of all tasks, from what is remembered."""
         assert self.memory is not None
         covariance = self.memory.covariance(LEAST_STRENGTH if self._has_own else 0.0)
-        if self._has_own:
-            self.own = own_covariances(self.scatters, self.memory.means.counts, covariance, self.domain.directions)
-            self.memory.shared = answering_factor(covariance, self.memory.means, self.domain.rank, self.own.directions)
+        if self._has_own and self.domain.directions is not None:
+            means = self.memory.means
+            directions = self.domain.directions(len(means.counts))
+            self.own = own_covariances(self.scatters, means.counts, covariance, directions)
+            rank = answering_rank(len(means.counts), directions, self.domain.features)
+            self.memory.shared = answering_factor(covariance, means, rank, self.own.directions)
         self._classifier = self.memory.sleep(covariance)
         if not self._has_own:
             self.memory.refactor(covariance, self._classifier[0])
@@ -138,6 +161,7 @@ class ExactMyGO(Method):
         count = len(self.memory.tasks[index].means)
         self.memory.forget(index)
         del self.scatters[first : first + count]
+        del self.measured[index : index + 1]
         self._consolidate()
 
     def logits(self, inputs: Tensor) -> Tensor:
@@ -187,6 +211,8 @@ class ExactMyGO(Method):
     def calibration(self) -> Calibration | None:
         """How devices are to read scores, where a wake could measure that."""
         assert self.memory is not None
+        if self._has_own:
+            return calibration(self.measured)
         novelty = self.memory.novelty
         return None if novelty is None else Calibration(self.memory.strength.temperature, novelty)
 
@@ -209,6 +235,7 @@ class ExactMyGO(Method):
         )
         if self.scatters:
             state["scatters"] = torch.from_numpy(np.stack(self.scatters))
+            state["measured"] = torch.from_numpy(np.stack(self.measured))
         if self._classifier is not None:
             state |= {f"classifier.{i}": torch.from_numpy(np.asarray(x)) for i, x in enumerate(self._classifier)}
         if self.own is not None:
@@ -226,6 +253,7 @@ class ExactMyGO(Method):
         self.memory = self._empty(transform)
         self.memory.load_state(arrays)
         self.scatters = list(arrays["scatters"]) if "scatters" in arrays else []
+        self.measured = list(arrays["measured"]) if "measured" in arrays else []
         if "classifier.0" in arrays:
             self._classifier = arrays["classifier.0"], arrays["classifier.1"]
         if "own.directions" in arrays:

@@ -83,6 +83,11 @@ def own_covariances(
     return OwnCovariances((chosen @ whitening).astype(np.float32), own.astype(np.float32))
 
 
+def answering_rank(classes: int, directions: int, features: int) -> int:
+    """The least rank at which `answering_factor` holds all that it is given: differences D of the means and S^-1 D."""
+    return min(directions + 2 * (classes - 1), features)
+
+
 def answering_factor(
     shared: SharedCovariance, means: ClassMeans, rank: int, directions: Floats | None = None
 ) -> SharedFactor:

@@ -30,7 +30,7 @@ _HEADS = 12
 _EPSILON = 1e-12  # of BERT's normalisation
 _MASKED = -1e4  # what a masked token's attention gets; exp of it is 0 in fp32
 _LEVELS = 127
-_RANK, _DIRECTIONS = 128, 120  # of what is remembered: 100 KB with four classes, beside 23 MB
+_DIRECTIONS = 120  # of what is remembered: 100 KB with four classes, beside 23 MB
 
 Weights = Mapping[str, NDArray[np.float32]]
 
@@ -47,7 +47,7 @@ def minilm(weights: Path | None = None, max_tokens: int | None = None, precision
     tokenizer = package_file(PACKAGE, _TOKENIZER, _SHA256[_TOKENIZER], weights, INSTALL)
     graph = bert_graph(load(data), precision == "int8-weights")
     limit = min(max_tokens or MAX_TOKENS, MAX_TOKENS)
-    return TextTrunk("minilm", graph, tokenizer, limit, precision, SOURCE, rank=_RANK, directions=_DIRECTIONS)
+    return TextTrunk("minilm", graph, tokenizer, limit, precision, SOURCE, directions=_DIRECTIONS)
 
 
 def bert_graph(weights: Weights, integers: bool) -> bytes:

@@ -35,7 +35,7 @@ _FIRST_MERGE = 259  # ids below are control tokens, which count for nothing, and
 _CONTROL = 3
 _LEVELS = 127
 # Of what is remembered: with four classes, 20 KB on a device.
-_RANK, _DIRECTIONS = 38, 32
+_DIRECTIONS = 32
 
 
 def static_table(weights: Path | None = None, max_tokens: int | None = None) -> TextTrunk:
@@ -46,7 +46,7 @@ def static_table(weights: Path | None = None, max_tokens: int | None = None) -> 
     graph = table_graph(table, token_weights(len(table)))
     slim = json.dumps(json.loads(tokenizer), ensure_ascii=False, separators=(",", ":")).encode()
     limit = max_tokens or MAX_TOKENS
-    return TextTrunk("static-256", graph, slim, limit, "int8-weights", SOURCE, rank=_RANK, directions=_DIRECTIONS)
+    return TextTrunk("static-256", graph, slim, limit, "int8-weights", SOURCE, directions=_DIRECTIONS)
 
 
 def safetensor(data: bytes, name: str) -> NDArray[np.float32]:

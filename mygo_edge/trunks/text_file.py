@@ -7,9 +7,10 @@ import onnx
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
 from mygo_edge.bundle.tokenizer_vetting import MAX_BYTES
-from mygo_edge.bundle.vetting import vet
+from mygo_edge.bundle.vetting import RefusedGraphError, vet
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.model.onnx_graph import Builder
+from mygo_edge.trunks.simplify import simplified
 from mygo_edge.trunks.text import Embedder, TextTrunk
 from mygo_edge.trunks.text_graphs import INPUTS, OUTPUT, mean_square_one, weighted_sum
 
@@ -30,7 +31,7 @@ def text_file(path: Path, tokenizer: Path, output: str | None = None, max_tokens
             are scaled to a mean square of 1.
         tokenizer: tokenizer.json that belongs to it.
         output: its name, where there are several.
-        max_tokens: longer texts are cut.
+        max_tokens: that it takes at once.
 
     Raises:
         MygoEdgeError: unreadable files, other inputs or outputs, or a graph or tokenizer that a device would refuse.
@@ -39,13 +40,7 @@ def text_file(path: Path, tokenizer: Path, output: str | None = None, max_tokens
         data, tokens = path.read_bytes(), tokenizer.read_bytes()
     except OSError as error:
         raise MygoEdgeError(f"{error.filename} cannot be read ({error.strerror})") from error
-    try:
-        vet(data)
-        model = onnx.load_from_string(data)
-    except Exception as error:  # protobuf's errors have no common base
-        raise MygoEdgeError(
-            f"{path}: {' '.join(str(error).split())[:300]}; export it without this, with static weights inside"
-        ) from error
+    model = _vetted(data, output, path)
     opset = next((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), 0)
     if not 13 <= opset <= _MAX_OPSET or model.ir_version > _MAX_IR:
         raise MygoEdgeError(
@@ -59,6 +54,27 @@ def text_file(path: Path, tokenizer: Path, output: str | None = None, max_tokens
     trunk = TextTrunk(path.stem, _adapted(model, chosen, path), tokens, limit, "fp32", f"{path.name}, the user's own")
     vectors = Embedder(trunk)(_PROBES)  # only a run tells for sure how wide they are
     return replace(trunk, graph=_adapted(model, chosen, path, vectors.shape[1]))
+
+
+def _vetted(data: bytes, output: str | None, path: Path) -> ModelProto:
+    """The graph, where devices take it, or what `simplified` makes of it."""
+    try:
+        try:
+            vet(data)
+        except RefusedGraphError as refused:
+            given = onnx.load_from_string(data)
+            if {value.name for value in given.graph.input} - {*_IDS, *_MASK, *_SEGMENTS}:
+                raise  # what it takes are no texts, so it cannot be tried
+            try:
+                data = simplified(data, _output(given, output, path).name)
+                vet(data)
+            except MygoEdgeError as error:
+                raise MygoEdgeError(f"{refused}, and {error}") from error
+        return onnx.load_from_string(data)
+    except Exception as error:  # protobuf's errors have no common base
+        raise MygoEdgeError(
+            f"{path}: {' '.join(str(error).split())[:300]}; export it without this, with static weights inside"
+        ) from error
 
 
 def _output(model: ModelProto, name: str | None, path: Path) -> ValueInfoProto:

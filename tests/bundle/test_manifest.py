@@ -75,6 +75,18 @@ def changed(document: dict[str, Any], where: str, value: Any) -> dict[str, Any]:
     return found
 
 
+def test_texts_in_parts_are_said_and_their_number_is_bounded() -> None:
+    document = copy.deepcopy(TEXT)
+    document["trunk"]["input"]["parts"] = 4
+    read = parse(document)
+    assert read.trunk is not None
+    assert read.trunk.input.parts == 4
+    assert json.loads(json.dumps(manifest_json(read))) == document
+    document["trunk"]["input"]["parts"] = 65
+    with pytest.raises(BundleError, match="parts"):
+        parse(document)
+
+
 @pytest.mark.parametrize("document", [PHOTOS, TEXT])
 def test_a_manifest_with_a_trunk_is_read_and_written_back_word_for_word(document: dict[str, Any]) -> None:
     read = parse(document)

@@ -30,6 +30,30 @@ def test_long_texts_keep_their_first_tokens() -> None:
     assert ids.tolist() == [[2] + [4] * 7]
 
 
+def test_long_texts_come_in_parts_each_with_its_special_tokens_and_what_is_more_is_counted() -> None:
+    one = Tokenizer(json.dumps(TINY).encode(), 8, parts=3)
+    found = one.tokenised(["oil " * 16, "fall", "oil " * 22, ""])
+    assert found.rows.tolist() == [0, 0, 0, 1, 2, 2, 2, 3]
+    assert [len(ids) for ids in found.parts] == [8, 8, 3, 2, 8, 8, 8, 1]
+    assert {ids[0] for ids in found.parts} == {2}
+    assert found.cut == 1
+
+
+def test_the_vector_of_a_text_of_one_part_is_its_parts_own_and_of_several_the_first_tells_most() -> None:
+    one = Tokenizer(json.dumps(TINY).encode(), 8, parts=2)
+    found = one.tokenised(["fall", "oil " * 14])
+    of_parts = (np.array([[3, 4], [1, 0], [0, 1]]) * np.float32(2**0.5)).astype(np.float32)
+    vectors = found.vectors(of_parts)
+    assert vectors[0].tolist() == of_parts[0].tolist()
+    assert np.allclose(vectors[1], np.array([2, 1]) * np.sqrt(2 / 5), atol=1e-6)
+    assert np.isclose((vectors[1] ** 2).mean(), 1)
+
+
+def test_parts_that_cancel_leave_zero_and_not_nan() -> None:
+    found = Tokenizer(json.dumps(TINY).encode(), 8, parts=2).tokenised("oil " * 14)
+    assert found.vectors(np.array([[1, 1], [-2, -2]], np.float32)).tolist() == [[0, 0]]
+
+
 def test_no_texts_and_empty_texts_have_shapes_a_graph_can_take() -> None:
     assert tokenizer().encode([])[0].shape == (0, 1)
     plain = copy.deepcopy(TINY) | {"post_processor": None}
@@ -40,13 +64,13 @@ def test_no_texts_and_empty_texts_have_shapes_a_graph_can_take() -> None:
 def test_one_text_alone_and_in_a_batch_has_the_same_tokens() -> None:
     one = tokenizer()
     texts = ["oil", "prices fall a rise", "", "what ???", "oil rise"]
-    assert [one.token_lists(text)[0] for text in texts] == one.token_lists(texts)
+    assert [one.tokenised(text).parts[0] for text in texts] == one.tokenised(texts).parts
 
 
 def test_batches_hold_every_row_once_with_like_lengths_together_in_an_order_of_the_texts_alone() -> None:
     one = tokenizer()
     texts = ["a a a", "a", "a a", "oil", "a a oil", "fall fall"]
-    batches = list(one.batches(texts, 2))
+    batches = list(one.tokenised(texts).batches(2))
     assert [rows.tolist() for rows, _, _ in batches] == [[1, 3], [2, 5], [0, 4]]
     for rows, ids, mask in batches:
         alone = one.encode([texts[row] for row in rows])
@@ -56,7 +80,7 @@ def test_batches_hold_every_row_once_with_like_lengths_together_in_an_order_of_t
 
 def test_a_batch_of_long_texts_is_small() -> None:
     texts = ["a"] * 5 + ["oil " * 6] * 3
-    batches = list(tokenizer().batches(texts, batch_size=4, tokens=14))
+    batches = list(tokenizer().tokenised(texts).batches(batch_size=4, tokens=14))
     assert [rows.tolist() for rows, _, _ in batches] == [[0, 1, 2, 3], [4, 5], [6, 7]]
 
 

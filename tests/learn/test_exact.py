@@ -23,7 +23,8 @@ class Vectors(Features):
     """A domain whose raw inputs are vectors already; `directions` as of a trunk for texts."""
 
     def __init__(self, directions: int = 0) -> None:
-        self.features, self.transform, self.rank, self.directions = WIDTH, None, 16, directions
+        self.features, self.transform = WIDTH, None
+        self.directions = (lambda classes: directions) if directions else None
 
 
 def split(task: int, seed: int, per_class: int = 50) -> Split:
@@ -134,3 +135,30 @@ def test_a_class_of_one_input_is_refused_by_name() -> None:
     method = ExactMyGO(Vectors(), TrainOptions(), CPU)
     with pytest.raises(MygoEdgeError, match=r"task0: class 'b' has 1 image\(s\) for training"):
         method.phases(0, [task(0, few)])[0].work(Phase(CPU, 0))
+
+
+def test_where_classes_have_covariances_of_their_own_scores_are_measured_on_inputs_left_out() -> None:
+    method = learnt(directions=4)
+    found = method.calibration
+    assert found is not None
+    assert found.temperature >= 1
+    assert (np.diff(found.novelty) >= 0).all()
+    tests = [split(index, 1) for index in range(3)]
+    logits = np.concatenate([method.logits(test.inputs).numpy() for test in tests])
+    labels = np.concatenate([test.labels.numpy() + 2 * index for index, test in enumerate(tests)])
+
+    def surprise(temperature: float) -> float:
+        scaled = logits / temperature
+        return float((np.logaddexp.reduce(scaled, 1) - scaled[np.arange(len(labels)), labels]).mean())
+
+    assert surprise(found.temperature) <= surprise(1.0) + 1e-3
+    for named in method.forgetting(2, []):
+        named.work(Phase(CPU, 0))
+    assert method.calibration is not None
+    assert len(method.measured) == 2
+
+
+def test_of_few_inputs_nothing_is_measured() -> None:
+    method = ExactMyGO(Vectors(4), TrainOptions(), CPU)
+    method.phases(0, [task(0, split(0, 0, per_class=10))])[0].work(Phase(CPU, 0))
+    assert method.calibration is None

@@ -1,11 +1,15 @@
 """Text trunks: graphs that give what their mathematics says, whatever the batch, and that a device accepts."""
 
 import json
+import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
@@ -83,7 +87,7 @@ def bert_in_pytorch(weights: Mapping[str, NDArray[np.float32]], ids: list[int]) 
 def test_the_transformer_as_a_graph_gives_what_pytorch_gives_whatever_the_batch() -> None:
     weights = weights_of_bert()
     embed = Embedder(trunk(bert_graph(weights, integers=False)))
-    expected = [bert_in_pytorch(weights, ids) for ids in embed.tokenizer.token_lists(TEXTS)]
+    expected = [bert_in_pytorch(weights, ids) for ids in embed.tokenizer.tokenised(TEXTS).parts]
     np.testing.assert_allclose(embed(TEXTS), expected, atol=2e-5)
     np.testing.assert_allclose(np.concatenate([embed([text]) for text in TEXTS]), expected, atol=2e-5)
 
@@ -110,7 +114,7 @@ def test_the_static_table_is_a_weighted_mean_of_mean_square_one() -> None:
     counts = np.linspace(0.1, 1, len(WORDS)).astype(np.float32)
     embed = Embedder(trunk(table_graph(table, counts)))
     for text, vector in zip(TEXTS, embed(TEXTS), strict=True):
-        (ids,) = embed.tokenizer.token_lists([text])
+        (ids,) = embed.tokenizer.tokenised([text]).parts
         mean = (counts[ids, None] * table[ids]).sum(0)
         np.testing.assert_allclose(vector, mean / np.sqrt((mean**2).mean()), atol=0.03)  # int8
 
@@ -129,7 +133,7 @@ def test_texts_that_are_cut_are_said(capsys: pytest.CaptureFixture[str]) -> None
     embed(["oil rise"])
     assert capsys.readouterr().err == ""
     embed(["oil " * 16, "oil " * 500, "fall"])
-    assert "2 of 3 texts fill the 16 tokens that tiny takes; what is more is cut" in capsys.readouterr().err
+    assert "2 of 3 texts have more than the 16 tokens that are read; the rest is cut" in capsys.readouterr().err
 
 
 def test_frequent_tokens_count_less_and_control_tokens_nothing() -> None:
@@ -182,7 +186,7 @@ def test_a_graph_of_ones_own_gives_the_mean_over_tokens_scaled_to_mean_square_on
     embed = Embedder(text_trunk(str(file), tokenizer=tmp_path / "tokenizer.json"))
     table = numpy_helper.to_array(onnx.load(file).graph.initializer[0])
     for text, vector in zip(TEXTS, embed(TEXTS), strict=True):
-        mean = table[embed.tokenizer.token_lists([text])[0]].mean(0)
+        mean = table[embed.tokenizer.tokenised([text]).parts[0]].mean(0)
         np.testing.assert_allclose(vector, mean / np.sqrt((mean**2).mean()), atol=1e-5)
 
 
@@ -222,3 +226,92 @@ def test_weights_that_are_missing_or_changed_are_refused_with_what_to_install(tm
     file.write_bytes(b"changed")
     with pytest.raises(MygoEdgeError, match="SHA-256 differs"):
         text_trunk("static-256", weights=tmp_path)
+
+
+class TinyBert(torch.nn.Module):
+    """An encoder written as libraries write it: positions counted, segments filled with 0, a mask expanded."""
+
+    def __init__(self, width: int = 12, heads: int = 2) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.words, self.places = torch.nn.Embedding(len(WORDS), width), torch.nn.Embedding(32, width)
+        self.kinds, self.norm = torch.nn.Embedding(2, width), torch.nn.LayerNorm(width)
+        self.parts = torch.nn.ModuleList(torch.nn.Linear(width, width) for _ in range(3))
+        self.heads = heads
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        batch, tokens = input_ids.shape
+        places = torch.arange(tokens).unsqueeze(0).expand(batch, tokens)
+        kinds = torch.zeros(batch, tokens, dtype=torch.long)
+        hidden = self.norm(self.words(input_ids) + self.places(places) + self.kinds(kinds))
+        absent = 1.0 - attention_mask[:, None, None, :].expand(batch, 1, tokens, tokens).to(hidden.dtype)
+        bias = absent.masked_fill(absent.bool(), torch.finfo(hidden.dtype).min)
+        query, key, value = (part(hidden).view(batch, tokens, self.heads, -1).transpose(1, 2) for part in self.parts)
+        shares = (query @ key.transpose(2, 3) / query.shape[-1] ** 0.5 + bias).softmax(-1)
+        mixed = shares @ value
+        return hidden + mixed.transpose(1, 2).reshape(batch, tokens, -1)
+
+
+def exported(path: Path, dynamo: bool) -> Path:
+    net, names = TinyBert().eval(), ["input_ids", "attention_mask"]
+    example = (torch.ones(2, 6, dtype=torch.long),) * 2
+    how: dict[str, Any] = {"dynamic_axes": {name: {0: "batch", 1: "tokens"} for name in [*names, "out"]}}
+    if dynamo:
+        sides = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens", max=32)}
+        how = {"dynamic_shapes": (sides, sides), "external_data": False, "verbose": False}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            net, example, path, input_names=names, output_names=["out"], opset_version=18, dynamo=dynamo, **how
+        )
+    return path
+
+
+@pytest.mark.parametrize("dynamo", [False, True])
+def test_an_encoder_as_exporters_write_it_is_brought_to_what_devices_take(tmp_path: Path, dynamo: bool) -> None:
+    file = exported(tmp_path / "bert.onnx", dynamo)
+    given = onnxruntime.InferenceSession(file)
+    assert {"Range", "Expand"} <= {node.op_type for node in onnx.load(file).graph.node}
+    (tmp_path / "tokenizer.json").write_bytes(TOKENIZER)
+    own = text_trunk(str(file), tokenizer=tmp_path / "tokenizer.json", max_tokens=32)
+    vet(own.graph)
+    embed = Embedder(own)
+    for text, vector in zip(TEXTS, embed(TEXTS), strict=True):
+        ids = np.array(embed.tokenizer.tokenised([text]).parts)
+        mean = given.run(["out"], {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0][0].mean(0)
+        np.testing.assert_allclose(vector, mean / np.sqrt((mean**2).mean()), atol=1e-4)
+
+
+def test_a_graph_whose_expansion_matters_is_refused(tmp_path: Path) -> None:
+    table = numpy_helper.from_array(np.ones((len(WORDS), 6), np.float32), "table")
+    shape = numpy_helper.from_array(np.array([1, 1, 3, 1]), "shape")
+    last = numpy_helper.from_array(np.array([2]), "last")
+    nodes = [
+        helper.make_node("Unsqueeze", ["input_ids", "last"], ["wide"]),
+        helper.make_node("Expand", ["wide", "shape"], ["wider"]),
+        helper.make_node("ReduceSum", ["wider", "last"], ["summed"], keepdims=0),
+        helper.make_node("ReduceSum", ["summed", "last"], ["threefold"], keepdims=0),
+        helper.make_node("Gather", ["table", "threefold"], ["out"]),
+    ]
+    inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, ["b", "t"]) for name in ("input_ids", "mask")]
+    output = helper.make_tensor_value_info("out", TensorProto.FLOAT, ["b", 6])
+    graph = helper.make_graph(nodes, "own", inputs, [output], [table, shape, last])
+    file = tmp_path / "own.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8), file)
+    (tmp_path / "tokenizer.json").write_bytes(TOKENIZER)
+    with pytest.raises(MygoEdgeError, match=r"uses the operator 'Expand'.*, and it "):
+        text_trunk(str(file), tokenizer=tmp_path / "tokenizer.json")
+
+
+def test_classes_have_more_of_their_own_where_they_are_many_up_to_a_limit() -> None:
+    one = TextTrunk("tiny", b"", b"", 16, "fp32", "", directions=32)
+    assert [one.directions_for(classes) for classes in (2, 4, 5, 10, 20, 1000)] == [32, 32, 38, 68, 128, 128]
+
+
+def test_a_long_text_in_parts_is_not_its_first_part_alone() -> None:
+    table = np.random.default_rng(1).normal(size=(len(WORDS), 8)).astype(np.float32)
+    whole = trunk(table_graph(table, np.ones(len(WORDS), np.float32)))
+    text = "oil " * 15 + "fall " * 15
+    first, both = Embedder(whole)([text]), Embedder(replace(whole, parts=2))([text, "a"])
+    assert np.allclose((both**2).mean(1), 1, atol=1e-5)
+    assert not np.allclose(first, both[:1], atol=0.1)
