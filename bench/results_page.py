@@ -38,6 +38,12 @@ ABLATION = {
     "gaussians-alone": "dreams of Gaussians alone",
     "no-sleep": "no sleep",
 }
+SMALL = {
+    "letters-10": "letters of fonts, 10 classes in 5 tasks, 240 a class",
+    "letters-26": "letters of fonts, 26 classes in 13 tasks, 240 a class",
+    "fashion": "Fashion-MNIST, 165 a class",
+    "photos": "photos, grey, 28 pixels, 165 a class",
+}
 Summary = dict[str, Any]
 
 
@@ -60,6 +66,8 @@ def main() -> None:
         "second_tasks": task_table(second),
         "second_targets": relative_table(second),
         "ablation": ablation_table(others),
+        "small": small_table(),
+        "small_targets": small_targets(),
         "commands": commands(runs),
         "second_commands": commands(others),
     }
@@ -252,6 +260,34 @@ def relative_table(best: list[Summary]) -> str:
         ),
     ]
     return table(["", "target", "measured", ""], rows)
+
+
+def small_runs() -> dict[str, list[Summary]]:
+    """Runs on each set of few images a class, seed by seed."""
+    files = {name: sorted((RESULTS / "small").glob(f"{name}-seed*.json")) for name in SMALL}
+    return {name: [json.loads(file.read_text()) for file in found] for name, found in files.items() if found}
+
+
+def small_table() -> str:
+    rows = []
+    for name, runs in small_runs().items():
+        accuracies = [
+            spread(of(runs, method, pick)) for pick in (known, unknown) for method in ("mygo", "finetune", "joint")
+        ]
+        rows.append([SMALL[name], str(len(runs)), *accuracies, spread(of(runs, "mygo", score))])
+    methods = ["MyGO", "fine-tuning", "joint"]
+    header = ["", "seeds", *(f"{method}, known" for method in methods), *(f"{method}, unknown" for method in methods)]
+    return table([*header, "score of dreams"], rows)
+
+
+def small_targets() -> str:
+    """The targets of `relative_table` that each set misses."""
+    lines = []
+    for name, runs in small_runs().items():
+        missed = [line for line in relative_table(runs).splitlines() if "missed" in line]
+        words = "; ".join("{}, {}, is {}: {}".format(*line.strip("| ").split(" | ")) for line in missed)
+        lines.append(f"- {SMALL[name]}: {words or 'all met'}.")
+    return "\n".join(lines)
 
 
 def ablation_table(runs: dict[str, Summary]) -> str:

@@ -21,6 +21,10 @@ CHECKED_DREAMS = 200  # a class, to tell a collapsed GAN
 LEAST_SPREAD = 0.3  # of the real images' standard deviation within a class; far below it, dreams are one image
 LEAST_RECALL = 0.25  # of what the expert recognises of the class's real images, both above chance
 
+# Averaged generators vary less than the data. Dreams of a wider z cover more of it: a classifier of Fashion-MNIST that
+# learns from dreams alone gains 0.7 points with 1.2, one with 1.4, where one label in a hundred of MNIST's is lost.
+WIDTH = 1.3
+
 
 class DivergedError(Exception):
     """A GAN whose generator is not usable: not finite, no variety, or deaf to the class."""
@@ -64,7 +68,7 @@ def _train(task: Task, domain: LearntDomain, options: MemoryOptions, phase: Phas
     for step in phase.steps(gan.total, **gan.state):
         critic_loss, actor_loss = gan.step(step)
         phase.log(step, critic_loss=critic_loss, actor_loss=actor_loss)
-    return gan.average.eval().freeze()  # type: ignore[operator]
+    return gan.average.eval().freeze(WIDTH)  # type: ignore[operator]
 
 
 class GAN:

@@ -76,8 +76,11 @@ class Generator(nn.Module):
         return torch.tanh(hidden)
 
     @torch.no_grad()
-    def freeze(self) -> "FrozenGenerator":
-        """The same function in inference mode, with the norms and the embedding folded into weights and biases."""
+    def freeze(self, width: float = 1.0) -> "FrozenGenerator":
+        """The same function in inference mode, with the norms and the embedding folded into weights and biases.
+
+        width: standard deviation of what it takes for z, where the z that it will be given has one of 1.
+        """
         scales, shifts = zip(*(_affine(norm) for norm in self.norms), strict=True)
         area = math.prod(self.sizes[0])
         scale, shift = scales[0].repeat_interleave(area), shifts[0].repeat_interleave(area)
@@ -93,7 +96,7 @@ class Generator(nn.Module):
         return FrozenGenerator(
             self.shape,
             self.kind,
-            (self.base.weight[:, :LATENT] * scale[:, None]).T.contiguous(),
+            (width * self.base.weight[:, :LATENT] * scale[:, None]).T.contiguous(),
             by_class * scale + shift,
             weights,
             biases,
