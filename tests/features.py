@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from mygo_edge.bundle import vision
 from mygo_edge.bundle.gaussian import ClassMeans, PowerTransform, Precision, SharedFactor, join
 from mygo_edge.bundle.manifest import ImageInput, TextInput, TrunkFormat
+from mygo_edge.bundle.own_covariance import OwnCovariances
 from mygo_edge.bundle.rows import ClassRows
 from mygo_edge.device.session import Graph
 from mygo_edge.export.features import FeatureMemory, publish_features
@@ -196,6 +197,16 @@ def publish_photos(bundle_dir: Path, count: int = 2, **how: Any) -> Path:
     memories, shared = photo_memory(list(PHOTO_TASKS)[:count])
     given = {"shared": shared, "tasks": memories, "trunk": photo_trunk(), "sequence": count, "max_loss": 0.05}
     return publish_features(bundle_dir, learner_id=LEARNER, **(given | how))
+
+
+def own_covariances(shared: SharedFactor, classes: int) -> OwnCovariances:
+    """In four directions, in which classes spread by a third to three times as much as all do."""
+    span = (shared.factor[:4] / shared.diagonal).astype(np.float64)
+    covariance = shared.factor.T.astype(np.float64) @ shared.factor + np.diag(shared.diagonal)
+    directions = np.linalg.solve(np.linalg.cholesky(span @ covariance @ span.T), span)
+    spreads = np.random.default_rng(0).uniform(1 / 3, 3, (classes, 4))
+    matrices = spreads[:, :, None] * np.eye(4)
+    return OwnCovariances(directions.astype(np.float32), matrices.astype(np.float32))
 
 
 def publish_texts(bundle_dir: Path, **how: Any) -> Path:

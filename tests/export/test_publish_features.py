@@ -9,7 +9,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mygo_edge.bundle.gaussian import ClassMeans, PowerTransform, SharedFactor
 from mygo_edge.bundle.manifest import BundleError, ImageInput, TrunkFormat
-from mygo_edge.bundle.own_covariance import OwnCovariances
 from mygo_edge.bundle.reading import read_bundle
 from mygo_edge.device.edge_model import EdgeModel
 from mygo_edge.errors import MygoEdgeError
@@ -21,6 +20,7 @@ from mygo_edge.update.updater import update
 from tests.damage import replace_file
 from tests.features import (
     LEARNER,
+    own_covariances,
     photo_memory,
     photo_trunk,
     publish_photos,
@@ -129,16 +129,6 @@ def test_ten_classes_come_in_40_kb_with_the_factor_130_and_81_classes_in_half_a_
     moved = replace(shared, factor=factor[::-1] * np.float32(1.3))
     other = files(publish_features(tmp_path, tasks=tasks, shared=moved, sequence=11, **how))
     assert sum(len(data) for name, data in other.items() if before.get(name) != data) <= 130_000
-
-
-def own_covariances(shared: SharedFactor, classes: int) -> OwnCovariances:
-    """In four directions, in which classes spread by a third to three times as much as all do."""
-    span = (shared.factor[:4] / shared.diagonal).astype(np.float64)
-    covariance = shared.factor.T.astype(np.float64) @ shared.factor + np.diag(shared.diagonal)
-    directions = np.linalg.solve(np.linalg.cholesky(span @ covariance @ span.T), span)
-    spreads = np.random.default_rng(0).uniform(1 / 3, 3, (classes, 4))
-    matrices = spreads[:, :, None] * np.eye(4)
-    return OwnCovariances(directions.astype(np.float32), matrices.astype(np.float32))
 
 
 def test_covariances_of_classes_own_reach_the_device_in_answers_and_dreams(tmp_path: Path) -> None:

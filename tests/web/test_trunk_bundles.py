@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,13 @@ from mygo_edge.web.site import site_files
 from tests.features import (
     PHOTO_TASKS,
     TEXT_TASKS,
+    own_covariances,
     photo_memory,
     photos,
     publish_photos,
     publish_texts,
+    text_memory,
+    text_trunk,
     texts,
     with_rows,
 )
@@ -42,6 +46,7 @@ STRANGE = [
     "\U0001f600 emoji, \u200d joined \U0001d4b3",
     "under_score don't e-mail 3.14 $5 #1",
     "x" * 300,
+    "oil prices fall again " * 20,
 ]
 MODEL = """async ([inputs, task, n]) => {
   const { readBundle } = await import("./js/bundle.js");
@@ -56,9 +61,9 @@ PREPARE = """async ([width, height, bytes, form]) => {
   const { preparePhoto } = await import("./js/photos.js");
   return [...preparePhoto({ width, height, data: Uint8Array.from(bytes) }, form)];
 }"""
-TOKENS = """async ([text, limit, texts]) => {
+TOKENS = """async ([text, limit, texts, parts]) => {
   const { Tokenizer } = await import("./js/tokenizer.js");
-  const tokenizer = new Tokenizer(new TextEncoder().encode(text), limit, "tokenizer.json");
+  const tokenizer = new Tokenizer(new TextEncoder().encode(text), limit, "tokenizer.json", parts);
   return texts.map((each) => tokenizer.ids(each));
 }"""
 
@@ -145,6 +150,24 @@ def test_ten_texts_are_answered_as_in_python(text_page: Any, text_bundle: Path) 
     for text in found[:10]:
         require_answer(written(text_page, text), shown(text_page), model, text)
     assert text_page.text_content("#tokens") == "7"
+
+
+def test_texts_in_parts_and_covariances_of_classes_own_answer_as_in_python(
+    open_page: Open, runtime: Path, tmp_path: Path
+) -> None:
+    trunk, (_, shared) = text_trunk(), text_memory()
+    form = replace(trunk.form, input=replace(trunk.form.input, max_tokens=8, parts=3))  # type: ignore[type-var]
+    publish_texts(tmp_path, own=own_covariances(shared, 3), trunk=trunk._replace(form=form))
+    model = EdgeModel.load(tmp_path)
+    known, _ = texts([topic for topics in TEXT_TASKS.values() for topic in topics], 4, seed=9)
+    long = [" ".join(known[start : start + count]) for start, count in ((0, 1), (1, 2), (3, 3), (5, 6))]
+    with served(server(site_files(tmp_path, runtime), "127.0.0.1", 0)) as address:
+        page = ready(open_page(address))
+        for text in long:
+            require_answer(written(page, text), shown(page), model, text)
+        vectors, _, _ = page.evaluate(MODEL, [long, "first", 1])
+    expected = model._engine.trunk.vectors(long)  # type: ignore[attr-defined]
+    np.testing.assert_allclose(vectors, expected, rtol=FEATURES, atol=FEATURES)
 
 
 def test_photos_are_prepared_as_pillow_prepares_them(photo_page: Any) -> None:
@@ -241,8 +264,11 @@ def word_pieces() -> dict[str, Any]:
 @pytest.mark.parametrize("values", [TINY, word_pieces(), byte_pairs()], ids=["lower case", "word pieces", "byte pairs"])
 def test_tokens_are_those_of_the_library(text_page: Any, values: dict[str, Any]) -> None:
     content = json.dumps(values)
-    expected = Tokenizer(content.encode(), 24).token_lists(STRANGE)
-    assert text_page.evaluate(TOKENS, [content, 24, STRANGE]) == expected
+    for parts in (1, 3):
+        expected = Tokenizer(content.encode(), 24, parts=parts).tokenised(STRANGE)
+        found = text_page.evaluate(TOKENS, [content, 24, STRANGE, parts])
+        assert [ids for lists in found for ids in lists] == expected.parts
+        assert [row for row, lists in enumerate(found) for _ in lists] == expected.rows.tolist()
 
 
 def test_a_tokenizer_that_the_page_does_not_read_is_named(text_page: Any) -> None:

@@ -40,12 +40,13 @@ export class FeatureModel {
     const means = memories.flatMap((task) => task.means), counts = memories.flatMap((task) => task.counts);
     this.inverse = new Precision(shared);
     this.centre = Float32Array.from(meanOf(means));
-    const computed = discriminant(means, counts, this.inverse, shared.spread), rows = this.readRows(memories, features);
+    const entry = manifest.files.find(({ role }) => role === "covariances");
+    const computed = discriminant(means, counts, this.inverse, shared.spread, undefined, !entry);
+    const rows = this.readRows(memories, features);
     this.apart = rows !== undefined; // logits and distances are then of two covariances
     const { weight, bias } = rows ? discriminant(means, counts, this.inverse, rows.spread, rows.rows) : computed;
     const calibration = manifest.files.find(({ role }) => role === "calibration");
     this.calibration = calibration && readCalibration(bundle.contents.get(calibration.path), calibration.path);
-    const entry = manifest.files.find(({ role }) => role === "covariances");
     const own = entry && readOwn(bundle.contents.get(entry.path), entry.path, shared);
     let first = 0;
     this.tasks = memories.map((task) => {

@@ -105,10 +105,11 @@ function sent(means, centre, rows, many) {
  * @param {Float32Array[]} means a class each
  * @param {number[]} counts images behind each
  * @param {Float32Array[]} rows S^-1 (mean - a centre) of each, where the box sends them
+ * @param denoise whether noise is taken out of the means, and not of their norms alone
  * @returns {{weight: Float32Array[], bias: Float32Array}}
  */
-export function discriminant(means, counts, precision, spread, rows) {
-  const median = quantileOf(counts), similar = counts.map((count) => count >= median * SIMILAR);
+export function discriminant(means, counts, precision, spread, rows, denoise = true) {
+  const median = quantileOf(counts), similar = counts.map((count) => !denoise || count >= median * SIMILAR);
   const many = similar.filter(Boolean).length > 1 ? similar : similar.fill(true); // a mean alone has no centre but itself
   const middle = meanOf(means.filter((_, index) => many[index]));
   const { away, weight } = rows ? sent(means, middle, rows, many) : products(means, middle, precision);
@@ -118,13 +119,15 @@ export function discriminant(means, counts, precision, spread, rows) {
   const signal = Math.max(chosen.reduce((sum, index) => sum + inner.data[index * (n + 1)] - noise[index], 0) / chosen.length, 0);
   const share = noise.map((value) => Math.max(signal / Math.max(signal + value, TINY), LEAST_SIGNAL)), mix = matrix(n, n);
   share.forEach((value, index) => (mix.data[index * (n + 1)] = Math.sqrt(value)));
-  const shrunk = shrinkage(inner, counts, chosen, spread);
-  chosen.forEach((row, i) => chosen.forEach((column, j) => (mix.data[row * n + column] = shrunk.data[i * chosen.length + j])));
+  if (denoise) {
+    const shrunk = shrinkage(inner, counts, chosen, spread);
+    chosen.forEach((row, i) => chosen.forEach((column, j) => (mix.data[row * n + column] = shrunk.data[i * chosen.length + j])));
+  } else noise.forEach((_, index) => (mix.data[index * (n + 1)] = 1));
   const mixed = times(mix, inner), bias = new Float32Array(n);
   const denoised = Array.from({ length: n }, (_, row) => {
     const own = new Float64Array(middle.length);
     rowOf(mix, row).forEach((value, column) => value && addTo(own, value, weight[column]));
-    const left = many[row] ? 0 : share[row] * noise[row];
+    const left = !denoise ? noise[row] : many[row] ? 0 : share[row] * noise[row];
     bias[row] = -0.5 * (dot(rowOf(mixed, row), rowOf(mix, row)) - left) - dot(own, middle);
     return Float32Array.from(own);
   });

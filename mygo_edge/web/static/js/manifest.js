@@ -3,12 +3,12 @@
 import { Refusal, require } from "./errors.js";
 
 export const LATENT = 64; // normals a dream starts from
-const READER = 3; // what this page can read; a manifest may ask for more
+const READER = 4; // what this page can read; a manifest may ask for more
 const TASK_NAME = /^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$/;
 const FILE_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
 const SHA256 = /^[0-9a-f]{64}$/;
 const MAX_SIDE = 4096, MAX_FILE_BYTES = 2 ** 31 - 1;
-const MAX_FEATURES = 2 ** 16, MAX_LATENT = 4096, MAX_TOKENS = 2 ** 16;
+const MAX_FEATURES = 2 ** 16, MAX_LATENT = 4096, MAX_TOKENS = 2 ** 16, MAX_PARTS = 16;
 const FIRST_ROLES = ["classifier", "generator", "generators", "selftest"];
 const ROLES = [...FIRST_ROLES, "trunk", "tokenizer", "factor", "covariances", "rows", "calibration"];
 const INTERPOLATIONS = ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"];
@@ -81,6 +81,7 @@ export function parseManifest(bytes, where) {
     check(isObject(form) && ["image", "text"].includes(form.kind), "the trunk's input is neither photos nor texts");
     if (form.kind === "text") {
       check(role(form.tokenizer) === "tokenizer" && within(form.max_tokens, 1, MAX_TOKENS), "the trunk's tokenizer is missing");
+      check(within(form.parts ?? 1, 1, MAX_PARTS), "a text has an impossible number of parts");
     } else {
       const { size, resize, crop, interpolation, layout } = form;
       check(Array.isArray(size) && size.length === 2 && size.every((side) => within(side, 1, MAX_SIDE)), "the size of photos is impossible");

@@ -81,7 +81,7 @@ async function classify(given = input) {
   const mine = (turn += 1), task = byId("task").value || undefined;
   input = given;
   if (!given) return;
-  if (model.kind === "texts") byId("tokens").textContent = String(model.trunk.tokenizer.ids(given).length);
+  if (model.kind === "texts") byId("tokens").textContent = String(model.trunk.tokenizer.ids(given).flat().length);
   else paint(byId(model.kind === "photos" ? "photo" : "seen"), model.toPicture(given));
   const { found, rejected } = await model.assess(given, task);
   if (mine !== turn) return;

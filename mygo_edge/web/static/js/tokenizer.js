@@ -8,8 +8,8 @@ const CHARACTERS_A_TOKEN = 16; // of a text that are looked at, as on a device
 const MAX_PARTS = 16;
 
 export class Tokenizer {
-  /** @param {Uint8Array} bytes of tokenizer.json; maxTokens of a text, special ones included; where names the file */
-  constructor(bytes, maxTokens, where) {
+  /** @param {Uint8Array} bytes of tokenizer.json; maxTokens of a part, special ones included; where names the file */
+  constructor(bytes, maxTokens, where, parts = 1) {
     let top;
     try {
       top = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
@@ -30,14 +30,14 @@ export class Tokenizer {
       throw error;
     }
     this.padId = Number.isInteger(top.padding?.pad_id) ? top.padding.pad_id : 0;
-    this.maxTokens = maxTokens;
+    Object.assign(this, { maxTokens, parts });
     this.room = maxTokens - this.template.before.length - this.template.after.length;
     require(this.room > 0, `${where} leaves no token for a text.`);
   }
 
-  /** The ids of a text; an empty one may have none. */
+  /** The ids of a text, a list a part; an empty text has one part, which may have none. */
   ids(text) {
-    const characters = Array.from(text.toWellFormed()).slice(0, CHARACTERS_A_TOKEN * this.maxTokens).join("");
+    const characters = Array.from(text.toWellFormed()).slice(0, CHARACTERS_A_TOKEN * this.maxTokens * this.parts).join("");
     const found = [];
     for (const raw of separated(characters, this.added.raw)) {
       if (typeof raw === "number") found.push(raw);
@@ -46,18 +46,20 @@ export class Tokenizer {
         else for (const word of this.split(part)) if (word) found.push(...this.model(word));
       }
     }
-    return [...this.template.before, ...found.slice(0, this.room), ...this.template.after];
+    const count = Math.min(this.parts, Math.max(1, Math.ceil(found.length / this.room)));
+    const part = (index) => found.slice(index * this.room, (index + 1) * this.room);
+    return Array.from({ length: count }, (_, index) => [...this.template.before, ...part(index), ...this.template.after]);
   }
 
-  /** Ids and mask of texts, filled up to the longest: {ids, mask, dims}. */
-  encode(texts) {
-    const lists = texts.map((text) => this.ids(text)), tokens = Math.max(1, ...lists.map(({ length }) => length));
-    const ids = new BigInt64Array(texts.length * tokens).fill(BigInt(this.padId)), mask = new BigInt64Array(ids.length);
+  /** Ids and mask of lists of ids, filled up to the longest: {ids, mask, dims}. */
+  padded(lists) {
+    const tokens = Math.max(1, ...lists.map(({ length }) => length));
+    const ids = new BigInt64Array(lists.length * tokens).fill(BigInt(this.padId)), mask = new BigInt64Array(ids.length);
     lists.forEach((list, row) => list.forEach((id, column) => {
       ids[row * tokens + column] = BigInt(id);
       mask[row * tokens + column] = 1n;
     }));
-    return { ids, mask, dims: [texts.length, tokens] };
+    return { ids, mask, dims: [lists.length, tokens] };
   }
 }
 
