@@ -136,6 +136,6 @@ def answering_factor(
     )
 
 
-def _spread(precision: Precision, covariance: NDArray[np.float64]) -> float:
+def _spread(precision: Precision, covariance: Floats) -> float:
     """The mean squared distance of real features to their class: the trace of (U'U + diag(d))^-1 C."""
     return float(np.einsum("ij,ij->", precision.times(covariance), np.eye(len(covariance))))
