@@ -17,7 +17,7 @@ WORTH_SENDING = 0.1  # difference of a new covariance's logits above which devic
 _FIRST = 50  # images of a first task, of which a fifth can say how novel known classes look
 _COMPARED = 64  # classes, evenly spread
 _RENEWED = 1.2  # of what was pooled when it was inverted last, above which the box inverts it anew: O(features^3)
-_REFACTORED = 1.5  # the same, of the factor that devices dream with
+_REFACTORED = 2.0  # the same, of the factor that devices dream with
 _MEASURED = ("rows", "factor", "novelty", "kept")
 _MANY = 40  # classes above which it takes more, up to twice as much: all rows come anew, 1.4 KB a class
 
