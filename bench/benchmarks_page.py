@@ -12,8 +12,8 @@ from bench.report.results import SUITES, Results, read
 from bench.report.tables import about, left_out, tables
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "bench" / "results" / "cpu-2026-11-22" / "benchmarks.json"
-PEERS = ROOT / "bench" / "results" / "peers-2026-11-22.json"
+RESULTS = ROOT / "bench" / "results" / "cpu" / "benchmarks.json"
+PEERS = ROOT / "bench" / "results" / "peers.json"
 
 
 def main() -> None:
