@@ -176,8 +176,8 @@ def task_table(best: list[Summary]) -> str:
     sizes = best[0]["methods"]["mygo"]["bytes"]
     note = (
         f"Bytes on the device: classifier {sizes['classifier']:,}, each generator "
-        f"{sizes['generators'][0]:,}, weights in int8; all generators take the room of {sizes['equivalent_images']:,} raw images "
-        "of 60,000."
+        f"{sizes['generators'][0]:,}, weights in int8; all generators take the room of "
+        f"{sizes['equivalent_images']:,} raw images of 60,000."
     )
     return table(["MyGO, %", *names], rows) + "\n\n" + note
 
