@@ -21,8 +21,8 @@ CHECKED_DREAMS = 200  # a class, to tell a collapsed GAN
 LEAST_SPREAD = 0.3  # of the real images' standard deviation within a class; far below it, dreams are one image
 LEAST_RECALL = 0.25  # of what the expert recognises of the class's real images, both above chance
 
-# Averaged generators vary less than the data. Dreams of a wider z cover more of it, and are a little less often what was
-# asked for: the score of dreams rises, label fidelity falls, both more with 1.4.
+# Averaged generators vary less than the data. Dreams of a wider z cover more of it, and are a little less often what
+# was asked for: the score of dreams rises, label fidelity falls, both more with 1.4.
 WIDTH = 1.3
 
 
