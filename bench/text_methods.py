@@ -86,7 +86,7 @@ def remembered(stream: Stream, trunk: TextTrunk, tasks: int) -> Remembered:
         moments = TaskMoments([str(label) for label in range(classes)], width)
         moments.add(transformed, own_labels)
         means.append(moments.pool(pooled))
-        if strength.due(pooled):
+        if strength.due(pooled, len(labels)):
             strength.learn(left_out(pooled, join(means), place, transformed, own_labels), len(labels), pooled)
         strongest, directions = max(strength.best, LEAST_STRENGTH), trunk.directions_for(place.stop)
         row = measure(before, transformed, own_labels, strongest, directions, TRANSFORM)
