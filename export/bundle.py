@@ -46,6 +46,7 @@ def publish(
     say: Callable[[str], None] = lambda line: None,
     keep_before: bool = True,
     beside_fp32: bool = True,
+    measured: bool = False,
 ) -> Path:
     """Write, check and make live a version of the bundle. One process at a time publishes to a bundle.
 
@@ -64,6 +65,7 @@ def publish(
         say: gets a line for every number that is measured.
         keep_before: whether the version before stays on disk.
         beside_fp32: whether the classifier is published in fp32 as well.
+        measured: generators that the live version holds passed this very gate, and are not measured again.
 
     Returns:
         The folder of the live version.
@@ -94,7 +96,7 @@ def publish(
         draft.add_variant(recipes.classifier, real)
     live = live_bundle(bundle_dir)
     for task in range(len(tasks)):
-        draft.add_generator(task, recipes.generator, live)
+        draft.add_generator(task, recipes.generator, live, measured)
     for measure in draft.measures:
         say(str(measure))
     gate.require(draft.measures, max_loss)

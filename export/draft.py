@@ -77,17 +77,20 @@ class Draft:
         self._add(path, "classifier", made.graph, recipe)
         self.classifier_twins[recipe.name] = made.twin
 
-    def add_generator(self, task: int, recipe: Recipe, live: Bundle | None) -> None:
-        """A task's generator by a recipe; the very bytes of the live version, where that has it. Raises GraphError."""
+    def add_generator(self, task: int, recipe: Recipe, live: Bundle | None, measured: bool = False) -> None:
+        """A task's generator by a recipe; the very bytes of the live version, where that has it. Raises GraphError.
+
+        measured: what the live version has was measured when it was published, and is not measured again.
+        """
         name, generator = self.source.tasks[task], self.generators[task]
         path = f"generator-{name}.onnx" if recipe is FP32 else f"generator-{name}.{recipe.name}.onnx"
         source, digest = GeneratorSource(path, generator), weights_digest(generator)
         made = make(source, recipe)
         before = live.manifest.find("generator", name, recipe.name) if live else None
-        if live and before and before.weights == digest:
+        if kept := (live is not None and before is not None and before.weights == digest):
             made = replace(made, graph=live.contents[before.path])
             source.check(made.graph, made.twin, recipe)
-        if recipe is not FP32:
+        if recipe is not FP32 and not (kept and measured):
             fp32, graph = Graph(made.fp32, path), _opened(made.graph, path, recipe)
             judge = Graph(self.fp32, self.source.name)
             self.measures += gate.generator_measures(path, fp32, graph, judge, task, generator.classes)

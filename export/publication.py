@@ -96,9 +96,18 @@ def _publish_features(
 
 
 def publish_after_sleep(
-    bundle: Path, method: Method, tasks: Sequence[NamedTask], options: PublishOptions, **how: Any
+    bundle: Path,
+    method: Method,
+    tasks: Sequence[NamedTask],
+    options: PublishOptions,
+    *,
+    measured: bool = False,
+    **how: Any,
 ) -> tuple[Path, str]:
     """`publish_learner` as a run does after every sleep: in the precision of its options where that passes the gate.
+
+    Args:
+        measured: what the live version holds was published by these very options, and need not pass the gate again.
 
     Returns:
         The version's folder, and why it is in fp32 after all, where it is; otherwise "".
@@ -107,7 +116,7 @@ def publish_after_sleep(
         return publish_learner(bundle, method, tasks, **how), ""
     try:
         small = {"precision": options.precision, "max_loss": options.max_loss, "beside_fp32": False}
-        return publish_learner(bundle, method, tasks, **(small | how)), ""
+        return publish_learner(bundle, method, tasks, **(small | {"measured": measured} | how)), ""
     except PrecisionLossError as error:
         return publish_learner(bundle, method, tasks, **(how | {"precision": "fp32"})), f"published in fp32: {error}"
 

@@ -262,7 +262,7 @@ class Learner:
     def _publish(self, method: Method, tasks: Sequence[NamedTask], number: int, keep: bool) -> dict[str, Any]:
         bundle = self.folder.path / "bundle"
         how = {"learner_id": self.id, "sequence": number, "keep_before": keep}
-        version, why = publish_after_sleep(bundle, method, tasks, self.options.publish, **how)
+        version, why = publish_after_sleep(bundle, method, tasks, self.options.publish, measured=True, **how)
         if why:
             self._display.say(why)
         assert self.runner is not None

@@ -270,6 +270,17 @@ def test_a_small_generator_of_the_live_version_keeps_its_very_bytes(tmp_path: Pa
     assert (second / name).read_bytes() == (first / name).read_bytes()
 
 
+def test_a_generator_that_the_live_version_has_need_not_be_measured_again(tmp_path: Path) -> None:
+    def measured(tasks: int, **how: bool) -> int:
+        lines: list[str] = []
+        publish_tiny(tmp_path, tasks, precision="int8-weights", say=lines.append, **how)
+        return sum("label fidelity of dreams" in line for line in lines)
+
+    assert measured(1, measured=True) == 1  # there is no live version yet
+    assert measured(2, measured=True) == 1  # the new one
+    assert measured(3) == 3
+
+
 def test_a_precision_that_loses_more_than_allowed_is_not_published(tmp_path: Path) -> None:
     publish_tiny(tmp_path, 1)
     lines: list[str] = []
