@@ -89,7 +89,7 @@ class WakeOptions:
 class MemoryOptions:
     """The class-conditional GAN that memorises a task."""
 
-    epochs: int = 4
+    epochs: int = 5
     """Passes over the task's images."""
     min_steps: int = 700
     """At least this many steps of a batch, however small the task."""
@@ -256,8 +256,8 @@ def preset_defaults(preset: str) -> TrainOptions:
             preset="fast",
             wake=WakeOptions(epochs=2, min_steps=120),
             memory=MemoryOptions(epochs=2, min_steps=250, width=32, learning_rate=1.6e-3, ema=0.97),
-            sleep=SleepOptions(steps=360),
+            sleep=SleepOptions(steps=330),
         )
     if preset == "best":
         return TrainOptions(preset="best")  # the classes' own defaults
-    return TrainOptions(memory=MemoryOptions(epochs=3, min_steps=250), sleep=SleepOptions(steps=750))
+    return TrainOptions(memory=MemoryOptions(epochs=3, min_steps=500), sleep=SleepOptions(steps=750))
