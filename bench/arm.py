@@ -35,6 +35,14 @@ PACKAGES = [
 ]
 
 
+def fetch(*words: str) -> None:
+    """pip's `download` or `install`, with its options and requirements, of wheels for aarch64 and Python 3.11."""
+    platforms = [word for name in PLATFORMS for word in ("--platform", name)]
+    command, *rest = words
+    wheels = ["-q", "--no-deps", "--only-binary=:all:", "--python-version", "3.11", *platforms]
+    subprocess.run([sys.executable, "-m", "pip", command, *wheels, *rest], check=True)
+
+
 def prepare(work: Path) -> None:
     """Debian's arm64 Python under work/root and the wheels under work/site, unless they are there."""
     if (work / "ready").exists():
@@ -52,19 +60,7 @@ def prepare(work: Path) -> None:
     subprocess.run([*apt, "download", *PACKAGES], cwd=work / "debs", check=True)
     for package in (work / "debs").glob("*.deb"):
         subprocess.run(["dpkg", "-x", package, work / "root"], check=True)
-    platforms = [word for name in PLATFORMS for word in ("--platform", name)]
-    pip = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "-q",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--python-version",
-        "3.11",
-    ]
-    subprocess.run([*pip, *platforms, "-d", str(work / "wheels"), *WHEELS], check=True)
+    fetch("download", "-d", str(work / "wheels"), *WHEELS)
     for wheel in (work / "wheels").glob("*.whl"):
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(work / "site")

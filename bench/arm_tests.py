@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from bench.arm import PLATFORMS, ROOT, emulated, prepare
+from bench.arm import ROOT, emulated, fetch, prepare
 from bench.written import add_option, write
 
 TESTS = Path("tests") / "device"
@@ -38,19 +38,7 @@ def tools(work: Path) -> Path:
     """The folder of the wheels that tests need, for aarch64, fetched once."""
     folder = work / "tools"
     if not (folder / "ready").exists():
-        platforms = [word for name in PLATFORMS for word in ("--platform", name)]
-        pip = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "-q",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--target",
-            str(folder),
-        ]
-        subprocess.run([*pip, "--python-version", "3.11", *platforms, *PACKAGES], check=True)
+        fetch("install", "--target", str(folder), *PACKAGES)
         (folder / "ready").touch()
     return folder
 
