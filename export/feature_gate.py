@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from mygo_edge.bundle.gaussian import ClassMeans, Precision, SharedFactor, discriminant, dreams, join
 from mygo_edge.bundle.own_covariance import OwnCovariances, own_dreams, quadratic
-from mygo_edge.bundle.rows import ClassRows, join_rows, row_discriminant
+from mygo_edge.bundle.rows import ClassRows, row_discriminant
 from mygo_edge.device.noise import dream_noise, feature_noise
 from mygo_edge.export.gate import Measure
 from mygo_edge.export.samples import Purpose
@@ -19,13 +19,13 @@ _PER_CLASS = (10, 100)
 
 class Memory(NamedTuple):
     """means: by task; shared: what all classes share; own: what each class's covariance has besides, if anything; rows:
-    of the classifier, by task, where that is not of means and factor.
+    of the classifier, of all tasks, where that is not of means and factor.
     """
 
     means: Sequence[ClassMeans]
     shared: SharedFactor
     own: OwnCovariances | None = None
-    rows: Sequence[ClassRows] | None = None
+    rows: ClassRows | None = None
 
     def logits(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
         """[n, features], in the transformed space -> [n, classes of all tasks]."""
@@ -33,7 +33,7 @@ class Memory(NamedTuple):
         if self.rows is None:
             weight, bias = discriminant(means, self.shared, denoise=self.own is None)
         else:
-            weight, bias = row_discriminant(means, join_rows(self.rows))
+            weight, bias = row_discriminant(means, self.rows)
         linear = (vectors @ weight.T + bias).astype(np.float64)
         return linear if self.own is None else linear + quadratic(vectors, means, self.own)
 

@@ -13,13 +13,12 @@ from mygo_edge.learn.shared_covariance import SharedCovariance, shrink
 from mygo_edge.learn.strength import Strength, left_out
 
 RANK = 64  # of the factor: as many normals as a dream of pixels starts from
-WORTH_SENDING = 0.1  # difference of a new covariance's logits above which devices get its rows (docs/photos.md)
+WORTH_SENDING = 0.07  # difference of a new covariance's logits above which devices get its rows (docs/photos.md)
 _FIRST = 50  # images of a first task, of which a fifth can say how novel known classes look
 _COMPARED = 64  # classes, evenly spread
 _RENEWED = 1.2  # of what was pooled when it was inverted last, above which the box inverts it anew: O(features^3)
 _REFACTORED = 2.0  # the same, of the factor that devices dream with
 _MEASURED = ("rows", "factor", "novelty", "kept")
-_MANY = 40  # classes above which it takes more, up to twice as much: all rows come anew, 1.4 KB a class
 
 
 class GaussianMemory:
@@ -134,9 +133,8 @@ class GaussianMemory:
         assert self.sent is not None
         weight = self.sleep(covariance)[0] if weight is None else weight
         sent, _ = self.sent.discriminant(self.tasks)
-        worth = WORTH_SENDING * min(max(len(weight) / _MANY, 1), 2)
         some = np.linspace(0, len(weight) - 1, min(len(weight), _COMPARED)).astype(int)
-        return covariance.difference(weight[some], sent[some]) > worth
+        return covariance.difference(weight[some], sent[some]) > WORTH_SENDING
 
     def _grown(self, what: str, growth: float) -> bool:
         """Whether so much more has been pooled since something was measured that it is worth its cost again. It costs
