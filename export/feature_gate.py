@@ -1,6 +1,6 @@
 """What storing a Gaussian memory smaller, or keeping an older shared factor, changes: measured on dreams."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,15 +27,19 @@ class Memory(NamedTuple):
     own: OwnCovariances | None = None
     rows: ClassRows | None = None
 
-    def logits(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-        """[n, features], in the transformed space -> [n, classes of all tasks]."""
+    def classifier(self) -> Callable[[NDArray[np.float32]], NDArray[np.float64]]:
+        """Logits of vectors in the transformed space: [n, features] -> [n, classes of all tasks]."""
         means = join(self.means)
         if self.rows is None:
             weight, bias = discriminant(means, self.shared, denoise=self.own is None)
         else:
             weight, bias = row_discriminant(means, self.rows)
-        linear = (vectors @ weight.T + bias).astype(np.float64)
-        return linear if self.own is None else linear + quadratic(vectors, means, self.own)
+
+        def logits(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+            linear = (vectors @ weight.T + bias).astype(np.float64)
+            return linear if self.own is None else linear + quadratic(vectors, means, self.own)
+
+        return logits
 
 
 class LabelledVectors(NamedTuple):
@@ -81,13 +85,14 @@ def memory_measures(
         on: what they are, "dreams" or "real features".
     """
     known, unknown, same = np.zeros(2), np.zeros(2), 0
+    classifiers = exact.classifier(), stored.classifier()
     widths = [len(task.counts) for task in exact.means]
     starts = np.cumsum([0, *widths])
     for task, (vectors, class_id) in enumerate(samples):
         own = slice(starts[task], starts[task + 1])
         answers = []
-        for row, memory in enumerate((exact, stored)):
-            logits = memory.logits(vectors)
+        for row, classifier in enumerate(classifiers):
+            logits = classifier(vectors)
             answers.append(logits.argmax(1))
             known[row] += (logits[:, own].argmax(1) == class_id).sum()
             unknown[row] += (answers[row] == class_id + starts[task]).sum()

@@ -14,7 +14,8 @@ from mygo_edge.bundle.reading import Bundle
 from mygo_edge.bundle.rows import ClassRows, join_rows, read_rows, stored, write_rows
 
 _RANKS = (32, 64)  # of a correction, fewest and most columns (docs/photos.md)
-_MOST_LEFT = 0.03  # of the difference in logits, which was WORTH_SENDING: where more is left, rows come anew
+_MOST_LEFT = 0.5  # of the difference between logits of new rows and of those that devices have; else rows come anew
+_HEADERS = 2_000  # bytes of a correction besides its numbers
 _PATH, _PRECISION = "correction.int8.npz", "int8"
 
 
@@ -100,31 +101,46 @@ class _Live(NamedTuple):
         """Where each task ends."""
         return [int(end) for end in np.cumsum([len(own.rows) for own in self.rows])]
 
-    def with_its_correction(self) -> SentRows | None:
-        """With the correction that devices have, where it has made of their rows what these are meant to be."""
+    def correction(self) -> tuple[Correction, bytes, str | None] | None:
+        """What devices have, its file, and what it makes of rows."""
         entry = self.bundle.manifest.find("correction", None, _PRECISION)
         if entry is None:
             return None
         data = self.bundle.contents[entry.path]
-        correction = read_correction(data, entry.path, self.rows[0].rows.shape[1], self.classes[-1])
+        found = read_correction(data, entry.path, self.rows[0].rows.shape[1], self.classes[-1])
+        return found, data, entry.weights
+
+    def answered_by(self, classes: int) -> Floats:
+        """Rows of the live classes, [classes, features], as devices have them."""
+        found = self.correction()
+        return corrected(self.parts[: self.tasks], found and found[0]).rows[:classes]
+
+    def with_its_correction(self) -> SentRows | None:
+        """With the correction that devices have, where it has made of their rows what these are meant to be."""
+        if (found := self.correction()) is None:
+            return None
+        correction, data, weights = found
         tasks = self.classes.index(len(correction.left)) + 1
         later = zip(self.files[tasks : self.tasks], self.rows[tasks : self.tasks], strict=True)
-        if entry.weights != _digest(self.rows[:tasks]) or any(file.data != write_rows(own) for file, own in later):
+        if weights != _digest(self.rows[:tasks]) or any(file.data != write_rows(own) for file, own in later):
             return None
-        return self._corrected(data, correction, entry.weights)
+        return self._corrected(data, correction, weights)
 
     def with_a_correction(self, shared: SharedFactor, room: int) -> SentRows | None:
         """With a new one, in so many bytes; None where it would take more than the rows, or leave too much undone."""
         old, new = np.concatenate([own.rows for own in self.parts[: self.tasks]]), join_rows(self.rows[: self.tasks])
         classes, features = new.rows.shape
-        rank = int(np.clip(room // (features + classes + 8), *_RANKS))
+        rank = int(np.clip((room - _HEADERS) // (features + classes + 8), *_RANKS))
         if rank * (features + classes) > new.rows.size:
             return None
         deviations = np.sqrt((shared.factor.astype(np.float64) ** 2).sum(0) + shared.diagonal)
         data = write_correction(difference(old, new, deviations, rank))
         found = self._corrected(data, read_correction(data, _PATH, features, classes), _digest(self.rows[: self.tasks]))
-        left = logit_difference(found.stored.rows[:classes], new.rows, shared)
-        return found if left <= _MOST_LEFT else None
+        left, now = (
+            logit_difference(rows, new.rows, shared)
+            for rows in (found.stored.rows[:classes], self.answered_by(classes))
+        )
+        return found if left <= _MOST_LEFT * now else None
 
     def _corrected(self, data: bytes, correction: Correction, weights: str) -> SentRows:
         files = [*self.files, RowFile(_PATH, "correction", data, weights=weights)]
