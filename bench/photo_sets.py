@@ -2,6 +2,7 @@
 
 python bench/photo_sets.py rotated PHOTOS TO     every class in four orientations: four times as many, finer classes
 python bench/photo_sets.py fine PHOTOS TO        four orientations, plain or as negatives: eight times as many classes
+python bench/photo_sets.py many PHOTOS TO        the same, with the colours' channels in three orders: 24 times as many
 python bench/photo_sets.py fashion IDX TO        Fashion-MNIST from its IDX files, 28 x 28 and grey
 """
 
@@ -17,11 +18,11 @@ QUARTERS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpo
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=("rotated", "fine", "fashion"))
+    parser.add_argument("kind", choices=("rotated", "fine", "many", "fashion"))
     parser.add_argument("source", type=Path)
     parser.add_argument("to", type=Path)
     options = parser.parse_args()
-    {"rotated": rotated, "fine": fine, "fashion": fashion}[options.kind](options.source, options.to)
+    {"rotated": rotated, "fine": fine, "many": many, "fashion": fashion}[options.kind](options.source, options.to)
 
 
 def rotated(source: Path, to: Path) -> None:
@@ -37,14 +38,28 @@ def rotated(source: Path, to: Path) -> None:
 
 
 def fine(source: Path, to: Path) -> None:
-    """Each photo once, in one of four orientations, plain or as a negative, in turn; both are part of the class."""
-    for part, per_class in (("train", 36), ("test", 20)):
+    """36 training and 20 test photos a class in eight variants."""
+    varied(source, to, 8, {"train": 36, "test": 20})
+
+
+def many(source: Path, to: Path) -> None:
+    """36 training and 8 test photos a class in 24 variants."""
+    varied(source, to, 24, {"train": 36, "test": 8})
+
+
+def varied(source: Path, to: Path, variants: int, counts: dict[str, int]) -> None:
+    """Each photo once, in one of four orientations, plain or as a negative, with its channels in one of three orders,
+    in turn; all are part of the class.
+    """
+    for part, per_class in counts.items():
         for folder in sorted((source / part).iterdir()):
-            for index, file in enumerate(sorted(folder.iterdir())[: 8 * per_class]):
-                variant = index % 8
+            for index, file in enumerate(sorted(folder.iterdir())[: variants * per_class]):
+                variant = index % variants
                 with Image.open(file) as opened:
                     photo = opened.convert("RGB")
-                photo = ImageOps.invert(photo) if variant // 4 else photo
+                photo = ImageOps.invert(photo) if variant // 4 % 2 else photo
+                channels = photo.split()
+                photo = Image.merge("RGB", channels[variant // 8 :] + channels[: variant // 8])
                 photo = photo.transpose(QUARTERS[variant % 4 - 1]) if variant % 4 else photo
                 target = to / part / f"{folder.name}-{variant}"
                 target.mkdir(parents=True, exist_ok=True)

@@ -257,7 +257,7 @@ def shrinkages(data: Set, groups: list[np.ndarray]) -> dict[str, dict[str, float
     vectors, means = memory.transform(test_x), memory.means
     chosen, default = shrink(memory.pooled, memory.strength.best), shrink(memory.pooled, DEFAULT)
     rest = (memory.transform(x) - means.means[y]) / np.sqrt(chosen.target)  # the target is the identity there
-    analytic = Shrunk(chosen.covariance, chosen.target, float(ledoit_wolf_shrinkage(rest, assume_centered=True)))
+    analytic = Shrunk(chosen.estimate, chosen.target, float(ledoit_wolf_shrinkage(rest, assume_centered=True)))
     found = {}
     for name, shrunk in (("leaving out", chosen), ("default", default), ("Ledoit-Wolf", analytic)):
         weight, bias = SharedCovariance(shrunk, memory.transform).discriminant(means)

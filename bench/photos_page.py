@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "bench" / "results" / "photos"
 COST = ROOT / "bench" / "results" / "feature_cost.json"
 STUDENTS = ROOT / "bench" / "results" / "photo_students.json"
+UPDATES = ROOT / "bench" / "results" / "photo_updates.json"
 PICTURE = ROOT / "docs" / "images" / "photos-over-tasks.png"
 RIVALS = ("joint", "ranpac", "fecam", "slda", "ncm", "finetune")
 FEW = 20  # training photos a class, below which a set stands in a table of its own
@@ -19,18 +20,18 @@ Result = dict[str, Any]
 
 
 def main() -> None:
-    results, students, cost = read()
-    (ROOT / "docs" / "photos.md").write_text(page(results, students, cost))
+    results, students, cost, updates = read()
+    (ROOT / "docs" / "photos.md").write_text(page(results, students, cost, updates))
     picture([result for result in results if result["train"] >= FEW * result["classes"]])
 
 
-def read() -> tuple[list[Result], Result, Result]:
-    """The committed results, in the order of their names; the students; the cost at many tasks."""
+def read() -> tuple[list[Result], Result, Result, Result]:
+    """The committed results, in the order of their names; the students; the cost at many tasks; updates."""
     sets = [json.loads(file.read_text()) for file in sorted(RESULTS.glob("*.json"))]
-    return sets, json.loads(STUDENTS.read_text()), json.loads(COST.read_text())
+    return sets, *(json.loads(file.read_text()) for file in (STUDENTS, COST, UPDATES))
 
 
-def page(results: list[Result], students: Result, cost: Result) -> str:
+def page(results: list[Result], students: Result, cost: Result, updates: Result) -> str:
     """docs/photos.md of the measurements."""
     few = [result for result in results if result["train"] < FEW * result["classes"]]
     results = [result for result in results if result not in few]
@@ -51,6 +52,11 @@ def page(results: list[Result], students: Result, cost: Result) -> str:
         "cost": cost_table(results),
         "cost_command": cost["command"],
         "many": many_table(cost),
+        "least_small": f"{min(small_shares(cost)):.0f}",
+        "most_small": f"{max(small_shares(cost)):.0f}",
+        "updates": updates_table(updates),
+        "updates_command": updates["command"],
+        "updates_about": updates_about(updates),
         "shrinkage": shrinkage_table(results),
         "alarms": alarms_table(results),
         "certainty": certainty_table(results),
@@ -153,6 +159,12 @@ def cost_table(results: list[Result]) -> str:
     return table(["seconds", "trunk", "wake and memory", "sleep", "factor", "of the trunk's time"], rows)
 
 
+def small_shares(cost: Result) -> list[float]:
+    """Per cent of the trunk's time where its input is smallest."""
+    each = cost["trunk_seconds"][min(cost["trunk_seconds"], key=int)]
+    return [100 * row["seconds"] / (row["tasks"] * row["images"] * each) for row in cost["rows"]]
+
+
 def many_table(cost: Result) -> str:
     """Share of the trunk's time, by tasks and images a task."""
     rows = []
@@ -164,6 +176,41 @@ def many_table(cost: Result) -> str:
         )
     sizes = [f"of the trunk's time, {size} pixels" for size in cost["trunk_seconds"]]
     return table(["photos", "ms a task", *sizes], rows)
+
+
+def updates_table(updates: Result) -> str:
+    """A row for each update that renews what devices answer by, and for the last."""
+    ways = ("box", "device", "all rows anew", "rows stay", "computed")
+    rows = []
+    for number, update in enumerate(updates["updates"]):
+        spent = update["bytes"]
+        per_task = update["classes"] - (updates["updates"][number - 1]["classes"] if number else 0)
+        renewed = {"rows": spent["rows"] > 2000 * per_task, "correction": "correction" in spent}
+        renewed["factor"] = "factor" in spent
+        if not any(renewed.values()) and number + 1 < len(updates["updates"]):
+            continue
+        brings = ", ".join(name for name, new in renewed.items() if new) or "its task alone"
+        answers = [update["answers"][way] for way in ways]
+        shown = [f"{100 * each['known']:.1f} / {100 * each['unknown']:.1f}" for each in answers]
+        rows.append([str(update["classes"]), kilobytes(spent["update"]), brings, *shown])
+    return table(["classes", "KB", "anew", *ways], rows)
+
+
+def updates_about(updates: Result) -> str:
+    """Of all updates but the first: what they bring at most."""
+    later = [update["bytes"] for update in updates["updates"][1:]]
+    alone = [each["update"] for each in later if not {"factor", "correction"} & set(each) and each["rows"] < 2e4]
+    most = max(each["update"] for each in later)
+    first = next(each for each in updates["updates"] if each["classes"] >= 80)
+    few, many = (kilobytes(bound) for bound in (min(alone), max(alone)))
+    devices = kilobytes(first["bytes"]["version"]), kilobytes(later[-1]["version"])
+    return (
+        f"`{updates['name']}`: {updates['classes']} classes in {updates['tasks']} tasks, {updates['train']:,} training "
+        f"and {updates['test']:,} test photos. The largest update brought {kilobytes(most)} KB; those of a task alone "
+        f"{few} to {many} KB, the more the more classes there are, since manifest and self-test name all. At "
+        f"{first['classes']} classes a whole device takes {devices[0]} KB, at {updates['classes']} {devices[1]} KB, "
+        "besides the trunk."
+    )
 
 
 def shrinkage_table(results: list[Result]) -> str:

@@ -1,6 +1,6 @@
 """What storing a Gaussian memory smaller, or keeping an older shared factor, changes: measured on dreams."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from mygo_edge.bundle.gaussian import ClassMeans, Precision, SharedFactor, discriminant, dreams, join
 from mygo_edge.bundle.own_covariance import OwnCovariances, own_dreams, quadratic
-from mygo_edge.bundle.rows import ClassRows, join_rows, row_discriminant
+from mygo_edge.bundle.rows import ClassRows, row_discriminant
 from mygo_edge.device.noise import dream_noise, feature_noise
 from mygo_edge.export.gate import Measure
 from mygo_edge.export.samples import Purpose
@@ -19,23 +19,27 @@ _PER_CLASS = (10, 100)
 
 class Memory(NamedTuple):
     """means: by task; shared: what all classes share; own: what each class's covariance has besides, if anything; rows:
-    of the classifier, by task, where that is not of means and factor.
+    of the classifier, of all tasks, where that is not of means and factor.
     """
 
     means: Sequence[ClassMeans]
     shared: SharedFactor
     own: OwnCovariances | None = None
-    rows: Sequence[ClassRows] | None = None
+    rows: ClassRows | None = None
 
-    def logits(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-        """[n, features], in the transformed space -> [n, classes of all tasks]."""
+    def classifier(self) -> Callable[[NDArray[np.float32]], NDArray[np.float64]]:
+        """Logits of vectors in the transformed space: [n, features] -> [n, classes of all tasks]."""
         means = join(self.means)
         if self.rows is None:
             weight, bias = discriminant(means, self.shared, denoise=self.own is None)
         else:
-            weight, bias = row_discriminant(means, join_rows(self.rows))
-        linear = (vectors @ weight.T + bias).astype(np.float64)
-        return linear if self.own is None else linear + quadratic(vectors, means, self.own)
+            weight, bias = row_discriminant(means, self.rows)
+
+        def logits(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+            linear = (vectors @ weight.T + bias).astype(np.float64)
+            return linear if self.own is None else linear + quadratic(vectors, means, self.own)
+
+        return logits
 
 
 class LabelledVectors(NamedTuple):
@@ -81,13 +85,14 @@ def memory_measures(
         on: what they are, "dreams" or "real features".
     """
     known, unknown, same = np.zeros(2), np.zeros(2), 0
+    classifiers = exact.classifier(), stored.classifier()
     widths = [len(task.counts) for task in exact.means]
     starts = np.cumsum([0, *widths])
     for task, (vectors, class_id) in enumerate(samples):
         own = slice(starts[task], starts[task + 1])
         answers = []
-        for row, memory in enumerate((exact, stored)):
-            logits = memory.logits(vectors)
+        for row, classifier in enumerate(classifiers):
+            logits = classifier(vectors)
             answers.append(logits.argmax(1))
             known[row] += (logits[:, own].argmax(1) == class_id).sum()
             unknown[row] += (answers[row] == class_id + starts[task]).sum()

@@ -5,6 +5,7 @@ from means and factor (docs/bundle.md).
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from mygo_edge.bundle.feature_selftest import write_feature_selftest
 from mygo_edge.bundle.gaussian import ClassMeans, SharedFactor
 from mygo_edge.bundle.gaussian_files import Precision, read_means, read_shared, write_means, write_shared
 from mygo_edge.bundle.manifest import (
+    CORRECTION_READER,
     GAUSSIAN,
     ROWS_READER,
     TEXT_READER,
@@ -28,16 +30,18 @@ from mygo_edge.bundle.manifest import (
     Task,
     TextInput,
     TrunkFormat,
+    manifest_json,
 )
 from mygo_edge.bundle.own_covariance import OwnCovariances, read_own, write_own
 from mygo_edge.bundle.reading import Bundle
-from mygo_edge.bundle.rows import ClassRows, stored, write_rows
+from mygo_edge.bundle.rows import ClassRows
 from mygo_edge.device.feature_selftest import compute
 from mygo_edge.device.features import FeatureEngine
 from mygo_edge.device.session import SessionOptions
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.export import gate
 from mygo_edge.export.feature_gate import LabelledVectors, Memory, divergence, labelled_vectors, memory_measures
+from mygo_edge.export.feature_rows import sent_rows
 from mygo_edge.export.graphs import head_name
 from mygo_edge.export.recipes import MAX_LOSS
 from mygo_edge.export.trunks import TrunkFiles
@@ -46,11 +50,10 @@ from mygo_edge.files import sha256
 
 TOLERANCE = 1e-3  # of the self-test: sums in another order, ten times over
 INTEGER_TOLERANCE = 5e-2  # of a trunk that multiplies integers: a last bit may move an activation to the next level
-MAX_DIVERGENCE = 0.005  # nats a feature by which dreams may become others while the shared factor stays
-
-
-# Of an update, besides the trunk: a new factor waits where new rows of old tasks leave it no room in so many bytes.
+# Of an update, besides the trunk: above it rows are corrected, and a new factor waits where new rows leave it no room.
 MAX_UPDATE = 130_000
+_GROWTH = 2_000  # of manifest, self-test and calibration, by a task
+MAX_DIVERGENCE = 0.005  # nats a feature by which dreams may become others while the shared factor stays
 
 
 class Precisions(NamedTuple):
@@ -122,20 +125,18 @@ def publish_features(
     rows = [task.rows for task in tasks if task.rows is not None]
     if rows and len(rows) < len(tasks):
         raise MygoEdgeError(f"{len(tasks) - len(rows)} of {len(tasks)} tasks have no rows; let the learner sleep first")
-    exact = Memory([task.means for task in tasks], shared, own, rows or None)
-    samples = {"dreams": labelled_vectors(exact)} | ({"real features": real} if real else {})
     means_precision: Precision = precisions.means or ("int8" if rows else "fp16")
     draft = _Draft(live_bundle(bundle_dir), precisions._replace(means=means_precision))
     draft.add_trunk(trunk)
     stored_means = [draft.add_means(task) for task in tasks]
-    for task in tasks:
-        if task.rows is not None:
-            draft.add(f"rows-{task.name}.int8.npz", "rows", write_rows(task.rows), "int8", task.name)
+    sent = sent_rows([task.name for task in tasks], rows, shared, draft.live, draft.room) if rows else None
+    for file in sent.files if sent else ():
+        draft.add(*file)
+    exact = Memory([task.means for task in tasks], shared, own, sent and sent.rows)
+    samples = {"dreams": labelled_vectors(exact)} | ({"real features": real} if real else {})
 
     def measures(factor: SharedFactor) -> list[gate.Measure]:
-        as_stored = Memory(
-            stored_means, factor, own and draft.stored_own(own, factor), [stored(task) for task in rows] or None
-        )
+        as_stored = Memory(stored_means, factor, own and draft.stored_own(own, factor), sent and sent.stored)
         return [
             measure
             for on, sample in samples.items()
@@ -168,7 +169,7 @@ def publish_features(
         files=tuple(draft.files),
         producer={"mygo_edge": mygo_edge.__version__, "onnxruntime": onnxruntime.__version__, "numpy": np.__version__},
         id=learner_id,
-        reader=_reader(bool(rows), own is not None, trunk.form),
+        reader=_reader(draft.files, trunk.form),
         latent=shared.rank,
         features=trunk.form.features,
         trunk=trunk.form,
@@ -179,11 +180,14 @@ def publish_features(
     return write_version(bundle_dir, whole, draft.contents, keep_before=keep_before)
 
 
-def _reader(rows: bool, own: bool, form: TrunkFormat) -> int:
+def _reader(files: Sequence[FileEntry], form: TrunkFormat) -> int:
     """The least that a device must be able to read."""
-    if own or (isinstance(form.input, TextInput) and form.input.parts > 1):
+    roles = {entry.role for entry in files}
+    if "correction" in roles:
+        return CORRECTION_READER
+    if "covariances" in roles or (isinstance(form.input, TextInput) and form.input.parts > 1):
         return TEXT_READER
-    return ROWS_READER if rows else ROWS_READER - 1
+    return ROWS_READER if "rows" in roles else ROWS_READER - 1
 
 
 @dataclass
@@ -227,10 +231,25 @@ class _Draft:
     def full(self, shared: SharedFactor) -> bool:
         """Whether rows of tasks that the live version has are new, and a new factor beside them would be too much."""
         assert self.live is not None
-        live = {entry.path: entry.sha256 for entry in self.live.manifest.files}
-        fresh = [entry for entry in self.files if live.get(entry.path) != entry.sha256]
-        size = sum(entry.size for entry in fresh) + len(write_shared(shared, self.precisions.factor))
-        return size > MAX_UPDATE and any(entry.role == "rows" and entry.path in live for entry in fresh)
+        old = {entry.path for entry in self.live.manifest.files}
+        renewed = (entry for entry in self._fresh if entry.role == "correction" or entry.path in old)
+        factor = len(write_shared(shared, self.precisions.factor))
+        return factor > self.room and any(entry.role in ("rows", "correction") for entry in renewed)
+
+    @property
+    def _fresh(self) -> list[FileEntry]:
+        live = {entry.path: entry.sha256 for entry in self.live.manifest.files} if self.live else {}
+        return [entry for entry in self.files if live.get(entry.path) != entry.sha256]
+
+    @property
+    def room(self) -> int:
+        """Bytes that an update has left beside what is new so far, and what every update brings."""
+        always = 0
+        if self.live is not None:
+            manifest = self.live.manifest
+            always = len(json.dumps(manifest_json(manifest), indent=0)) + _GROWTH
+            always += sum(entry.size for entry in manifest.files if entry.role in ("selftest", "calibration"))
+        return MAX_UPDATE - always - sum(entry.size for entry in self._fresh if entry.role != "trunk")
 
     def stored_own(self, own: OwnCovariances, factor: SharedFactor) -> OwnCovariances:
         """As a device will read them beside this factor."""

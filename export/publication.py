@@ -13,6 +13,7 @@ from mygo_edge.bundle.manifest import InputFormat
 from mygo_edge.bundle.reading import read_manifest
 from mygo_edge.data.datasets import load
 from mygo_edge.data.tasks import arrivals_of
+from mygo_edge.domains.choice import NOT_PUBLISHED
 from mygo_edge.domains.pixels import MEAN, STD
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.export.bundle import publish
@@ -45,6 +46,8 @@ def publish_learner(bundle: Path, method: Method, tasks: Sequence[NamedTask], *,
         return _publish_features(bundle, method, tasks, sequence=sequence, **how)
     if not isinstance(method, MyGO):
         raise MygoEdgeError(f"the method {method.name} does not publish; mygo does")
+    if not method.publishes:
+        raise MygoEdgeError(NOT_PUBLISHED)
     generators: list[FrozenGenerator] = list(method.memory.generators)  # type: ignore[arg-type]
     how["precision"] = how.get("precision") or "fp32"
     channels = method.domain.shape[0]

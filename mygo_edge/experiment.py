@@ -104,7 +104,10 @@ def _run(setup: Setup, asked: TrainOptions, team: Team, display: Display, interr
     except KeyboardInterrupt:
         display.say(f"stopped; go on with: python -m mygo_edge.train --resume {path}")
         raise
-    display.say(f"done: {path}/report.html explains it" + (f"; devices take {path}/bundle" if method else ""))
+    display.say(
+        f"done: {path}/report.html explains it"
+        + (f"; devices take {path}/bundle" if method and method.publishes else "")
+    )
     display.event(event="done", folder=path)
 
 

@@ -47,6 +47,7 @@ SleepForm = Literal["auto", "exact", "sampled"]
 METHODS: tuple[str, ...] = get_args(Method)
 # In the feature space of a trunk: all that learn there, the table of a run's end shows them side by side.
 TRUNK_METHODS: tuple[Method, ...] = ("mygo", "finetune", "ncm", "slda", "fecam", "ranpac", "joint")
+VECTOR_METHODS: tuple[Method, ...] = ("mygo", "finetune", "frozen", "joint")  # with a GAN of a trunk's vectors
 PIXEL_METHODS: tuple[Method, ...] = ("mygo", "finetune", "frozen", "joint", "reference")
 PRESETS: tuple[str, ...] = get_args(Preset)
 DATASETS: tuple[str, ...] = get_args(Dataset)
@@ -104,7 +105,7 @@ class MemoryOptions:
     generator: MemoryKind = "auto"
     """What remembers a task. gaussian: class means and a shared covariance, of vectors of a --trunk, and what auto is
     there. convolutional: a GAN of images, and what auto is without a trunk. perceptron: the same with one hidden layer,
-    which dreams faster and remembers less."""
+    which dreams faster and remembers less; with a --trunk it is a GAN of vectors, which devices do not take."""
     width: int = 64
     """Channels of the generator where it is widest, or units of the perceptron (twice as many for colour)."""
     restarts: int = 2

@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from mygo_edge.bundle.manifest import TASK_NAME
 from mygo_edge.errors import MygoEdgeError
-from mygo_edge.options import METHODS, PIXEL_METHODS, TRUNK_METHODS, TrainOptions
+from mygo_edge.options import METHODS, PIXEL_METHODS, TRUNK_METHODS, VECTOR_METHODS, TrainOptions
 
 # Smallest sensible values, by the option's name, wherever it stands in the tree.
 AT_LEAST = {
@@ -50,16 +50,19 @@ def check(options: TrainOptions) -> None:
         refuse("--seed", options.seed, "a number from 0 to 2^63 - 1")
     if not 0 < options.checkpoint_seconds < math.inf:
         refuse("--checkpoint-seconds", options.checkpoint_seconds, "above 0 and finite")
-    allowed = PIXEL_METHODS if options.trunk is None else TRUNK_METHODS
+    where = "without a --trunk" if options.trunk is None else "with a --trunk"
+    vectors = options.trunk is not None and options.memory.generator == "perceptron"
+    allowed = PIXEL_METHODS if options.trunk is None else VECTOR_METHODS if vectors else TRUNK_METHODS
     if other := [name for name in options.methods if name not in allowed]:
-        where = "without a --trunk" if options.trunk is None else "with a --trunk"
-        refuse("--methods", other[0], f"one of {', '.join(allowed)} {where}")
-    kinds = ("auto", "convolutional", "perceptron") if options.trunk is None else ("auto", "gaussian")
-    if options.memory.generator not in kinds:
-        where = "without a --trunk" if options.trunk is None else "with a --trunk"
-        refuse("--memory.generator", options.memory.generator, f"one of {', '.join(kinds)} {where}")
+        besides = " and --memory.generator perceptron" if vectors else ""
+        refuse("--methods", other[0], f"one of {', '.join(allowed)} {where}{besides}")
+    kinds = ("convolutional" if options.trunk is None else "gaussian", "perceptron")
+    if options.memory.generator not in ("auto", *kinds):
+        refuse("--memory.generator", options.memory.generator, f"one of auto, {', '.join(kinds)} {where}")
     if options.sleep.form == "exact" and options.trunk is None:
         refuse("--sleep.form", "exact", "sampled without a --trunk: dreams of images have no closed form")
+    if options.sleep.form == "exact" and vectors:
+        refuse("--sleep.form", "exact", "sampled with --memory.generator perceptron: a GAN has no closed form")
     for part in ("folder", "wake", "memory", "sleep", "measure", "publish"):
         tree = getattr(options, part)
         for item in fields(tree):

@@ -76,7 +76,8 @@ def _defaults(arguments: list[str]) -> TrainOptions:
     runs = [run for option in ("--resume", "--extend") if (run := _value_of(option, arguments)) is not None]
     if not runs:
         options = preset_defaults(preset or "default")
-        return replace(options, methods=TRUNK_METHODS) if _value_of("--trunk", arguments) else options
+        rivals = _value_of("--trunk", arguments) and _value_of("--memory.generator", arguments) != "perceptron"
+        return replace(options, methods=TRUNK_METHODS) if rivals else options
     if preset is not None:
         raise MygoEdgeError("--preset is for a new run; change single options, such as --memory.epochs, instead")
     from mygo_edge.run.folder import latest_options

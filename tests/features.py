@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from mygo_edge.bundle import vision
@@ -197,6 +199,21 @@ def publish_photos(bundle_dir: Path, count: int = 2, **how: Any) -> Path:
     memories, shared = photo_memory(list(PHOTO_TASKS)[:count])
     given = {"shared": shared, "tasks": memories, "trunk": photo_trunk(), "sequence": count, "max_loss": 0.05}
     return publish_features(bundle_dir, learner_id=LEARNER, **(given | how))
+
+
+def publish_corrected_photos(bundle_dir: Path, patch: pytest.MonkeyPatch) -> Path:
+    """Two tasks, then a third beside rows of another covariance, which leave no room but for a correction of rank 4."""
+    memories, shared = photo_memory()
+    publish_photos(bundle_dir, 2, tasks=with_rows(memories[:2], shared, 1.5))
+    patch.setattr("mygo_edge.export.features.MAX_UPDATE", 0)
+    patch.setattr("mygo_edge.export.feature_rows._RANKS", (4, 4))
+    return publish_photos(bundle_dir, 3, tasks=with_rows(memories, moved(shared)))
+
+
+def moved(shared: SharedFactor) -> SharedFactor:
+    """Another covariance, which differs in two directions."""
+    factor = shared.factor * np.array([2, 0.5, *[1] * (len(shared.factor) - 2)], np.float32)[::-1, None]
+    return replace(shared, factor=factor, spread=shared.spread * 1.1)
 
 
 def own_covariances(shared: SharedFactor, classes: int) -> OwnCovariances:

@@ -10,15 +10,27 @@ from typing import Any
 from mygo_edge.bundle.strict import BundleError, composed
 
 SCHEMA_VERSION = "2.0"
-READER = 4  # what this code can read; a manifest names the least reader that it needs
+READER = 5  # what this code can read; a manifest names the least reader that it needs
 TEXT_READER = 4  # of texts in parts, and of classes with covariances of their own, whose means are taken as they are
+CORRECTION_READER = 5  # of versions whose rows are corrected
 ROWS_READER = 3  # of versions whose classifier comes as rows
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"  # Ed25519 over the bytes of manifest.json, where the publisher signs
 LATENT = 64  # normals a dream starts from, where the manifest says nothing else
 DTYPE = "uint8"  # of the images that a classifier takes: raw pixels, scaled within the graph
 
-ROLES = ("classifier", "generator", "selftest", "trunk", "tokenizer", "factor", "covariances", "rows", "calibration")
+ROLES = (
+    "classifier",
+    "generator",
+    "selftest",
+    "trunk",
+    "tokenizer",
+    "factor",
+    "covariances",
+    "rows",
+    "correction",
+    "calibration",
+)
 PRECISIONS = ("fp32", "fp16", "int8", "int8-weights")  # the recipes of `mygo_edge.export.recipes`
 GAUSSIAN = "gaussian"  # the kind of a generator that is class means in an .npz file; all others are graphs
 GENERATORS = ("convolutional", "perceptron", GAUSSIAN)

@@ -234,6 +234,7 @@ def _names(role: str, precision: str, task: str | None, kind: str) -> re.Pattern
             "factor": rf"factor{variant}\.npz",
             "covariances": rf"covariances{variant}\.npz",
             "rows": rf"rows-{task}{variant}\.npz",
+            "correction": rf"correction{variant}\.npz",
             "calibration": r"calibration\.npz",
         }[role]
     )

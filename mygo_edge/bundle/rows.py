@@ -17,7 +17,7 @@ from mygo_edge.bundle.manifest import BundleError
 from mygo_edge.bundle.npz import ERRORS, array_names, read_arrays, write_arrays
 
 _LEVELS = 127  # of int8
-_LARGEST = 1e6  # of a value; beyond, sums lose their meaning
+LARGEST = 1e6  # of a value; beyond, sums lose their meaning
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +69,14 @@ def read_rows(data: bytes, name: str, features: int, classes: int) -> ClassRows:
     """
     expected = {"rows", "scale", "spread"}
     try:
-        _require(array_names(data) == expected, f"it does not hold {sorted(expected)}")
+        require(array_names(data) == expected, f"it does not hold {sorted(expected)}")
         arrays = read_arrays(data, expected)
         levels, scale, spread = arrays["rows"], arrays["scale"], arrays["spread"]
-        _require(levels.dtype == np.int8 and levels.shape == (classes, features), "the rows do not fit")
-        _require(scale.dtype == np.float32 and scale.shape == (classes,), "the scale does not fit")
-        _require(bool((np.abs(scale) <= _LARGEST).all()), "the scale is not finite")  # false for NaN
-        _require(spread.dtype == np.float64 and spread.shape == (), "it lacks the spread")
-        _require(bool(0 <= spread < np.inf), "the spread is out of range")
+        require(levels.dtype == np.int8 and levels.shape == (classes, features), "the rows do not fit")
+        require(scale.dtype == np.float32 and scale.shape == (classes,), "the scale does not fit")
+        require(bool((np.abs(scale) <= LARGEST).all()), "the scale is not finite")  # false for NaN
+        require(spread.dtype == np.float64 and spread.shape == (), "it lacks the spread")
+        require(bool(0 <= spread < np.inf), "the spread is out of range")
     except ERRORS as error:
         raise BundleError(f"{name} holds no rows of a classifier ({error}); publish or fetch it again") from error
     return ClassRows(_values(levels, scale), float(spread))
@@ -93,6 +93,7 @@ def _values(levels: NDArray[np.int8], scale: Floats) -> Floats:
     return shares * np.abs(shares) * scale[:, None]
 
 
-def _require(condition: bool, otherwise: str) -> None:
+def require(condition: bool, otherwise: str) -> None:
+    """Raise ValueError unless it holds."""
     if not condition:
         raise ValueError(otherwise)

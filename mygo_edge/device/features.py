@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mygo_edge.bundle.calibration import Calibration, read_calibration
+from mygo_edge.bundle.correction import corrected, read_correction
 from mygo_edge.bundle.gaussian import ClassMeans, Precision, discriminant, dreams, join, mahalanobis, novelty
 from mygo_edge.bundle.gaussian_files import read_means, read_shared
 from mygo_edge.bundle.heads import HeadError, head_path, read_kept
@@ -22,7 +23,7 @@ from mygo_edge.bundle.manifest import GAUSSIAN, BundleError, FileEntry, TrunkFor
 from mygo_edge.bundle.memories import TaskMemory, memory_bytes, parse_memory, read_memory
 from mygo_edge.bundle.own_covariance import OwnCovariances, own_dreams, quadratic, read_own
 from mygo_edge.bundle.reading import Bundle
-from mygo_edge.bundle.rows import ClassRows, join_rows, read_rows, row_discriminant
+from mygo_edge.bundle.rows import ClassRows, read_rows, row_discriminant
 from mygo_edge.device.engine import CALIBRATION_DREAMS, CALIBRATION_STREAM, Dreams, Key, Scores
 from mygo_edge.device.feature_selftest import run_selftest
 from mygo_edge.device.few_shot import FewShot
@@ -236,7 +237,10 @@ class FeatureEngine:
         for task, own in zip(tasks, means, strict=True):
             data, where = self._content(bundle, "rows", task.name)
             found.append(read_rows(data, where, features, len(own.counts)))
-        return join_rows(found)
+        if self.manifest.find("correction", None, None) is None:
+            return corrected(found, None)
+        data, where = self._content(bundle, "correction")
+        return corrected(found, read_correction(data, where, features, sum(len(own.counts) for own in means)))
 
     def _calibrated(self, bundle: Bundle) -> Calibration | None:
         if self.manifest.find("calibration", None, None) is None:

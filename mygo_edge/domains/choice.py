@@ -11,10 +11,15 @@ from mygo_edge.domains.domain import Domain
 from mygo_edge.domains.features import Features, features_for
 from mygo_edge.domains.pixels import Pixels
 from mygo_edge.domains.trunk_folder import load_trunk, save_trunk
-from mygo_edge.errors import MygoEdgeError
+from mygo_edge.domains.vectors import Vectors
+from mygo_edge.errors import MygoEdgeError, warn
 from mygo_edge.options import TrainOptions
 
 TRUNK = "trunk"  # folder within a run's
+NOT_PUBLISHED = (
+    "no bundle is published of this run: devices do not take a GAN of a trunk's vectors; leave --memory.generator out "
+    "to publish"
+)
 
 
 def domain_for(inputs: Any, options: TrainOptions) -> Domain:
@@ -22,7 +27,10 @@ def domain_for(inputs: Any, options: TrainOptions) -> Domain:
     if options.trunk is not None:
         domain = features_for(options, inputs)
         domain.prepare(inputs[:1], torch.device("cpu"))
-        return domain
+        if options.memory.generator != "perceptron":
+            return domain
+        warn(NOT_PUBLISHED)
+        return Vectors(domain)
     if not isinstance(inputs, Tensor):
         raise MygoEdgeError("pictures of any size, and texts, need a frozen network; name one with --trunk")
     return _pixels(inputs.shape[1:])
@@ -30,7 +38,7 @@ def domain_for(inputs: Any, options: TrainOptions) -> Domain:
 
 def keep_domain(domain: Domain, run: Path) -> None:
     """Write what `domain_of_state` needs besides a checkpoint into the folder of a run."""
-    if isinstance(domain, Features):
+    if isinstance(domain, Features | Vectors):
         save_trunk(run / TRUNK, domain.trunk)
 
 
@@ -41,9 +49,10 @@ def domain_of_state(state: Mapping[str, Any], options: TrainOptions, run: Path) 
         KeyError, TypeError or ValueError: it is damaged.
         MygoEdgeError: so is the trunk.
     """
-    if state["domain"] == Features.name:
+    if state["domain"] in (Features.name, Vectors.name):
         own = options.trunk_input
-        return Features(load_trunk(run / TRUNK), own.threads, own.batch_size)
+        features = Features(load_trunk(run / TRUNK), own.threads, own.batch_size)
+        return features if state["domain"] == Features.name else Vectors(features)
     if state["domain"] != "pixels":
         raise ValueError(f"unknown domain {state['domain']!r}")
     return _pixels(state["shape"])

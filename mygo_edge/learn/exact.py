@@ -18,7 +18,7 @@ from mygo_edge.errors import MygoEdgeError
 from mygo_edge.kernels.noise import dream_noise, feature_noise
 from mygo_edge.learn.gaussian_memory import GaussianMemory
 from mygo_edge.learn.method import Method, NamedPhase
-from mygo_edge.learn.own_calibration import QUANTILES, Known, calibration, copied, measure
+from mygo_edge.learn.own_calibration import QUANTILES, Known, calibration, measure
 from mygo_edge.learn.own_covariance import (
     LEAST_STRENGTH,
     TaskScatters,
@@ -72,7 +72,7 @@ class ExactMyGO(Method):
         if self.memory is None:
             assert self.domain.transform is not None
             self.memory = self._empty(self.domain.transform)
-        before = copied(self.memory.pooled) if self._has_own else None
+        before = self.memory.pooled.copy() if self._has_own else None
         try:
             self.memory.learn(vectors, labels, task.classes)
         except MygoEdgeError as error:

@@ -13,13 +13,12 @@ from mygo_edge.learn.shared_covariance import SharedCovariance, shrink
 from mygo_edge.learn.strength import Strength, left_out
 
 RANK = 64  # of the factor: as many normals as a dream of pixels starts from
-WORTH_SENDING = 0.1  # difference of a new covariance's logits above which devices get its rows (docs/photos.md)
+WORTH_SENDING = 0.07  # difference of a new covariance's logits above which devices get its rows (docs/photos.md)
 _FIRST = 50  # images of a first task, of which a fifth can say how novel known classes look
 _COMPARED = 64  # classes, evenly spread
 _RENEWED = 1.2  # of what was pooled when it was inverted last, above which the box inverts it anew: O(features^3)
 _REFACTORED = 2.0  # the same, of the factor that devices dream with
 _MEASURED = ("rows", "factor", "novelty", "kept")
-_MANY = 40  # classes above which it takes more, up to twice as much: all rows come anew, 1.4 KB a class
 
 
 class GaussianMemory:
@@ -32,7 +31,7 @@ class GaussianMemory:
         self.rows = rows
         self.transform, self.features, self.rank = transform, features, rank
         self.tasks: list[ClassMeans] = []
-        self.pooled = PooledMoments.empty(features)
+        self.pooled = PooledMoments.empty(features, self._few)
         self.strength = Strength()
         self.kept: SentRows | None = None  # the classifier of the box
         self.sent: SentRows | None = None  # that of devices: the box's, or an older one that answers nearly alike
@@ -41,6 +40,11 @@ class GaussianMemory:
         self.factor_version = 0
         self._at: dict[str, int] = {}  # freedom of the pool when something was measured last
         self.novelty: NDArray[np.float32] | None = None  # quantiles of that of known classes
+
+    @property
+    def _few(self) -> int:
+        """Images up to which they are pooled as a root: at a quarter of the features, a matrix costs as much."""
+        return self.features // 4 if self.rows else 0
 
     @property
     def means(self) -> ClassMeans:
@@ -78,7 +82,7 @@ class GaussianMemory:
         elif len(self.tasks) == 1 and len(labels) >= _FIRST and (held := held_out(labels)) is not None:
             moments = TaskMoments([str(label) for label in range(len(self.tasks[0].counts))], self.features)
             moments.add(vectors[~held], labels[~held])
-            pooled = PooledMoments.empty(self.features)
+            pooled = PooledMoments.empty(self.features, self._few)
             rest = [moments.pool(pooled)]
             covariance = SharedCovariance(shrink(pooled, self.strength.best), self.transform)
             sent, shared = SentRows.of(covariance, rest), covariance.factor(self.rank, rest[0]).shared
@@ -134,9 +138,8 @@ class GaussianMemory:
         assert self.sent is not None
         weight = self.sleep(covariance)[0] if weight is None else weight
         sent, _ = self.sent.discriminant(self.tasks)
-        worth = WORTH_SENDING * min(max(len(weight) / _MANY, 1), 2)
         some = np.linspace(0, len(weight) - 1, min(len(weight), _COMPARED)).astype(int)
-        return covariance.difference(weight[some], sent[some]) > worth
+        return covariance.difference(weight[some], sent[some]) > WORTH_SENDING
 
     def _grown(self, what: str, growth: float) -> bool:
         """Whether so much more has been pooled since something was measured that it is worth its cost again. It costs
@@ -159,7 +162,6 @@ class GaussianMemory:
     def state(self) -> dict[str, NDArray[Any]]:
         """Everything, as arrays for a checkpoint."""
         state: dict[str, NDArray[Any]] = {
-            "scatter": self.pooled.scatter,
             "numbers": np.array(
                 [self.pooled.freedom, self.pooled.tasks, self.strength.images, self.strength.tried_at], np.int64
             ),
@@ -167,6 +169,10 @@ class GaussianMemory:
             "widths": np.array([len(task.means) for task in self.tasks], np.int64),
             "factor_version": np.array(self.factor_version, np.int64),
         }
+        if self.pooled.whole is not None:
+            state["scatter"] = self.pooled.whole
+        if self.pooled.root is not None:
+            state["root"] = self.pooled.root
         if self.tasks:
             state |= {"means": self.means.means, "counts": self.means.counts}
         if self.shared is not None:
@@ -186,7 +192,8 @@ class GaussianMemory:
     def load_state(self, state: dict[str, NDArray[Any]]) -> None:
         """Go on from what `state` gave."""
         freedom, tasks, images, tried_at = (int(number) for number in state["numbers"])
-        self.pooled = PooledMoments(state["scatter"].copy(), freedom, tasks)
+        scatter, root = (state[name].copy() if name in state else None for name in ("scatter", "root"))
+        self.pooled = PooledMoments(scatter, freedom, tasks, root, self._few)
         self.strength.wins, self.strength.images, self.strength.tried_at = state["wins"].copy(), images, tried_at
         ends = np.cumsum(state["widths"])
         self.tasks = [

@@ -68,6 +68,7 @@ class MyGO(Network):
 
     def __init__(self, domain: LearntDomain, options: TrainOptions, device: torch.device) -> None:
         super().__init__(domain, options, device)
+        self.publishes = domain.name == "pixels"  # devices take no other memory of networks
         backend = None if options.backend == "auto" else options.backend  # the variable may decide
         self.memory = GenerativeMemory(domain.shape, backend).to(device)
         self.expert: NeocortexNet | None = None  # from its wake until the end of the sleep

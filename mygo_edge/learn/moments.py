@@ -1,40 +1,110 @@
 """What a wake leaves of its features: class means, counts, and the scatter within classes that all tasks pool."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg.lapack import stpmqrt, stpqrt
 
 from mygo_edge.bundle.gaussian import ClassMeans
 from mygo_edge.errors import MygoEdgeError
+from mygo_edge.learn.estimates import Estimate, Root, Whole
 
 _ROUNDING = 1e-6  # of a sum of squares in float32
 _ROWS = 512  # of a product, enough for a matrix library to run at full speed
 
 
-@dataclass
 class PooledMoments:
     """The learner's own, of a size that does not grow with tasks.
 
-    scatter: [features, features] float64, the sum over images of outer products of their distance to their class mean;
-    freedom: images less classes; tasks: pooled.
+    freedom: images less classes; tasks: pooled. What is pooled is the sum over images of outer products of their
+    distance to their class mean, `scatter`. Of the last few images, which may be all, it is kept as a root, a Cholesky
+    factor whose products are the sum: that says no more of any image, and costs less.
     """
 
-    scatter: NDArray[np.float64]
-    freedom: int = 0
-    tasks: int = 0
+    def __init__(
+        self,
+        whole: NDArray[np.float64] | None = None,
+        freedom: int = 0,
+        tasks: int = 0,
+        root: NDArray[np.float32] | None = None,
+        most: int = 0,
+    ) -> None:
+        """The sum is that of `whole`, [features, features] float64, and of the products of `root`, [n, features]
+        float32, upper trapezoidal; one of them may be absent. most: rows of a root, none unless it is given.
+        """
+        self.freedom, self.tasks, self.whole, self.root = freedom, tasks, whole, root
+        self._most = most
 
     @classmethod
-    def empty(cls, features: int) -> "PooledMoments":
-        """Of no task."""
+    def empty(cls, features: int, most: int = 0) -> "PooledMoments":
+        """Of no task; with a root while that has at most so many rows."""
+        if most:
+            return cls(root=np.zeros((0, features), np.float32), most=most)
         return cls(np.zeros((features, features)))
 
-    def covariance(self) -> NDArray[np.float32]:
-        """[features, features]: the unbiased estimate of what all classes share. Raises ValueError of no task."""
+    @property
+    def features(self) -> int:
+        return (self.whole if self.root is None else self.root).shape[1]  # type: ignore[union-attr]
+
+    @property
+    def scatter(self) -> NDArray[np.float64]:
+        """[features, features]."""
+        products = 0.0 if self.root is None else (self.root.T @ self.root).astype(np.float64)
+        return np.asarray(products if self.whole is None else self.whole + products)
+
+    def copy(self) -> "PooledMoments":
+        """The same moments, which do not change when a task is added to the others."""
+        return PooledMoments(
+            None if self.whole is None else self.whole.copy(), self.freedom, self.tasks, self.root, self._most
+        )
+
+    def covariance(self) -> Estimate:
+        """The unbiased estimate of what all classes share. Raises ValueError of no task."""
         if not self.freedom:
             raise ValueError("no task has been pooled")
-        rounded = np.empty(self.scatter.shape, np.float32)
-        return np.multiply(self.scatter, 1 / self.freedom, out=rounded, casting="same_kind")
+        if self.whole is None:
+            assert self.root is not None
+            return Root(self.root * np.float32(1 / np.sqrt(self.freedom)))
+        self._sum_up()
+        rounded = np.empty(self.whole.shape, np.float32)
+        return Whole(np.multiply(self.whole, 1 / self.freedom, out=rounded, casting="same_kind"))
+
+    def add_rows(self, rows: NDArray[np.float32]) -> None:
+        """Add outer products of rows [n, features]."""
+        if len(rows) > self._most:
+            self.add(rows.T @ rows)
+            return
+        if self.root is not None and len(self.root) + len(rows) > self._most:
+            self._sum_up()
+        self.root = _merged(np.zeros((0, rows.shape[1]), np.float32) if self.root is None else self.root, rows)
+
+    def add(self, scatter: NDArray[np.floating]) -> None:
+        """Add a matrix [features, features]."""
+        self._sum_up()
+        assert self.whole is not None
+        self.whole += scatter
+
+    def _sum_up(self) -> None:
+        """Keep no root."""
+        if self.root is not None:
+            products = self.root.T @ self.root
+            self.whole = products.astype(np.float64) if self.whole is None else self.whole + products
+            self.root = None
+
+
+def _merged(root: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The Cholesky factor of root' root + rows' rows, upper trapezoidal as `root` is: by Householder reflections of the
+    columns that have a pivot (LAPACK's tpqrt), then of the others.
+    """
+    n = len(root)
+    if not n:
+        return np.asarray(np.linalg.qr(rows, mode="r"))
+    block = min(32, n)
+    pivots, reflections, turned, _ = stpqrt(0, block, root[:, :n], rows[:, :n])
+    upper, lower, _ = stpmqrt(0, reflections, turned, root[:, n:], rows[:, n:], trans="T")
+    merged = np.zeros((n + len(rows), root.shape[1]), np.float32)
+    merged[:n, :n], merged[:n, n:] = pivots, upper
+    merged[n:, n:] = np.linalg.qr(lower, mode="r")
+    return merged
 
 
 class TaskMoments:
@@ -107,13 +177,12 @@ class TaskMoments:
                 "the trunk makes the same features of all images of a class; use another trunk, or other images"
             )
         if self._waiting is not None:
-            pooled.scatter += rest.T @ rest
+            pooled.add_rows(rest)
         else:
             assert self._second is not None
-            pooled.scatter += self._second
-            pooled.scatter -= weighted.T @ means
-        diagonal = pooled.scatter.ravel()[:: len(pooled.scatter) + 1]
-        np.maximum(diagonal, 0, out=diagonal)
+            own = self._second - weighted.T @ means
+            np.maximum(own.diagonal(), 0, out=own.ravel()[:: len(own) + 1])
+            pooled.add(own)
         pooled.freedom += int(self._counts.sum()) - len(self._counts)
         pooled.tasks += 1
         return ClassMeans((means + self._shift).astype(np.float32), self._counts.copy())

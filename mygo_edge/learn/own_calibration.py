@@ -5,7 +5,7 @@ with has seen it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,11 +32,6 @@ class Known:
     scatters: Sequence[Floats]
 
 
-def copied(pooled: PooledMoments) -> PooledMoments:
-    """The same moments, which do not change when a task is added to the others."""
-    return replace(pooled, scatter=pooled.scatter.copy())
-
-
 def measure(
     known: Known, vectors: Floats, labels: Ids, strength: float, directions: int, transform: PowerTransform
 ) -> NDArray[np.float64] | None:
@@ -56,7 +51,7 @@ def measure(
     if held is None or len(labels) < _LEAST:
         return None
     classes, features = int(labels.max()) + 1, vectors.shape[1]
-    pooled = copied(known.pooled)
+    pooled = known.pooled.copy()
     moments, alone = TaskMoments(list(map(str, range(classes))), features), TaskScatters(classes, features)
     for part in (moments, alone):
         part.add(vectors[~held], labels[~held])

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from mygo_edge.bundle.gaussian import ClassMeans, Floats, PowerTransform, join
 from mygo_edge.bundle.rows import ClassRows, row_discriminant
+from mygo_edge.learn.estimates import Root, Whole
 from mygo_edge.learn.shared_covariance import SharedCovariance, Shrunk
 
 
@@ -42,8 +43,12 @@ class SentRows:
     def state(self, name: str) -> dict[str, NDArray[Any]]:
         """Everything, as arrays for a checkpoint, called `name.…`."""
         shrunk = self.covariance.shrunk
+        estimate = shrunk.estimate
+        whole = (
+            (f"{name}.root", estimate.root) if isinstance(estimate, Root) else (f"{name}.covariance", estimate.matrix)
+        )
         return {
-            f"{name}.covariance": shrunk.covariance,
+            whole[0]: whole[1],
             f"{name}.target": shrunk.target,
             f"{name}.shrinkage": np.array(shrunk.shrinkage),
             f"{name}.centre": self.centre,
@@ -55,8 +60,10 @@ class SentRows:
         cls, name: str, state: dict[str, NDArray[Any]], widths: NDArray[Any], transform: PowerTransform
     ) -> "SentRows":
         """Of what `state` gave, and of the numbers of classes of the tasks."""
-        arrays = state[f"{name}.covariance"].copy(), state[f"{name}.target"].copy()
-        covariance = SharedCovariance(Shrunk(*arrays, float(state[f"{name}.shrinkage"])), transform)
+        few = f"{name}.root" in state
+        estimate = Root(state[f"{name}.root"].copy()) if few else Whole(state[f"{name}.covariance"].copy())
+        shrunk = Shrunk(estimate, state[f"{name}.target"].copy(), float(state[f"{name}.shrinkage"]))
+        covariance = SharedCovariance(shrunk, transform)
         sent = cls(covariance, state[f"{name}.centre"].copy())
         rows, start = state[f"{name}.rows"], 0
         for width in widths.tolist():

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve, eigh
 
 from mygo_edge.bundle.gaussian import (
     ClassMeans,
@@ -12,16 +11,14 @@ from mygo_edge.bundle.gaussian import (
     PowerTransform,
     Precision,
     SharedFactor,
-    discriminant,
+    finite_classifier,
     fisher,
 )
+from mygo_edge.learn.estimates import Estimate
 from mygo_edge.learn.moments import PooledMoments
 
 _SHARES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.15, 0.1)  # of the covariance's own weight that a factor may keep
 _COMPARED = 32  # classes
-_MORE = 32  # directions than are wanted, for their eigenvectors to be found
-_PASSES = 2  # twice over the matrix, for them
-_PROBES = 64  # random vectors of an estimated trace
 _FLOOR = 1e-3  # of a feature's variance that the diagonal keeps, however much of it the factor explains
 
 
@@ -30,12 +27,17 @@ class Shrunk:
     """(1 - shrinkage) covariance + shrinkage target, where the target is diagonal: for each feature half its own
     variance and half the mean of all, so that features that never vary keep an inverse.
 
-    covariance: [features, features] as pooled; target: [features]; shrinkage: in (0, 1).
+    estimate: the covariance as pooled; target: [features]; shrinkage: in (0, 1).
     """
 
-    covariance: NDArray[np.float32]
+    estimate: Estimate
     target: NDArray[np.float64]
     shrinkage: float
+
+    @property
+    def covariance(self) -> NDArray[np.float32]:
+        """[features, features], as pooled."""
+        return self.estimate.matrix
 
     @property
     def matrix(self) -> NDArray[np.float64]:
@@ -49,14 +51,14 @@ def shrink(pooled: PooledMoments, strength: float) -> Shrunk:
     That is the mean of an inverse Wishart posterior; so one strength fits while images come in, and `strengths` in
     `mygo_edge.learn.strength` choose it.
     """
-    covariance = pooled.covariance()
-    variances = covariance.diagonal().astype(np.float64)
-    return Shrunk(covariance, (variances + variances.mean()) / 2, shrinkage(pooled, strength))
+    estimate = pooled.covariance()
+    variances = estimate.diagonal().astype(np.float64)
+    return Shrunk(estimate, (variances + variances.mean()) / 2, shrinkage(pooled, strength))
 
 
 def shrinkage(pooled: PooledMoments, strength: float) -> float:
     """The share of the target in what `shrink` gives."""
-    prior = strength * len(pooled.scatter)
+    prior = strength * pooled.features
     return prior / (prior + pooled.freedom)
 
 
@@ -64,47 +66,25 @@ class SharedCovariance:
     """A shrunk covariance with its inverse at hand: the classifier of exact sleep, and the factor for devices."""
 
     def __init__(self, shrunk: Shrunk, transform: PowerTransform) -> None:
-        """O(features^3), once: a Cholesky decomposition in float32, and few passes over the matrix besides."""
+        """O(features^3), once, or less where the covariance is of few images."""
         self.shrunk, self.transform = shrunk, transform
-        self._covariance = shrunk.covariance.astype(np.float32, copy=False)
-        self._scale = 1 / np.sqrt(shrunk.target)  # Cholesky of near-equal variances: float32 is enough
-        scaled = self._scaled(1 - shrunk.shrinkage)
-        scaled.ravel()[:: len(scaled) + 1] += np.float32(shrunk.shrinkage)
-        # Symmetric, so its transpose is the same in the order that LAPACK wants, without a copy.
-        self._cholesky = cho_factor(scaled.T, lower=True, overwrite_a=True, check_finite=False)
-        self.spread = self._measured_spread()
-
-    def _scaled(self, share: float = 1.0) -> NDArray[np.float32]:
-        """That share of the covariance, where the target is the identity."""
-        scale = self._scale.astype(np.float32)
-        scaled = self._covariance * (np.float32(share) * scale)[:, None]
-        scaled *= scale
-        return scaled
-
-    def _measured_spread(self) -> float:
-        """The trace of S^-1 C, out of S = (1 - g) C + g T and the trace of S^-1 T: the mean of z' S^-1 z over random
-        signs z (Hutchinson 1990), whose error is below a hundredth; an inverse would cost as much as all the rest.
-        """
-        features = len(self._scale)
-        if features <= _PROBES:
-            signs = np.eye(features) * np.sqrt(features)
-        else:
-            signs = np.random.default_rng(0).choice([-1.0, 1.0], (_PROBES, features))
-        trace = float((signs * self._solve(signs)).sum()) / len(signs)
-        return max((features - self.shrunk.shrinkage * trace) / (1 - self.shrunk.shrinkage), 0.0)
+        self._scale = 1 / np.sqrt(shrunk.target)  # where the target is the identity
+        self._scaled = shrunk.estimate.scaled(self._scale)
+        self._inverse = self._scaled.inverse(shrunk.shrinkage)
+        # The trace of S^-1 C, out of S = (1 - g) C + g T and the trace of S^-1 T.
+        rest = len(self._scale) - shrunk.shrinkage * self._inverse.trace()
+        self._variances = shrunk.estimate.diagonal()
+        self.spread = max(rest / (1 - shrunk.shrinkage), 0.0)
 
     def _applied(self, rows: Floats) -> Floats:
         """[n, features] -> [n, features]: each row x becomes S x."""
-        kept = rows @ self._covariance
+        kept = self.shrunk.estimate.times(rows)
         kept *= np.float32(1 - self.shrunk.shrinkage)
         return kept + rows * (self.shrunk.shrinkage * self.shrunk.target).astype(np.float32)
 
-    def _solve(self, scaled: NDArray) -> NDArray[np.float64]:
-        return cho_solve(self._cholesky, scaled.T.astype(np.float32), check_finite=False).T.astype(np.float64)
-
     def times(self, vectors: NDArray) -> NDArray[np.float64]:
         """[n, features] -> [n, features]: each vector x becomes S^-1 x."""
-        return self._solve(vectors * self._scale) * self._scale
+        return self._inverse.solve(vectors * self._scale).astype(np.float64) * self._scale
 
     def discriminant(self, means: ClassMeans, denoise: bool = True) -> tuple[Floats, Floats]:
         """Weight [classes, features] and bias [classes]: as `mygo_edge.bundle.gaussian.fisher` says."""
@@ -137,47 +117,41 @@ class SharedCovariance:
         whole_weight, _ = self.discriminant(means)
         features = len(self._scale)
         rank = min(rank, features)
-        scaled = self._scaled()
-        variances = scaled.diagonal().copy()
-        values, vectors = _largest(scaled, rank)
+        variances = self._scaled.diagonal()
+        values, vectors = self._scaled.largest(rank)
         signs = np.where(vectors[:1].T < 0, -1, 1)  # of two equal answers always the same
         vectors = vectors.T * signs  # [rank, features]
-        best: Factored | None = None
-        for share in _SHARES:  # from one end, as long as it gets better
+
+        def kept(share: float) -> Factored:
             amount = 1 - (1 - self.shrunk.shrinkage) * share
             factor = vectors * np.sqrt((1 - amount) * np.maximum(values, 0) + amount)[:, None]
             whole = (1 - amount) * variances + amount
             diagonal = np.maximum(whole - (factor**2).sum(0), _FLOOR * whole)
-            shared = self._spread_of(factor / self._scale, diagonal / self._scale**2, amount)
-            found = Factored(shared, self.difference(whole_weight, discriminant(means, shared)[0]))
-            if best is not None and found.difference > best.difference:
+            shared, precision = self._shared(factor / self._scale, diagonal / self._scale**2, amount)
+            weight, _ = finite_classifier(lambda: fisher(means, precision.times, shared.spread))
+            return Factored(shared, self.difference(whole_weight, weight))
+
+        # From the middle to either end, as long as it gets better.
+        middle = len(_SHARES) // 2
+        best = kept(_SHARES[middle])
+        for shares in (_SHARES[middle + 1 :], _SHARES[:middle][::-1]):
+            start = best
+            for share in shares:
+                if (found := kept(share)).difference > best.difference:
+                    break
+                best = found
+            if best is not start:
                 break
-            best = found
-        assert best is not None
         return best
 
-    def _spread_of(self, factor: NDArray, diagonal: NDArray, shrinkage: float) -> SharedFactor:
-        """The shared factor, with the trace of (U'U + diag(d))^-1 C as its spread."""
+    def _shared(self, factor: NDArray, diagonal: NDArray, shrinkage: float) -> tuple[SharedFactor, Precision]:
+        """The shared factor and its inverse, with the trace of (U'U + diag(d))^-1 C as its spread."""
         rows, variances = factor.astype(np.float32), diagonal.astype(np.float32)
         precision = Precision(SharedFactor(rows, variances, self.transform, shrinkage, 0.0))
         rotated = precision.basis * precision.scale  # [rank, features]
-        explained = float(((rotated.astype(np.float32) @ self._covariance) * rotated).sum())
-        spread = float((self.shrunk.covariance.diagonal() * precision.scale**2).sum()) - explained
-        return SharedFactor(rows, variances, self.transform, shrinkage, spread)
-
-
-def _largest(matrix: NDArray[np.float32], count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The largest eigenvalues [count] of a symmetric matrix, rising, and their vectors [features, count]: by iteration
-    of a random subspace, always the same (Halko, Martinsson & Tropp 2011), a tenth of the cost of a decomposition.
-    """
-    features = len(matrix)
-    if count + _MORE >= features // 2:
-        return eigh(matrix, subset_by_index=[features - count, features - 1])
-    basis = np.random.default_rng(0).standard_normal((features, count + _MORE), np.float32)
-    for _ in range(_PASSES):
-        basis, _ = np.linalg.qr(matrix @ (matrix @ basis))
-    values, turned = eigh(basis.T @ (matrix @ basis))
-    return values[-count:], basis @ turned[:, -count:]
+        explained = float((self.shrunk.estimate.times(rotated.astype(np.float32)) * rotated).sum())
+        spread = float((self._variances * precision.scale**2).sum()) - explained
+        return SharedFactor(rows, variances, self.transform, shrinkage, spread), precision
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from scipy.linalg import eigh
 from scipy.optimize import minimize_scalar
 
 from mygo_edge.bundle.gaussian import ClassMeans
+from mygo_edge.learn.estimates import Root
 from mygo_edge.learn.moments import PooledMoments
 from mygo_edge.learn.shared_covariance import shrink, shrinkage
 
@@ -80,11 +81,15 @@ def left_out(
     rows = np.concatenate([np.arange(task.start, task.stop), np.sort(rng.permutation(others)[:_OTHERS])])
     shrunk = shrink(pooled, 1.0)
     scale, middle = 1 / np.sqrt(shrunk.target), means.means[rows].mean(0, dtype=np.float64)
-    correlations = shrunk.covariance * scale.astype(np.float32)[:, None]
-    correlations *= scale.astype(np.float32)
-    values, basis = eigh(correlations, overwrite_a=True, check_finite=False, driver="evd")  # all strengths share it
-    x = ((vectors[chosen] - middle) * scale).astype(np.float32) @ basis  # [n, features]
-    m = ((means.means[rows] - middle) * scale).astype(np.float32) @ basis  # [classes, features]
+    x = ((vectors[chosen] - middle) * scale).astype(np.float32)  # [n, features]
+    m = ((means.means[rows] - middle) * scale).astype(np.float32)  # [classes, features]
+    correlations = shrunk.estimate.scaled(scale)
+    if isinstance(correlations, Root) and len(correlations.root) + len(x) + len(m) < pooled.features // 2:
+        root = correlations.root  # then all of it lies in few dimensions
+        basis, _ = np.linalg.qr(np.concatenate([root, x, m]).T)
+        correlations, x, m = Root(root @ basis), x @ basis, m @ basis
+    values, basis = eigh(correlations.matrix, overwrite_a=True, check_finite=False, driver="evd")  # for all strengths
+    x, m = x @ basis, m @ basis
     own, counts = labels[chosen], means.counts[rows]
     shares, distances = [], []
     for strength in strengths:

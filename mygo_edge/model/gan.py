@@ -230,3 +230,26 @@ class Discriminator(nn.Module):
     def forward(self, images: Tensor, class_ids: Tensor) -> Tensor:
         hidden = self.body(images)
         return self.realness(hidden).squeeze(1) + (self.embedding(class_ids) * hidden).sum(1)
+
+
+class VectorDiscriminator(nn.Module):
+    """Vectors and class ids -> realness [batch]: two dense layers and a projection of the class, normalised as those of
+    `Discriminator` are.
+    """
+
+    def __init__(self, width: int, classes: int, hidden: int = 256) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Flatten(),
+            spectral_norm(nn.Linear(width, hidden)),
+            nn.LeakyReLU(0.1),
+            spectral_norm(nn.Linear(hidden, hidden)),
+            nn.LeakyReLU(0.1),
+        )
+        self.realness = spectral_norm(nn.Linear(hidden, 1))
+        self.embedding = nn.Embedding(classes, hidden)
+        nn.init.normal_(self.embedding.weight, std=0.1)
+
+    def forward(self, vectors: Tensor, class_ids: Tensor) -> Tensor:
+        hidden = self.body(vectors)
+        return self.realness(hidden).squeeze(1) + (self.embedding(class_ids) * hidden).sum(1)

@@ -146,7 +146,7 @@ class Runner:
 
     def _learn(self, index: int) -> None:
         options = self.folder.options_of(self.tasks[index].name)
-        if self.domain.name == "features" and self.state["position"] == [index, 0, 0]:
+        if self.domain.name != "pixels" and self.state["position"] == [index, 0, 0]:
             self.tasks[index].prepare_training()  # before a method asks, so that the trunk counts to none
         for number, method in enumerate(self.methods.values()):
             method.options = options
@@ -293,7 +293,7 @@ class Runner:
         prepared = self.domain.prepare(inputs, self.device, progress)
         self.display.end()
         seconds = time.monotonic() - started
-        if self.domain.name == "features":
+        if self.domain.name != "pixels":
             spent = self.state["trunk"]
             spent["inputs"] += len(inputs)
             spent["seconds"] += seconds

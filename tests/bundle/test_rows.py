@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mygo_edge.bundle.calibration import Calibration, read_calibration, write_calibration
+from mygo_edge.bundle.correction import corrected, difference, read_correction, write_correction
 from mygo_edge.bundle.gaussian import ClassMeans, PowerTransform, SharedFactor, discriminant
 from mygo_edge.bundle.manifest import BundleError
 from mygo_edge.bundle.npz import read_arrays, write_arrays
@@ -68,6 +69,53 @@ def test_a_calibration_comes_back_as_it_was() -> None:
     read = read_calibration(write_calibration(CALIBRATION), "calibration")
     assert read.temperature == CALIBRATION.temperature
     assert np.array_equal(read.novelty, CALIBRATION.novelty)
+
+
+def correction() -> tuple[ClassRows, ClassRows, bytes]:
+    """Rows, those of a covariance that differs in two directions, and what makes the first the second, as stored."""
+    _, _, old = memory()
+    rng = np.random.default_rng(1)
+    moved = rng.normal(0, 0.05, (CLASSES, 2)) @ rng.normal(0, 1, (2, FEATURES))
+    new = ClassRows(old.rows + moved.astype(np.float32), old.spread * 2)
+    return old, new, write_correction(difference(old.rows, new, np.linspace(0.1, 1, FEATURES), 2))
+
+
+def test_rows_of_an_older_covariance_are_corrected_to_those_of_a_newer_one() -> None:
+    old, new, data = correction()
+    found = corrected([old], read_correction(data, "correction", FEATURES, CLASSES))
+    assert found.spread == new.spread
+    assert np.abs(found.rows - new.rows).max() < 0.02 * np.abs(old.rows - new.rows).max()
+
+
+def test_a_task_that_came_later_has_rows_of_the_newer_covariance_or_is_refused() -> None:
+    old, new, data = correction()
+    read = read_correction(data, "correction", FEATURES, 2 * CLASSES)
+    assert np.array_equal(corrected([old, new], read).rows[CLASSES:], new.rows)
+    for tasks in ([old, old], [ClassRows(old.rows[:3], old.spread), ClassRows(old.rows, old.spread)]):
+        with pytest.raises(BundleError, match="not of these tasks"):
+            corrected(tasks, read)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("left", np.zeros((CLASSES, 2), np.float32), "left does not fit"),
+        ("left", np.zeros((CLASSES + 1, 2), np.int8), "the scale of left does not fit"),
+        ("left", np.zeros((CLASSES, 3), np.int8), "its sides do not fit"),
+        ("right", np.zeros((2, FEATURES + 1), np.int8), "it does not fit the rows"),
+        ("right", np.zeros((2, 0), np.int8), "right does not fit"),
+        ("right_scale", np.array([1, np.nan], np.float32), "the scale of right is not finite"),
+        ("left_scale", np.full(CLASSES, 1e9, np.float32), "the scale of left is not finite"),
+        ("spread", np.array(np.nan), "the spread is out of range"),
+    ],
+)
+def test_a_correction_that_does_not_fit_is_refused(key: str, value: np.ndarray, words: str) -> None:
+    data = correction()[2]
+    arrays = read_arrays(data, ["left", "left_scale", "right", "right_scale", "spread"])
+    with pytest.raises(BundleError, match=f"correction-a.*{words}"):
+        read_correction(write_arrays(arrays | {key: value}), "correction-a", FEATURES, CLASSES)
+    with pytest.raises(BundleError, match="does not fit the rows"):
+        read_correction(data, "correction-a", FEATURES, CLASSES - 1)
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ def test_covariances_of_classes_own_reach_the_device_in_answers_and_dreams(tmp_p
     model, plain = (EdgeModel.load(tmp_path / name) for name in ("own", "shared"))
     found, _ = texts(["sport", "money", "space"], 20, seed=5)
     vectors = shared.transform(model._engine.trunk.vectors(found))  # type: ignore[attr-defined]
-    box = Memory([memory.means for memory in memories], shared, own).logits(vectors)
+    box = Memory([memory.means for memory in memories], shared, own).classifier()(vectors)
     gap = (model.logits(found) - model.logits(found)[:, :1]) - (box - box[:, :1])
     assert np.abs(gap).max() < 0.02 * np.abs(box - box[:, :1]).max()
     assert np.abs(model.logits(found) - plain.logits(found)).max() > 1

@@ -13,7 +13,16 @@ from mygo_edge.device.edge_model import EdgeModel
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.export.features import FeatureMemory, publish_features
 from tests.export.test_publish_features import files, wide_trunk
-from tests.features import LEARNER, PHOTO_TASKS, photo_memory, photos, publish_photos, with_rows
+from tests.features import (
+    LEARNER,
+    PHOTO_TASKS,
+    moved,
+    photo_memory,
+    photos,
+    publish_corrected_photos,
+    publish_photos,
+    with_rows,
+)
 
 KNOWN = [colour for colours in PHOTO_TASKS.values() for colour in colours]
 
@@ -91,7 +100,7 @@ def test_with_rows_too_ten_classes_come_in_40_kb_or_130_and_81_take_half_a_megab
     tasks.append(task("task9", 10))
     stays = files(publish_features(tmp_path, tasks=tasks, shared=shared, sequence=10, **how))
     assert size(stays, first) <= 40_000
-    # All rows anew leave a new factor no room; it comes with the next update that has some.
+    # New rows leave a new factor no room; it comes with the next update that has some.
     fewer = tmp_path / "fewer"
     before = files(publish_features(fewer, tasks=tasks[:7], shared=shared, sequence=7, **how))
     said: list[str] = []
@@ -103,3 +112,75 @@ def test_with_rows_too_ten_classes_come_in_40_kb_or_130_and_81_take_half_a_megab
     last = files(publish_features(fewer, tasks=tasks[:9], shared=moved, sequence=9, **how))
     assert last["factor.int8.npz"] != rows["factor.int8.npz"]
     assert size(last, rows) <= 130_000
+
+
+def test_rows_of_200_classes_follow_a_new_covariance_within_130_kb(tmp_path: Path) -> None:
+    """By a correction, by which devices answer as by rows made anew; where it fails, rows come anew after all."""
+    rng = np.random.default_rng(0)
+    means = rng.uniform(0, 2, (210, 1280)).astype(np.float32)
+    shared = SharedFactor(
+        rng.normal(0, 0.1, (64, 1280)).astype(np.float32),
+        np.full(1280, 0.05, np.float32),
+        PowerTransform(),
+        0.3,
+        1280.0,
+    )
+
+    def tasks(count: int, scales: np.ndarray, spread: float) -> list[FeatureMemory]:
+        """Rows of a covariance that differs from another in so many directions, by as much."""
+        rows = ((means - 1) * 5 * (1 + scales)).astype(np.float32)
+        parts = [slice(10 * index, 10 * index + 10) for index in range(count)]
+        counts = np.full(10, 36)
+        return [
+            FeatureMemory(
+                f"task{index}",
+                [f"class {number}" for number in range(10)],
+                ClassMeans(means[part], counts),
+                ClassRows(rows[part], spread),
+            )
+            for index, part in enumerate(parts)
+        ]
+
+    how = {"trunk": wide_trunk(1280), "learner_id": LEARNER, "shared": shared, "max_loss": 1.0}
+    few = np.where(np.arange(1280) < 20, 3.0, 0.0)
+    before = files(publish_features(tmp_path, tasks=tasks(20, 0 * few, 1280.0), sequence=20, **how))
+    version = publish_features(tmp_path, tasks=tasks(21, few, 1300.0), sequence=21, **how)
+    after = files(version)
+    fresh = {name: data for name, data in after.items() if before.get(name) != data}
+    assert set(fresh) == {
+        "means-task20.int8.npz",
+        "rows-task20.int8.npz",
+        "correction.int8.npz",
+        "selftest.npz",
+        "manifest.json",
+    }
+    assert sum(map(len, fresh.values())) <= 130_000
+    assert '"reader": 5' in (version / "manifest.json").read_text()
+    anew = tmp_path / "anew"
+    publish_features(anew, tasks=tasks(21, few, 1300.0), sequence=21, **how)
+    seen = np.random.default_rng(1).integers(0, 256, (20, 3, 8, 8), dtype=np.uint8)
+    here, there = (EdgeModel.load(folder).logits(seen) for folder in (tmp_path, anew))
+    assert np.abs(here - there).max() < 0.02 * np.abs(there).max()
+    everywhere = np.random.default_rng(2).normal(0, 30, (210, 1280))
+    others = files(publish_features(tmp_path, tasks=tasks(21, everywhere, 1310.0), sequence=22, **how))
+    assert "correction.int8.npz" not in others
+
+
+def test_a_correction_stays_while_the_covariance_does_and_goes_with_a_task_that_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = files(publish_corrected_photos(tmp_path, monkeypatch))
+    memories, shared = photo_memory()
+    tasks = with_rows(memories, moved(shared))
+    new = replace_name(tasks[0], "more")
+    second = files(publish_photos(tmp_path, 4, tasks=[*tasks, new], max_loss=1.0))
+    sent = [name for name in first if name.startswith(("rows", "correction", "means"))]
+    assert "correction.int8.npz" in sent
+    assert all(first[name] == second[name] for name in sent)
+    third = files(publish_photos(tmp_path, 5, tasks=[*tasks[1:], new], max_loss=1.0))
+    assert "correction.int8.npz" not in third
+    assert third["rows-cold.int8.npz"] != second["rows-cold.int8.npz"]
+
+
+def replace_name(memory: FeatureMemory, name: str) -> FeatureMemory:
+    return memory._replace(name=name, classes=[f"{name} {label}" for label in memory.classes])

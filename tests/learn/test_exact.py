@@ -79,8 +79,21 @@ def test_a_sampled_sleep_is_refused_where_the_classifier_is_quadratic() -> None:
         (TrainOptions(sleep=SleepOptions(form="exact")), "--sleep.form exact cannot work"),
         (TrainOptions(memory=MemoryOptions(generator="gaussian")), "--memory.generator gaussian cannot work"),
         (
-            TrainOptions(trunk="resnet18", methods=("mygo",), memory=MemoryOptions(generator="perceptron")),
-            "--memory.generator perceptron cannot work: it must be one of auto, gaussian with a --trunk",
+            TrainOptions(trunk="resnet18", methods=("mygo",), memory=MemoryOptions(generator="convolutional")),
+            "--memory.generator convolutional cannot work: it must be one of auto, gaussian, perceptron with a --trunk",
+        ),
+        (
+            TrainOptions(trunk="resnet18", methods=("mygo", "ncm"), memory=MemoryOptions(generator="perceptron")),
+            "--methods ncm cannot work: .* with a --trunk and --memory.generator perceptron",
+        ),
+        (
+            TrainOptions(
+                trunk="resnet18",
+                methods=("mygo",),
+                memory=MemoryOptions(generator="perceptron"),
+                sleep=SleepOptions(form="exact"),
+            ),
+            "--sleep.form exact cannot work: .* a GAN has no closed form",
         ),
     ],
 )

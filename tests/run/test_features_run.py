@@ -43,6 +43,16 @@ def whole(material: Path) -> Path:
     return material / "whole"
 
 
+def killed_after(phase: str, arguments: list[object], folder: Path) -> None:
+    """Start a run, and end it when it has finished a phase of that name."""
+    process = start(*arguments, "--out", folder)
+    log, deadline = folder / "metrics.jsonl", time.monotonic() + 120
+    while time.monotonic() < deadline and not (log.exists() and f'"phase": "{phase}"' in log.read_text()):
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+
+
 def memory_of(folder: Path) -> dict[str, torch.Tensor]:
     (file,) = (folder / "checkpoint").glob("mygo-*.safetensors")
     return safetensors.torch.load(file.read_bytes())
@@ -80,6 +90,28 @@ def test_no_photo_and_no_vector_of_one_is_kept(whole: Path) -> None:
     )
 
 
+def test_a_gan_of_vectors_is_learnt_resumed_and_not_published(material: Path) -> None:
+    """From dreams alone it keeps the first task; after a kill the run ends as it would have."""
+    few = ["--memory.generator", "perceptron", "--memory.min-steps", 300, "--memory.epochs", 1, "--sleep.steps", 200]
+    asked = [*source(material, "3,4,5/0,1,2")[:6], "--tasks", "3,4,5/0,1,2", "--methods", "mygo", "finetune", *few]
+    done = run(*asked, "--out", material / "vectors")
+    assert done.returncode == 0, done.stderr
+    assert "no bundle is published of this run" in done.stderr
+    document = summary(material / "vectors")
+    assert "devices do not take a GAN" in document["not_published"]
+    found = {name: results["task_unknown"]["average"] for name, results in document["methods"].items()}
+    assert found["mygo"] > max(0.75, found["finetune"] + 0.1)
+    assert not (material / "vectors" / "bundle").exists()
+    refused = run(material / "vectors", module="export")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "no bundle is published" in refused.stderr
+
+    folder = material / "vectors killed"
+    killed_after("memory", asked, folder)
+    assert run("--resume", folder).returncode == 0
+    check_same(folder, material / "vectors")
+
+
 def test_a_task_that_comes_later_is_learnt_as_if_it_had_been_there(whole: Path, material: Path) -> None:
     folder = material / "later"
     assert run(*source(material, "3,4,5"), "--out", folder).returncode == 0
@@ -90,12 +122,7 @@ def test_a_task_that_comes_later_is_learnt_as_if_it_had_been_there(whole: Path, 
 
 def test_a_kill_changes_nothing(whole: Path, material: Path) -> None:
     folder = material / "killed"
-    process = start(*source(material, "3,4,5/0,1,2"), "--out", folder)
-    log, deadline = folder / "metrics.jsonl", time.monotonic() + 120
-    while time.monotonic() < deadline and not (log.exists() and '"phase": "moments"' in log.read_text()):
-        time.sleep(0.01)
-    process.kill()
-    process.communicate()
+    killed_after("moments", source(material, "3,4,5/0,1,2"), folder)
     done = run("--resume", folder)
     assert done.returncode == 0, done.stderr
     check_same(folder, whole)

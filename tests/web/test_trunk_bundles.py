@@ -23,6 +23,7 @@ from tests.features import (
     own_covariances,
     photo_memory,
     photos,
+    publish_corrected_photos,
     publish_photos,
     publish_texts,
     text_memory,
@@ -136,11 +137,27 @@ def require_answer(answer: str, probabilities: list[float], model: EdgeModel, gi
 def test_ten_photos_are_answered_as_in_python(photo_page: Any, photo_bundle: Path, tmp_path: Path) -> None:
     model = EdgeModel.load(photo_bundle)
     known = [colour for colours in list(PHOTO_TASKS.values())[:2] for colour in colours]
-    images, _ = photos([*known, *known], 1, seed=5, side=37)
+    answered_as_in_python(photo_page, model, [*known, *known], tmp_path)
+
+
+def answered_as_in_python(page: Any, model: EdgeModel, colours: list[str], folder: Path) -> None:
+    """Photos of these colours, of many sizes."""
+    images, _ = photos(colours, 1, seed=5, side=37)
     for index, pixels in enumerate(images):
-        path = tmp_path / f"{index}.png"
+        path = folder / f"{index}.png"
         Image.fromarray(pixels).resize((20 + 9 * index, 31 + 5 * index)).save(path)
-        require_answer(classified(photo_page, path), shown(photo_page), model, path)
+        require_answer(classified(page, path), shown(page), model, path)
+
+
+def test_corrected_rows_answer_as_in_python(
+    open_page: Open, runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_corrected_photos(tmp_path / "box", monkeypatch)
+    model = EdgeModel.load(tmp_path / "box")
+    with served(server(site_files(tmp_path / "box", runtime), "127.0.0.1", 0)) as address:
+        answered_as_in_python(
+            ready(open_page(address)), model, [name for task in PHOTO_TASKS.values() for name in task], tmp_path
+        )
 
 
 def test_ten_texts_are_answered_as_in_python(text_page: Any, text_bundle: Path) -> None:

@@ -4,7 +4,7 @@ import { Refusal, require } from "./errors.js";
 import { discriminant, dreamOf, FewShot, meanOf, Precision } from "./gaussians.js";
 import { newTask } from "./heads.js";
 import { dot } from "./matrices.js";
-import { halved, memoryFile, readCalibration, readMeans, readOwn, readRows, readShared } from "./memories.js";
+import { halved, memoryFile, readCalibration, readCorrection, readMeans, readOwn, readRows, readShared } from "./memories.js";
 import { dreamNoise, featureNoise } from "./noise.js";
 import { photoToPicture } from "./photos.js";
 import { Trunk } from "./trunk.js";
@@ -66,8 +66,13 @@ export class FeatureModel {
       const { path } = this.find("rows", name);
       return readRows(this.bundle.contents.get(path), path, features, classes.length);
     });
-    require(found.every(({ spread }) => spread === found[0].spread), "The rows of the bundle are of different covariances.");
-    return { rows: found.flatMap(({ rows }) => rows), spread: found[0].spread };
+    const rows = found.flatMap((own) => own.rows), entry = this.manifest.files.find(({ role }) => role === "correction");
+    const first = entry ? readCorrection(this.bundle.contents.get(entry.path), entry.path, rows) : { classes: 0 };
+    let start = 0; // rows that are not corrected are of one covariance, which is that of the correction
+    const spread = first.spread ?? found[0].spread, starts = found.map((own) => (start += own.rows.length) - own.rows.length);
+    const alike = found.every((own, index) => starts[index] < first.classes || own.spread === spread);
+    require(alike && [...starts, start].includes(first.classes), "The rows of the bundle are of different covariances.");
+    return { rows, spread };
   }
 
   find(role, task) {

@@ -3,14 +3,14 @@
 import { Refusal, require } from "./errors.js";
 
 export const LATENT = 64; // normals a dream starts from
-const READER = 4; // what this page can read; a manifest may ask for more
+const READER = 5; // what this page can read; a manifest may ask for more
 const TASK_NAME = /^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$/;
 const FILE_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
 const SHA256 = /^[0-9a-f]{64}$/;
 const MAX_SIDE = 4096, MAX_FILE_BYTES = 2 ** 31 - 1;
 const MAX_FEATURES = 2 ** 16, MAX_LATENT = 4096, MAX_TOKENS = 2 ** 16, MAX_PARTS = 16;
 const FIRST_ROLES = ["classifier", "generator", "generators", "selftest"];
-const ROLES = [...FIRST_ROLES, "trunk", "tokenizer", "factor", "covariances", "rows", "calibration"];
+const ROLES = [...FIRST_ROLES, "trunk", "tokenizer", "factor", "covariances", "rows", "correction", "calibration"];
 const INTERPOLATIONS = ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"];
 const GAUSSIAN = "gaussian"; // the kind of a task's memory where there is a trunk
 

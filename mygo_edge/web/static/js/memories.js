@@ -2,7 +2,7 @@
 
 import { require } from "./errors.js";
 import { OwnCovariances, PowerTransform } from "./gaussians.js";
-import { dot, matrix, rowOf, times } from "./matrices.js";
+import { addTo, dot, matrix, rowOf, times } from "./matrices.js";
 import { fromHalf, readNpz, toHalf, writeNpz } from "./npz.js";
 import { base64, sealed } from "./sealed.js";
 
@@ -38,6 +38,20 @@ export function readRows(bytes, where, features, classes) {
     return share * Math.abs(share) * scale.data[row];
   }));
   return { rows, spread: spread.data[0] };
+}
+
+/** Correct the first rows, `mygo_edge.bundle.correction`, where they are: {classes, spread} says how many, and of what. */
+export function readCorrection(bytes, where, rows) {
+  const arrays = readNpz(bytes, where), spread = arrays.get("spread");
+  const left = rowsOf(arrays, "left", "left_scale", where), right = rowsOf(arrays, "right", "right_scale", where);
+  require(left.columns === right.rows && left.rows <= rows.length && right.columns === rows[0].length, `${where} does not fit the rows.`);
+  require(spread?.kind === "<f8" && spread.data.length === 1 && spread.data[0] >= 0 && spread.data[0] < Infinity, `${where} lacks the spread.`);
+  for (let row = 0; row < left.rows; row += 1) {
+    const sum = new Float64Array(right.columns);
+    rowOf(left, row).forEach((share, index) => addTo(sum, share, rowOf(right, index)));
+    rows[row].forEach((value, column) => (rows[row][column] = value + sum[column]));
+  }
+  return { classes: left.rows, spread: spread.data[0] };
 }
 
 /** How scores are to be read, `mygo_edge.bundle.calibration`: {temperature, novelty}. */

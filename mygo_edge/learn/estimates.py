@@ -1,0 +1,168 @@
+"""An estimated covariance in one of two forms, and what is asked of it.
+
+Of many images it is a matrix, whose inverse costs O(features^3). Of few it is known by a root, a row an image: the same
+numbers within rounding, at O(images^2 features). Both say the same things.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve, eigh
+
+from mygo_edge.bundle.gaussian import Floats
+
+_MORE = 32  # directions than are wanted, for their eigenvectors to be found
+_PASSES = 2  # twice over the matrix, for them
+_PROBES = 64  # random vectors of an estimated trace
+_ROUNDING = 1e-6  # of the largest eigenvalue; below, a root's direction is none
+
+
+class Inverse(Protocol):
+    """Of (1 - g) C + g I."""
+
+    def solve(self, rows: NDArray) -> Floats:
+        """[n, features] -> [n, features]: each row times the inverse."""
+
+    def trace(self) -> float:
+        """The sum of its diagonal."""
+
+
+class Estimate(Protocol):
+    """A covariance C, symmetric and of no negative eigenvalue."""
+
+    @property
+    def matrix(self) -> Floats:
+        """[features, features]."""
+
+    def diagonal(self) -> Floats:
+        """[features]."""
+
+    def times(self, rows: Floats) -> Floats:
+        """[n, features] -> [n, features]: each row times C."""
+
+    def scaled(self, scale: NDArray) -> "Estimate":
+        """Of features that are multiplied by `scale`, [features]."""
+
+    def inverse(self, shrinkage: float) -> Inverse:
+        """Of (1 - shrinkage) C + shrinkage I."""
+
+    def largest(self, count: int) -> tuple[Floats, Floats]:
+        """The largest eigenvalues [count], rising, and their vectors [features, count], always the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """matrix: [features, features] float32."""
+
+    matrix: Floats
+
+    def diagonal(self) -> Floats:
+        return self.matrix.diagonal().copy()
+
+    def times(self, rows: Floats) -> Floats:
+        return rows @ self.matrix
+
+    def scaled(self, scale: NDArray) -> "Whole":
+        rounded = scale.astype(np.float32)
+        scaled = self.matrix * rounded[:, None]
+        scaled *= rounded
+        return Whole(scaled)
+
+    def inverse(self, shrinkage: float) -> "_WholeInverse":
+        return _WholeInverse(self.matrix, shrinkage)
+
+    def largest(self, count: int) -> tuple[Floats, Floats]:
+        """By iteration of a random subspace (Halko, Martinsson & Tropp 2011), a tenth of a decomposition's cost."""
+        features = len(self.matrix)
+        if count + _MORE >= features // 2:
+            return eigh(self.matrix, subset_by_index=[features - count, features - 1])
+        basis = np.random.default_rng(0).standard_normal((features, count + _MORE), np.float32)
+        for _ in range(_PASSES):
+            basis, _ = np.linalg.qr(self.matrix @ (self.matrix @ basis))
+        values, turned = eigh(basis.T @ (self.matrix @ basis))
+        return values[-count:], basis @ turned[:, -count:]
+
+
+class _WholeInverse:
+    """A Cholesky decomposition in float32, enough where variances are near-equal."""
+
+    def __init__(self, matrix: Floats, shrinkage: float) -> None:
+        shrunk = matrix * np.float32(1 - shrinkage)
+        shrunk.ravel()[:: len(shrunk) + 1] += np.float32(shrinkage)
+        # Symmetric, so its transpose is the same in the order that LAPACK wants, without a copy.
+        self._cholesky = cho_factor(shrunk.T, lower=True, overwrite_a=True, check_finite=False)
+
+    def solve(self, rows: NDArray) -> Floats:
+        solved: Floats = cho_solve(self._cholesky, rows.T.astype(np.float32), check_finite=False).T
+        return solved
+
+    def trace(self) -> float:
+        """The mean of z' S^-1 z over random signs z (Hutchinson 1990), whose error is below a hundredth; an inverse
+        would cost as much as all the rest.
+        """
+        features = len(self._cholesky[0])
+        if features <= _PROBES:
+            signs = np.eye(features) * np.sqrt(features)
+        else:
+            signs = np.random.default_rng(0).choice([-1.0, 1.0], (_PROBES, features))
+        return float((signs * self.solve(signs).astype(np.float64)).sum()) / len(signs)
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """root: [n, features] float32, C = root' root, of fewer rows than features."""
+
+    root: Floats
+
+    @property
+    def matrix(self) -> Floats:
+        return self.root.T @ self.root
+
+    def diagonal(self) -> Floats:
+        squares: Floats = (self.root**2).sum(0)
+        return squares
+
+    def times(self, rows: Floats) -> Floats:
+        inside: Floats = rows @ self.root.T
+        return inside @ self.root
+
+    def scaled(self, scale: NDArray) -> "Root":
+        return Root(self.root * scale.astype(np.float32))
+
+    def inverse(self, shrinkage: float) -> "_RootInverse":
+        return _RootInverse(self.root * np.float32(np.sqrt(1 - shrinkage)), shrinkage)
+
+    def largest(self, count: int) -> tuple[Floats, Floats]:
+        """Those of the rows' inner products; where there are fewer, any directions beside them, of no variance."""
+        values, turned = eigh(self.root @ self.root.T)
+        kept = int((values[-count:] > _ROUNDING * values[-1]).sum())
+        values = values[len(values) - kept :]
+        vectors = (self.root.T @ turned[:, turned.shape[1] - kept :]) / np.sqrt(values)
+        if kept == count:
+            return values, vectors
+        others = np.random.default_rng(0).standard_normal((len(vectors), count - kept), np.float32)
+        for _ in range(2):  # once more, since rounding leaves something the first time
+            others, _ = np.linalg.qr(others - vectors @ (vectors.T @ others))
+        return np.concatenate([np.zeros(count - kept, np.float32), values]), np.hstack([others, vectors])
+
+
+class _RootInverse:
+    """By Woodbury's identity."""
+
+    def __init__(self, root: Floats, shrinkage: float) -> None:
+        self._root, self._shrinkage = root, np.float32(shrinkage)
+        inner = root @ root.T
+        inner.ravel()[:: len(inner) + 1] += self._shrinkage
+        self._cholesky = cho_factor(inner.T, lower=True, overwrite_a=True, check_finite=False)
+
+    def solve(self, rows: NDArray) -> Floats:
+        rows = rows.astype(np.float32)
+        inside = cho_solve(self._cholesky, self._root @ rows.T, check_finite=False)
+        return (rows - inside.T @ self._root) / self._shrinkage
+
+    def trace(self) -> float:
+        n, features = self._root.shape
+        inner = float(cho_solve(self._cholesky, np.eye(n, dtype=np.float32), check_finite=False).trace())
+        return (features - n + float(self._shrinkage) * inner) / float(self._shrinkage)
