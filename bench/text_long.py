@@ -84,22 +84,11 @@ def chosen(vectors: Vectors, labels: Labels, groups: Labels) -> dict[str, Any]:
     parts = (vectors[~held], labels[~held]), (vectors[held], labels[held])
     found = {}
     for directions in (32, 64, 96, 128, vectors.shape[1]):
-        trunk = text_trunk("static-256")
-        fixed = Fixed(trunk, directions)
-        row = ours(Stream(*parts, groups, range(int(groups.max()) + 1)), fixed)["mygo, covariances of their own"]
+        stream = Stream(*parts, groups, range(int(groups.max()) + 1))
+        row = ours(stream, text_trunk("static-256"), directions)["mygo, covariances of their own"]
         found[str(directions)] = {key: row[key] for key in ("known", "unknown", "bytes")}
         print(directions, found[str(directions)], flush=True)
     return found
-
-
-class Fixed:
-    """A trunk whose number of directions is given."""
-
-    def __init__(self, trunk: Any, directions: int) -> None:
-        self.trunk, self.directions = trunk, directions
-
-    def directions_for(self, classes: int) -> int:
-        return self.directions
 
 
 def some(vectors: Vectors, labels: Labels, each: int) -> tuple[Vectors, Labels]:

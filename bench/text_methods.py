@@ -3,30 +3,31 @@
 Everything of ours answers from the files that a device gets.
 """
 
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from mygo_edge.bundle.calibration import Calibration, write_calibration
-from mygo_edge.bundle.gaussian import ClassMeans, Precision, SharedFactor, discriminant, join, novelty
-from mygo_edge.bundle.gaussian_files import read_means, read_shared, write_means, write_shared
-from mygo_edge.bundle.own_covariance import OwnCovariances, quadratic, read_own, write_own
-from mygo_edge.learn.moments import PooledMoments, TaskMoments
-from mygo_edge.learn.own_calibration import Known, calibration, copied, measure
-from mygo_edge.learn.own_covariance import (
-    LEAST_STRENGTH,
-    TaskScatters,
-    answering_factor,
-    answering_rank,
-    own_covariances,
-)
+from mygo_edge.bundle.gaussian import SharedFactor, discriminant, join
+from mygo_edge.bundle.gaussian_files import read_shared, write_shared
+from mygo_edge.bundle.reading import read_bundle
+from mygo_edge.data.split import Split
+from mygo_edge.data.tasks import Task
+from mygo_edge.device.features import FeatureEngine
+from mygo_edge.device.session import SessionOptions
+from mygo_edge.domains.features import Features
+from mygo_edge.export.publication import publish_learner
+from mygo_edge.learn.exact import ExactMyGO
+from mygo_edge.learn.own_covariance import LEAST_STRENGTH
+from mygo_edge.learn.phase import Phase
 from mygo_edge.learn.rivals import FeCAM, Finetune, Joint, NearestMean, RanPAC, Rival, StreamingLDA
-from mygo_edge.learn.shared_covariance import SharedCovariance, shrink
-from mygo_edge.learn.strength import Strength, left_out
+from mygo_edge.options import TrainOptions
 from mygo_edge.trunks.text import TRANSFORM, TextTrunk
 
 Vectors = NDArray[np.float32]
@@ -57,80 +58,101 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What a device reads of some tasks. shared: the covariance in full, which it does not get; bytes: of files, by
-    role; seconds: that learning took.
+    """Some tasks, learnt and published. learner: of the box; device: on the bundle; bytes: of the bundle's files, by
+    role; seconds: that wakes and sleeps took.
     """
 
-    means: ClassMeans
-    factor: SharedFactor
-    own: OwnCovariances
-    shared: SharedCovariance
-    calibration: Calibration | None
+    learner: ExactMyGO
+    device: FeatureEngine
     bytes: dict[str, int]
     seconds: float
 
+    @property
+    def factor(self) -> SharedFactor:
+        """As the device read it."""
+        return self.device.shared
 
-def remembered(stream: Stream, trunk: TextTrunk, tasks: int) -> Remembered:
-    """The memory as the first tasks come, and the exact sleep after the last of them."""
-    start = time.perf_counter()
-    width = stream.train[0].shape[1]
-    pooled, strength = PooledMoments.empty(width), Strength()
-    means: list[ClassMeans] = []
-    scatters: list[Vectors] = []
-    measured: list[NDArray[np.float64]] = []
+    @property
+    def temperature(self) -> float:
+        """That logits of the device are divided by."""
+        calibration = self.learner.calibration
+        return 1.0 if calibration is None else calibration.temperature
+
+    def scored(self, vectors: Vectors) -> tuple[NDArray[np.floating], NDArray[np.float32]]:
+        """Logits [n, classes], before they are divided, and novelty [n], as the device computes them."""
+        logits, novelty = self.device.score(TRANSFORM(vectors), list(self.device.published), {})
+        return logits * np.float32(self.temperature), novelty
+
+    def linear(self, vectors: Vectors) -> NDArray[np.floating]:
+        """Logits [n, classes] by the covariance that all classes share, alone."""
+        parts = [TRANSFORM(vectors) @ task.weight.T + task.bias for task in self.device.published.values()]
+        return np.concatenate(parts, 1)
+
+
+def remembered(stream: Stream, trunk: TextTrunk, tasks: int, directions: int | None = None) -> Remembered:
+    """The first tasks as they come, a wake and an exact sleep each, and the bundle of them all.
+
+    directions: in which classes have covariances of their own, where that is not the trunk's to say.
+    """
+    domain = Features(trunk, threads=1, batch=1)
+    if directions is not None:
+        domain.directions = lambda classes: directions
+    cpu = torch.device("cpu")
+    learner = ExactMyGO(domain, TrainOptions(trunk=trunk.name), cpu)
+    named: list[tuple[str, list[str]]] = []
+    seconds = 0.0
     for number in range(tasks):
         vectors, labels = stream.task(number)
         place = stream.own_labels(number)
-        transformed, own_labels, classes = TRANSFORM(vectors), labels - place.start, place.stop - place.start
-        before = Known(copied(pooled), list(means), list(scatters))
-        moments = TaskMoments([str(label) for label in range(classes)], width)
-        moments.add(transformed, own_labels)
-        means.append(moments.pool(pooled))
-        if strength.due(pooled, len(labels)):
-            strength.learn(left_out(pooled, join(means), place, transformed, own_labels), len(labels), pooled)
-        strongest, directions = max(strength.best, LEAST_STRENGTH), trunk.directions_for(place.stop)
-        row = measure(before, transformed, own_labels, strongest, directions, TRANSFORM)
-        measured += [] if row is None else [row]
-        alone = TaskScatters(classes, width)
-        alone.add(transformed, own_labels)
-        scatters += list(alone.scatters())
-    known = join(means)
-    shared = SharedCovariance(shrink(pooled, max(strength.best, LEAST_STRENGTH)), TRANSFORM)
-    own = own_covariances(scatters, known.counts, shared, directions)
-    rank = answering_rank(len(known.counts), directions, width)
-    factor = write_shared(answering_factor(shared, known, rank, own.directions), "int8")
-    files = [write_means(part) for part in means]
-    again = join([read_means(data, "means", width, len(part.counts)) for data, part in zip(files, means, strict=True)])
-    read = read_shared(factor, "factor")
-    own_file = write_own(own, read)
-    scale = calibration(measured)
-    seconds = time.perf_counter() - start
-    sizes = {"factor": len(factor), "means": sum(map(len, files)), "own": len(own_file)}
-    sizes["calibration"] = 0 if scale is None else len(write_calibration(scale))
-    return Remembered(again, read, read_own(own_file, "own", read, len(known.counts)), shared, scale, sizes, seconds)
+        classes = [f"class{label}" for label in range(place.start, place.stop)]
+        split = Split(torch.from_numpy(vectors), torch.from_numpy(labels - place.start))
+        task = Task(f"task{number}", classes, split, None, prepare=_as_it_is)
+        named.append((task.name, classes))
+        start = time.perf_counter()
+        for phase in learner.phases(number, [task]):
+            phase.work(Phase(cpu, 0))
+        seconds += time.perf_counter() - start
+    with tempfile.TemporaryDirectory() as folder:
+        publish_learner(Path(folder), learner, named, learner_id="0" * 32, sequence=1)
+        bundle = read_bundle(Path(folder))
+    assert bundle.manifest.trunk is not None
+    device = FeatureEngine(bundle, bundle.manifest.trunk, SessionOptions(), None)
+    sizes: dict[str, int] = {}
+    for file in bundle.manifest.files:
+        sizes[file.role] = sizes.get(file.role, 0) + file.size
+    return Remembered(learner, device, sizes, seconds)
 
 
-def ours(stream: Stream, trunk: TextTrunk) -> dict[str, dict[str, Any]]:
+def _as_it_is(vectors: Any) -> torch.Tensor:
+    """Vectors need no trunk."""
+    assert isinstance(vectors, torch.Tensor)
+    return vectors
+
+
+def ours(stream: Stream, trunk: TextTrunk, directions: int | None = None) -> dict[str, dict[str, Any]]:
     """All tasks, answered from the files that a device gets."""
-    memory = remembered(stream, trunk, len(stream.order))
+    memory = remembered(stream, trunk, len(stream.order), directions)
     vectors, labels = stream.test
-    linear = answers(vectors, memory.means, memory.factor)
-    both = linear + quadratic(TRANSFORM(vectors), memory.means, memory.own)
-    principal = memory.shared.factor(memory.factor.rank, memory.means).shared
-    parts = memory.bytes
-    size = parts["factor"] + parts["means"] + parts["calibration"]
+    size = sum(memory.bytes.get(role, 0) for role in ("factor", "generator", "calibration"))
     note = {"shrinkage": memory.factor.shrinkage, "seconds": memory.seconds}
-    logits = {
-        "mygo, covariances of their own": (both, {"bytes": size + parts["own"], **note}),
-        "mygo, one covariance": (linear, {"bytes": size, **note}),
-        "one covariance, factor of principal components": (
-            answers(vectors, memory.means, read_shared(write_shared(principal, "int8"), "factor")),
-            {"bytes": size},
-        ),
+    both, _ = memory.scored(vectors)
+    logits: dict[str, tuple[NDArray[np.floating], dict[str, Any]]] = {
+        "mygo, covariances of their own": (both, {"bytes": size + memory.bytes["covariances"], **note}),
+        "mygo, one covariance": (memory.linear(vectors), {"bytes": size, **note}),
+        "one covariance, factor of principal components": (principal(memory, vectors), {"bytes": size}),
     }
     return {
         name: {**accuracy(found, labels, stream.groups, stream.order), **more} for name, (found, more) in logits.items()
     }
+
+
+def principal(memory: Remembered, vectors: Vectors) -> NDArray[np.floating]:
+    """Logits [n, classes] by a factor of principal components, of the same rank, stored alike."""
+    assert memory.learner.memory is not None
+    means = join([task.memory.means for task in memory.device.published.values()])
+    shared = memory.learner.memory.covariance(LEAST_STRENGTH).factor(memory.factor.rank, means).shared
+    weight, bias = discriminant(means, read_shared(write_shared(shared, "int8"), "factor"), denoise=False)
+    return TRANSFORM(vectors) @ weight.T + bias
 
 
 def assessed(stream: Stream, trunk: TextTrunk) -> dict[str, float]:
@@ -144,34 +166,22 @@ def assessed(stream: Stream, trunk: TextTrunk) -> dict[str, float]:
     """
     tasks = len(stream.order)
     whole, part = remembered(stream, trunk, tasks), remembered(stream, trunk, tasks - 1)
-    assert whole.calibration is not None
-    assert part.calibration is not None
     vectors, labels = stream.test
-    logits, strange = scored(vectors, whole)
+    logits, strange = whole.scored(vectors)
     known = stream.groups[labels] < tasks - 1
-    _, found = scored(vectors, part)
-    limit = np.quantile(part.calibration.novelty, 0.95)
-    temperature = whole.calibration.temperature
+    _, found = part.scored(vectors)
+    limits = [np.quantile(each.device.usual_novelty(list(each.device.published), {}), 0.95) for each in (whole, part)]
     return {
-        "error": calibration_error(logits / temperature, labels),
+        "error": calibration_error(logits / whole.temperature, labels),
         "error_before": calibration_error(logits, labels),
-        "temperature": temperature,
-        "false_alarms": float((strange > np.quantile(whole.calibration.novelty, 0.95)).mean()),
+        "temperature": whole.temperature,
+        "false_alarms": float((strange > limits[0]).mean()),
         "auroc": auroc(found[~known], found[known]),
-        "rejected": float((found[~known] > limit).mean()),
+        "rejected": float((found[~known] > limits[1]).mean()),
     }
 
 
-def scored(vectors: Vectors, memory: Remembered) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Logits [n, classes] and novelty [n], as a device computes them."""
-    transformed, precision = TRANSFORM(vectors), Precision(memory.factor)
-    logits = answers(vectors, memory.means, memory.factor) + quadratic(transformed, memory.means, memory.own)
-    largest = logits.max(1)
-    from_centre = precision.norms(precision.whiten(transformed - memory.means.means.mean(0, dtype=np.float64)))
-    return logits, novelty(np.maximum(from_centre - 2 * largest, 0), largest, memory.factor)
-
-
-def calibration_error(logits: NDArray[np.float64], labels: Labels) -> float:
+def calibration_error(logits: NDArray[np.floating], labels: Labels) -> float:
     """Mean distance of how sure answers are to how often they are right, in ten bins (Guo et al. 2017)."""
     shares = np.exp(logits - logits.max(1, keepdims=True))
     shares /= shares.sum(1, keepdims=True)
@@ -185,12 +195,6 @@ def auroc(high: NDArray, low: NDArray) -> float:
     ordered = np.sort(low)
     below, above = np.searchsorted(ordered, high, "left"), np.searchsorted(ordered, high, "right")
     return float((below + above).mean() / 2 / len(low))
-
-
-def answers(vectors: Vectors, means: ClassMeans, shared: SharedFactor) -> NDArray[Any]:
-    """Logits [n, classes], as a device computes them."""
-    weight, bias = discriminant(means, shared, denoise=False)
-    return TRANSFORM(vectors) @ weight.T + bias
 
 
 def rivals(stream: Stream, seed: int) -> dict[str, dict[str, Any]]:

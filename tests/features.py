@@ -40,6 +40,7 @@ WORDS = {
     "space": ["rocket", "orbit", "moon", "star", "planet", "launch"],
     "food": ["bread", "soup", "apple", "cheese", "butter", "salad"],
 }
+MUSIC = ["song", "drum", "choir", "piano", "violin", "melody"]  # which no text of another topic has
 TEXT_TASKS = {"first": ["money", "sport"], "second": ["space"]}
 
 
@@ -60,7 +61,8 @@ def texts(topics: Sequence[str], each: int, seed: int = 0) -> tuple[list[str], l
     """Texts of words of one topic with some of any topic, and the names of their topics."""
     rng = np.random.default_rng(seed)
     anything = [word for words in WORDS.values() for word in words]
-    found = [" ".join([*rng.choice(WORDS[name], 5), *rng.choice(anything, 2)]) for name in topics for _ in range(each)]
+    known = WORDS | {"music": MUSIC}
+    found = [" ".join([*rng.choice(known[name], 5), *rng.choice(anything, 2)]) for name in topics for _ in range(each)]
     return found, [name for name in topics for _ in range(each)]
 
 
@@ -89,7 +91,7 @@ def photo_trunk(seed: int = 0) -> TrunkFiles:
 
 def text_trunk() -> TrunkFiles:
     """Token ids and mask [batch, tokens] -> the mean of the tokens' rows in a random table, [batch, 24]."""
-    vocabulary = ["[UNK]", *[word for words in WORDS.values() for word in words]]
+    vocabulary = ["[UNK]", *[word for words in WORDS.values() for word in words], *MUSIC]
     table = np.random.default_rng(0).normal(0, 1, (len(vocabulary), FEATURES)).astype(np.float32)
     constants = {"table": table, "last": np.array([-1]), "tokens": np.array([1]), "one": np.float32(1)}
     nodes = [

@@ -21,9 +21,10 @@ ERRORS = (ValueError, KeyError, EOFError, OSError, RuntimeError, NotImplementedE
 
 
 def write_arrays(arrays: Mapping[str, NDArray]) -> bytes:
-    """The arrays as an .npz archive, not compressed; equal arrays give equal bytes."""
+    """The arrays as an .npz archive, not compressed; equal arrays give equal bytes, whatever their order in memory."""
     archive = io.BytesIO()
-    np.savez(archive, **arrays)  # type: ignore[arg-type]  # the stubs take the names for its own options
+    rows_first = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    np.savez(archive, **rows_first)  # type: ignore[arg-type]  # the stubs take the names for its own options
     return archive.getvalue()
 
 

@@ -1,6 +1,7 @@
 """Find what the covariances of classes have of their own, and a factor in which no answer of the classifier is lost."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,16 +125,10 @@ def answering_factor(
     factor = ((span @ turned) * np.sqrt(variances - level)).T * deviations  # [rank, features]
     factor *= np.where(factor[:, :1] < 0, -1, 1)  # of two equal answers always the same
     diagonal = level * matrix.diagonal()
-    result = SharedFactor(
-        factor.astype(np.float32), diagonal.astype(np.float32), shared.transform, shared.shrunk.shrinkage, 0.0
-    )
-    return SharedFactor(
-        result.factor,
-        result.diagonal,
-        result.transform,
-        result.shrinkage,
-        _spread(Precision(result), shared.shrunk.covariance),
-    )
+    # In the order in which a checkpoint gives it back, so that a run that goes on computes the same bits.
+    rows, variances = factor.astype(np.float32, order="C"), diagonal.astype(np.float32)
+    result = SharedFactor(rows, variances, shared.transform, shared.shrunk.shrinkage, 0.0)
+    return replace(result, spread=_spread(Precision(result), shared.shrunk.covariance))
 
 
 def _spread(precision: Precision, covariance: Floats) -> float:

@@ -35,6 +35,11 @@ def test_what_numpy_writes_is_read(array: np.ndarray) -> None:
     np.testing.assert_array_equal(read, array)
 
 
+def test_equal_arrays_give_equal_bytes_whatever_their_order_in_memory() -> None:
+    array = np.arange(12.0).reshape(3, 4)
+    assert write_arrays({"a": np.asfortranarray(array)}) == write_arrays({"a": array})
+
+
 HEADERS = {
     "nothing of a number that no integer holds": head(shape=f"(0, {10**30})"),
     "nothing of 2^63": head(shape=f"(0, {2**63})"),
