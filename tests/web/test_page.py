@@ -255,6 +255,7 @@ def test_the_next_schema_is_read_and_an_expired_bundle_says_so(
     own_bundle: Path, runtime: Path, open_page: Open
 ) -> None:
     """Whatever the publisher here writes: kinds of files that a page does not know are left alone."""
+    from mygo_edge.bundle.manifest import READER
     from mygo_edge.web.server import server
     from mygo_edge.web.site import site_files
 
@@ -273,6 +274,6 @@ def test_the_next_schema_is_read_and_an_expired_bundle_says_so(
         page = open_page(address)
         assert page.get_attribute("html", "data-state") == "ready", page.text_content("#status")
         assert "Expired: 2020-01-31T12:00:00+00:00; ask for a newer one" in page.text_content("#checks")
-    files[name] = json.dumps(values | {"reader": 5}).encode()
+    files[name] = json.dumps(values | {"reader": READER + 1}).encode()
     with served(server(files, "127.0.0.1", 0)) as address:
         assert "needs a newer reader" in open_page(address).text_content("#status")
