@@ -71,10 +71,14 @@ def own_dreams(dreams: Floats, class_ids: Ids, means: ClassMeans, shared: Shared
 def write_own(own: OwnCovariances, shared: SharedFactor) -> bytes:
     """Bytes in int8: a scale a direction, and a scale a class; equal values give equal bytes.
 
+    Directions are turned among themselves first, which no answer and no dream depends on: as they are found, the first
+    hold most, and a scale that their variances need is coarse for all others.
+
     Args:
         own: with directions in the span of factor / diagonal.
         shared: as the device will read it.
     """
+    own = _turned(own)
     coefficients = np.linalg.lstsq(_span(shared).T, own.directions.T.astype(np.float64), rcond=None)[0].T  # [r, rank]
     lower = np.tril_indices(len(coefficients))
     parts = (own.covariances - np.eye(len(coefficients), dtype=np.float32))[:, *lower]  # [classes, r (r + 1) / 2]
@@ -113,6 +117,14 @@ def _span(shared: SharedFactor) -> NDArray[np.float64]:
     """[rank, features]: the rows of U / d, each of norm 1."""
     rows = (shared.factor / shared.diagonal).astype(np.float64)
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), TINY)
+
+
+def _turned(own: OwnCovariances) -> OwnCovariances:
+    """The same covariances, in an orthogonal basis drawn at random, always the same one."""
+    count = len(own.directions)
+    basis, _ = np.linalg.qr(np.random.default_rng(count).standard_normal((count, count)))
+    turned = basis @ own.covariances @ basis.T
+    return OwnCovariances((basis @ own.directions).astype(np.float32), turned.astype(np.float32))
 
 
 def _rows(name: str, rows: NDArray) -> dict[str, NDArray]:

@@ -136,6 +136,20 @@ def test_files_of_int8_keep_the_answers(world: World) -> None:
     assert len(data) < 6 * 16 + CLASSES * 21 + 1500
 
 
+def test_a_variance_far_above_the_others_leaves_them_levels_of_int8(world: World) -> None:
+    draw = np.random.default_rng(8)
+    own = world.own(12)
+    shared = answering_factor(world.shared, world.means, 16, own.directions)
+    noise = 0.02 * draw.standard_normal((CLASSES, 12, 12))
+    covariances = np.eye(12) + noise + noise.swapaxes(1, 2)
+    covariances[:, 0, 0] += 4
+    own = OwnCovariances(own.directions, covariances.astype(np.float32))
+    again = read_own(write_own(own, shared), "own.npz", shared, CLASSES)
+    basis = again.directions @ np.linalg.pinv(own.directions)
+    lost = basis.T @ again.covariances @ basis - own.covariances
+    assert lost[:, 1:, 1:].std() < 0.006
+
+
 @pytest.mark.parametrize("damage", ["classes", "rank", "covariance", "nan", "keys", "type"])
 def test_a_damaged_file_is_refused_by_name(world: World, damage: str) -> None:
     own = world.own(6)
