@@ -96,7 +96,7 @@ def remembered(stream: Stream, trunk: TextTrunk, tasks: int, directions: int | N
     """
     domain = Features(trunk, threads=1, batch=1)
     if directions is not None:
-        domain.directions = lambda classes: directions
+        domain.directions = lambda counts: directions
     cpu = torch.device("cpu")
     learner = ExactMyGO(domain, TrainOptions(trunk=trunk.name), cpu)
     named: list[tuple[str, list[str]]] = []

@@ -56,15 +56,19 @@ def page(result: dict[str, Any]) -> str:
         "targets": "\n".join(f"- {line}" for line in targets(result["trunks"])),
         "trunks": trunks_table(result["trunks"]),
     }
-    long = json.loads(LONG.read_text())["sets"]
+    measured = json.loads(LONG.read_text())
+    long, drawn = measured["sets"], measured["drawn"]
     newsgroups = long["20newsgroups"]
     parts |= {
         "words_20": f"{newsgroups['words'][0]:.0f}",
         "many_words_20": f"{newsgroups['words'][1]:.0f}",
         "long_tables": "\n\n".join(long_table(found) for found in long.values()),
-        "directions": ", ".join(
-            f"{directions} are {percent(row['unknown'])} %" for directions, row in newsgroups["directions"].items()
-        ),
+        "directions": by_directions(newsgroups),
+        "directions_r8": by_directions(long["reuters-r8"]),
+        "drawn_directions": "\n".join(more_directions(*each) for each in drawn["directions"].items()),
+        "drawn": grid("newsgroups drawn", drawn["methods"], f"bytes, {list(drawn['methods'])[-1]}"),
+        "ahead": str(sum(ahead(rows) for rows in drawn["methods"].values())),
+        "all_draws": str(sum(len(rows[OURS]["draws"]) for rows in drawn["methods"].values())),
         "assessed": assessed_table(result["trunks"], long),
     }
     template = (ROOT / "docs" / "text.template.md").read_text()
@@ -74,21 +78,39 @@ def page(result: dict[str, Any]) -> str:
 def long_table(found: dict[str, Any]) -> str:
     """Task known / unknown of every method, by training texts a class; the best with the task unknown is bold."""
     counts = sorted(found["texts"], key=lambda each: int(each) or 10**9)
-    header = [f"{found['title']}, {found['classes']} classes", *(each if each != "0" else "all" for each in counts)]
-    best = {
-        each: max(row["unknown"] for row in found["texts"][each]["methods"].values() if "unknown" in row)
-        for each in counts
-    }
+    columns = {each if each != "0" else "all": found["texts"][each]["methods"] for each in counts}
+    return grid(f"{found['title']}, {found['classes']} classes", columns, "bytes")
+
+
+def by_directions(found: dict[str, Any]) -> str:
+    return ", ".join(f"{number} are {percent(row['unknown'])} %" for number, row in found["directions"].items())
+
+
+def more_directions(count: str, rows: dict[str, Any]) -> str:
+    few = next(iter(rows))
+    shares, sizes = ([row[key] for row in (rows[few], rows["96"])] for key in ("unknown", "bytes"))
+    right, kilobytes = " to ".join(map(percent, shares)), " to ".join(f"{size / 1000:.0f}" for size in sizes)
+    return f"- of {count} newsgroups, 96 instead of {few}: from {right} %, from {kilobytes} KB"
+
+
+def grid(title: str, columns: dict[str, dict[str, Any]], size: str) -> str:
+    """columns: results of every method, by what heads them; size: heads the bytes of the last."""
+    best = {name: max(row["unknown"] for row in methods.values()) for name, methods in columns.items()}
     rows = []
     for method in (OURS, "mygo, one covariance", *RIVALS):
         cells = []
-        for each in counts:
-            row = found["texts"][each]["methods"][method]
+        for name, methods in columns.items():
+            row = methods[method]
             numbers = f"{percent(row['known'])} / {percent(row['unknown'])}"
-            cells.append(f"**{numbers}**" if row["unknown"] == best[each] else numbers)
-        size = found["texts"][counts[-1]]["methods"][method]["bytes"]
-        rows.append([method, *cells, f"{size:,.0f}"])
-    return table([*header, "bytes"], rows)
+            cells.append(f"**{numbers}**" if row["unknown"] == best[name] else numbers)
+        rows.append([method, *cells, f"{row['bytes']:,.0f}"])
+    return table([title, *columns, size], rows)
+
+
+def ahead(methods: dict[str, Any]) -> int:
+    """In how many draws no rival is right of as many texts."""
+    best = [max(draw) for draw in zip(*(methods[rival]["draws"] for rival in RIVALS), strict=True)]
+    return sum(own > other for own, other in zip(methods[OURS]["draws"], best, strict=True))
 
 
 def assessed_table(trunks: dict[str, Any], long: dict[str, Any]) -> str:

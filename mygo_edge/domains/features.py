@@ -1,6 +1,7 @@
 """Features: a dream is a vector of a frozen trunk, memorised as a Gaussian a class, consolidated exactly."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -33,7 +34,8 @@ class Features:
     Attributes:
         features: width of a vector; shape: (features,).
         transform: how they become nearly Gaussian; None: found from the first task's.
-        directions: of the number of classes: in how many their covariances have something of their own; None: in none.
+        directions: of the inputs behind each class: in how many their covariances have something of their own; None:
+            in none.
     """
 
     name = "features"
@@ -41,13 +43,14 @@ class Features:
     def __init__(self, trunk: Trunk | TextTrunk, threads: int, batch: int) -> None:
         self.trunk = trunk
         self.transform: PowerTransform | None = None
-        self.directions: Callable[[int], int] | None = None
+        self.directions: Callable[[NDArray[np.integer]], int] | None = None
         self._pictures: Extractor | None = None
         self._texts: Embedder | None = None
         if isinstance(trunk, TextTrunk):
             self._texts = Embedder(trunk, max(1, threads))
-            self.transform, self.directions = TRANSFORM, trunk.directions_for
+            self.transform = TRANSFORM
             self.features = self._texts(["a"]).shape[1]
+            self.directions = partial(trunk.directions_for, features=self.features)
         else:
             self._pictures = Extractor(trunk, threads, batch)
             self.features = trunk.features

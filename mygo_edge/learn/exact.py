@@ -88,7 +88,7 @@ class ExactMyGO(Method):
         assert self.memory is not None
         assert self.domain.directions is not None
         strength = max(self.memory.strength.best, LEAST_STRENGTH)
-        directions = self.domain.directions(len(self.memory.means.counts))
+        directions = self.domain.directions(self.memory.means.counts)
         found = measure(known, vectors, labels, strength, directions, self.memory.transform)
         return np.full(1 + QUANTILES, np.nan) if found is None else found
 
@@ -142,7 +142,7 @@ class ExactMyGO(Method):
         covariance = self.memory.covariance(LEAST_STRENGTH if self._has_own else 0.0)
         if self._has_own and self.domain.directions is not None:
             means = self.memory.means
-            directions = self.domain.directions(len(means.counts))
+            directions = self.domain.directions(means.counts)
             self.own = own_covariances(self.scatters, means.counts, covariance, directions)
             rank = answering_rank(len(means.counts), directions, self.domain.features)
             self.memory.shared = answering_factor(covariance, means, rank, self.own.directions)

@@ -24,7 +24,7 @@ class Vectors(Features):
 
     def __init__(self, directions: int = 0) -> None:
         self.features, self.transform = WIDTH, None
-        self.directions = (lambda classes: directions) if directions else None
+        self.directions = (lambda counts: directions) if directions else None
 
 
 def split(task: int, seed: int, per_class: int = 50) -> Split:

@@ -303,9 +303,19 @@ def test_a_graph_whose_expansion_matters_is_refused(tmp_path: Path) -> None:
         text_trunk(str(file), tokenizer=tmp_path / "tokenizer.json")
 
 
-def test_classes_have_more_of_their_own_where_they_are_many_up_to_a_limit() -> None:
+def directions(classes: int, texts: int) -> int:
     one = TextTrunk("tiny", b"", b"", 16, "fp32", "", directions=32)
-    assert [one.directions_for(classes) for classes in (2, 4, 5, 10, 20, 1000)] == [32, 32, 38, 68, 128, 128]
+    return one.directions_for(np.full(classes, texts), features=256)
+
+
+def test_classes_have_more_of_their_own_where_they_are_many_up_to_a_limit() -> None:
+    assert [directions(classes, 50) for classes in (2, 4, 5, 10, 20, 1000)] == [32, 32, 38, 68, 128, 128]
+
+
+def test_more_than_four_classes_have_more_of_their_own_where_texts_tell_it() -> None:
+    assert [directions(classes, 256) for classes in (2, 4, 5, 10, 20, 1000)] == [32, 32, 96, 96, 128, 128]
+    one = TextTrunk("tiny", b"", b"", 16, "fp32", "", directions=32)
+    assert one.directions_for(np.array([5000, 255, 255, 255, 5000, 255]), features=256) == 44  # by the median
 
 
 def test_a_long_text_in_parts_is_not_its_first_part_alone() -> None:
