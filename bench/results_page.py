@@ -33,6 +33,7 @@ ABLATION = {
     "other-target-4": "heads of other tasks taught to be at -4 instead of -8",
     "own-heads-only": "nothing taught to heads of other tasks",
     "no-calibration": "heads not calibrated against each other",
+    "published-teacher": "the teacher is a copy of the student, as published",
     "no-expert": "the teacher of the new task is its head on frozen features",
     "no-gaussians": "dreams of GANs alone",
     "gaussians-alone": "dreams of Gaussians alone",
