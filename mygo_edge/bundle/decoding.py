@@ -108,7 +108,8 @@ def _too_large(path: Path, limit: int) -> MygoEdgeError:
 
 
 def shrunk(picture: Any, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """uint8 [channels, height, width] of an opened Pillow image: turned as its EXIF says, grey or RGB, stretched.
+    """uint8 [channels, height, width] of an opened Pillow image: turned as its EXIF says, grey or RGB, stretched; what
+    is transparent lies on white.
 
     The same as converting and resizing the whole at once, to the bit: Pillow resizes across before it resizes down, and
     across is done strip by strip.
@@ -134,13 +135,14 @@ def shrunk(picture: Any, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
 
 
 def upright(picture: Any, mode: str = "RGB") -> Any:
-    """An opened Pillow image in this mode, of 8 bits a channel, turned as its EXIF says.
+    """An opened Pillow image in this mode, of 8 bits a channel, turned as its EXIF says; what is transparent lies on
+    white.
 
     Raises:
         ValueError: pixels that are not finite.
     """
     turn = _TRANSPOSITIONS.get(picture.getexif().get(_ORIENTATION, 1), "")
-    if picture.mode != mode:
+    if picture.mode != mode or _is_transparent(picture):
         found = pillow().new(mode, picture.size)
         for start, strip in _converted(picture, mode):
             found.paste(strip, (0, start))
@@ -151,8 +153,24 @@ def upright(picture: Any, mode: str = "RGB") -> Any:
 def _converted(picture: Any, mode: str) -> Iterator[tuple[int, Any]]:
     """(first row, rows as an image of this mode) from top to bottom."""
     top = _top(picture) if _is_deep(picture) else 0.0
+    transparent = not top and _is_transparent(picture)
     for start, strip in _strips(picture):
+        if transparent:
+            strip = _on_white(strip)
         yield start, (pillow().fromarray(_scaled(strip, top)) if top else strip).convert(mode)
+
+
+def _is_transparent(picture: Any) -> bool:
+    """Whether it says how opaque pixels are, in a channel of its own or by a colour that is not."""
+    return picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info
+
+
+def _on_white(strip: Any) -> Any:
+    """Drawings and logos are often black on nothing: without what is under them they would be black all over."""
+    above = strip.convert("RGBA")
+    white = pillow().new("RGBA", above.size, "white")
+    white.alpha_composite(above)
+    return white.convert("RGB")
 
 
 def _is_deep(picture: Any) -> bool:

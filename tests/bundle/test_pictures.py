@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from mygo_edge.bundle.decoding import DEFAULT_MAX_PIXELS
+from mygo_edge.bundle.decoding import DEFAULT_MAX_PIXELS, open_picture, upright
 from mygo_edge.bundle.pictures import read_picture
 from mygo_edge.errors import MygoEdgeError
 
@@ -161,12 +161,15 @@ def test_a_small_file_that_would_take_more_is_refused_before_it_is_decoded(
 def whole(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
     """Converted and resized at once, as a reader without limits would."""
     with Image.open(path) as picture:
-        upright = ImageOps.exif_transpose(picture)
-        if upright.mode.startswith(("I", "F")):
-            values = np.asarray(upright, np.float64)
-            top = 65535.0 if upright.mode.startswith("I") else max(1.0, values.max())
-            upright = Image.fromarray(np.clip(values / top * 255, 0, 255).astype(np.uint8))
-        small = upright.convert("L" if shape[0] == 1 else "RGB").resize(shape[:0:-1], Image.Resampling.BOX)
+        turned = ImageOps.exif_transpose(picture)
+        if turned.mode.startswith(("I", "F")):
+            values = np.asarray(turned, np.float64)
+            top = 65535.0 if turned.mode.startswith("I") else max(1.0, values.max())
+            turned = Image.fromarray(np.clip(values / top * 255, 0, 255).astype(np.uint8))
+        if turned.mode in ("RGBA", "LA") or "transparency" in turned.info:
+            clear = turned.convert("RGBA")
+            turned = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear).convert("RGB")
+        small = turned.convert("L" if shape[0] == 1 else "RGB").resize(shape[:0:-1], Image.Resampling.BOX)
     pixels = np.asarray(small)
     return pixels[None] if shape[0] == 1 else pixels.transpose(2, 0, 1)
 
@@ -183,9 +186,29 @@ def test_strip_by_strip_gives_the_same_bits_as_all_at_once(
         picture = Image.fromarray(rng.normal(3, 5, (700, 801)).astype(np.float32))
     else:
         picture = Image.fromarray(rng.integers(0, 256, (700, 801, 3), dtype=np.uint8)).convert(kind)
+    if kind.endswith("A"):
+        picture.putalpha(Image.fromarray(rng.integers(0, 256, (700, 801), dtype=np.uint8)))
     path = tmp_path / ("x.tif" if kind in ("CMYK", "F") else "x.png")
     picture.save(path)
     assert np.array_equal(read_picture(path, shape), whole(path, shape))
+
+
+@pytest.mark.parametrize("kind", ["LA", "RGBA", "P", "L"])
+def test_what_is_transparent_lies_on_white_whatever_colour_it_would_have(tmp_path: Path, kind: str) -> None:
+    left = np.zeros((60, 80), bool)
+    left[:, :40] = True
+    if kind.endswith("A"):  # black all over, seen on the left alone
+        picture = Image.new(kind, (80, 60), 0)
+        picture.putalpha(Image.fromarray(left.astype(np.uint8) * 255))
+        picture.save(tmp_path / "x.png")
+    else:  # one of two colours is nothing
+        Image.fromarray((~left).astype(np.uint8)).convert(kind).save(tmp_path / "x.png", transparency=1)
+    for shape in ((1, 6, 8), (3, 6, 8)):
+        found = read_picture(tmp_path / "x.png", shape)
+        assert (found[..., :4] < 2).all()
+        assert (found[..., 4:] == 255).all()
+    with open_picture(tmp_path / "x.png", 8) as opened:
+        assert np.array_equal(np.asarray(upright(opened))[0, :, 0] > 127, ~left[0])
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

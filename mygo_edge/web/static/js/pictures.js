@@ -58,6 +58,8 @@ export class Camera {
 
 function imageData(source, width, height, x = 0, y = 0) {
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  context.fillStyle = "white"; // what is transparent lies on white, as a device reads it
+  context.fillRect(0, 0, width, height);
   context.drawImage(source, x, y);
   return context.getImageData(0, 0, width, height);
 }
