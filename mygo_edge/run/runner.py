@@ -210,7 +210,8 @@ class Runner:
         done = (
             f"{', '.join(names)}: learnt and published in {self.folder.path}/bundle" if names else "Nothing is learnt"
         )
-        again = f"--resume {self.folder.path} --memory.epochs 8"
+        other = "--publish.max-loss 0.02" if self.options.trunk else "--memory.epochs 8"
+        again = f"--resume {self.folder.path} {other}"
         return f"{done}; learn {self.tasks[index].name} with other options, such as {again}"
 
     def _phase(self, method: str, index: int, name: str, within: dict[str, Any]) -> RunPhase:

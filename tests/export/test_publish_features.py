@@ -28,6 +28,7 @@ from tests.features import (
     text_memory,
     text_trunk,
     texts,
+    with_rows,
 )
 
 
@@ -168,6 +169,16 @@ def test_a_precision_that_loses_answers_is_not_published_and_the_live_version_st
     with pytest.raises(PrecisionLossError, match=r"the memory is not published: .* falls from"):
         publish_photos(tmp_path, 2, tasks=moved, sequence=3, precisions=Precisions("int8", "int8"), max_loss=0.005)
     assert EdgeModel.load(tmp_path).version == "v0002"
+
+
+def test_classes_that_look_the_same_do_not_keep_a_memory_from_being_published(tmp_path: Path) -> None:
+    memories, shared = photo_memory(["warm", "cold"])
+    means = [memory.means.means.copy() for memory in memories]
+    means[1][0] = means[0][0]  # which of the two it is, is a matter of rounding
+    alike = [
+        memory._replace(means=replace(memory.means, means=own)) for memory, own in zip(memories, means, strict=True)
+    ]
+    publish_photos(tmp_path, 2, tasks=with_rows(alike, shared), shared=shared, max_loss=0.005)
 
 
 @pytest.mark.parametrize("precisions", [Precisions("fp32", "fp32"), Precisions("fp16", "fp16"), Precisions("int8")])

@@ -4,12 +4,18 @@ import json
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 from PIL import Image
 
 from mygo_edge import EdgeModel, Learner, MygoEdgeError, TrainOptions
+from mygo_edge.bundle.reading import read_manifest
+from mygo_edge.export.publication import publish_after_sleep
+from mygo_edge.learn.exact import ExactMyGO
+from mygo_edge.options import PublishOptions
+from mygo_edge.run.saved import open_learner
 from tests.features import photo_trunk, photos
 from tests.run.commands import run, start, summary
 
@@ -64,6 +70,23 @@ def check_same(folder: Path, other: Path) -> None:
     assert all(torch.equal(found[key], value) for key, value in expected.items())
     accuracies = [summary(path)["methods"]["mygo"]["task_unknown"] for path in (folder, other)]
     assert accuracies[0] == accuracies[1]
+
+
+def test_where_int8_loses_too_much_means_and_factor_are_published_in_more(whole: Path, tmp_path: Path) -> None:
+    saved = open_learner(whole)
+    assert isinstance(saved.method, ExactMyGO)
+    assert saved.method.memory is not None
+    far = np.zeros(saved.method.domain.features, np.float32)
+    far[0] = 500  # in one feature, which leaves no levels for the others, and tells nothing
+    for means in saved.method.memory.tasks:
+        means.means[:] += far
+    how = {"learner_id": saved.run_id, "sequence": 7}
+    version, why = publish_after_sleep(tmp_path / "bundle", saved.method, saved.tasks, PublishOptions(), **how)
+    assert why.startswith("means and factor are published in fp")
+    assert "the memory is not published: " in why
+    precisions = {entry.precision for entry in read_manifest(version).files if entry.role in ("generator", "factor")}
+    assert len(precisions) == 1
+    assert precisions < {"fp16", "fp32"}
 
 
 def test_rivals_stand_beside_it_and_a_device_answers_the_files(whole: Path, material: Path) -> None:
