@@ -93,7 +93,7 @@ def drawn(wheel: Path, choose: bool) -> dict[str, Any]:
             classes = np.random.default_rng([seed, int(choose)]).permutation(int(train.labels.max()) + 1)[:count]
             learnt = of_classes(vectors, train.labels, classes)
             if choose:
-                draws.append(chosen(*learnt, groups, (32 + 6 * (count - 4), 64, 96, 128)))
+                draws.append(chosen(*learnt, groups, (32 + 6 * (count - 4), 96, 144, 192, 256)))
             else:
                 asked = of_classes(test_vectors, test.labels, classes)
                 draws.append(measured(Stream(learnt, asked, groups, range(int(groups.max()) + 1)), 1)["methods"])
@@ -124,7 +124,7 @@ def measured(stream: Stream, each: int) -> dict[str, Any]:
 
 
 def chosen(
-    vectors: Vectors, labels: Labels, groups: Labels, numbers: Sequence[int] = (32, 64, 96, 128, 256)
+    vectors: Vectors, labels: Labels, groups: Labels, numbers: Sequence[int] = (32, 64, 96, 128, 192, 256)
 ) -> dict[str, Any]:
     """Accuracy by numbers of directions, where a fifth of the training texts is answered by the rest."""
     held = np.random.default_rng(0).integers(0, 5, len(labels)) == 0

@@ -87,10 +87,10 @@ def by_directions(found: dict[str, Any]) -> str:
 
 
 def more_directions(count: str, rows: dict[str, Any]) -> str:
-    few = next(iter(rows))
-    shares, sizes = ([row[key] for row in (rows[few], rows["96"])] for key in ("unknown", "bytes"))
-    right, kilobytes = " to ".join(map(percent, shares)), " to ".join(f"{size / 1000:.0f}" for size in sizes)
-    return f"- of {count} newsgroups, 96 instead of {few}: from {right} %, from {kilobytes} KB"
+    numbers = ", ".join(
+        f"{number} are {percent(row['unknown'])} % ({row['bytes'] / 1000:.0f} KB)" for number, row in rows.items()
+    )
+    return f"- of {count} newsgroups, {numbers}"
 
 
 def grid(title: str, columns: dict[str, dict[str, Any]], size: str) -> str:

@@ -30,7 +30,12 @@ class TextOptions:
     parts: int | None = None
     """Of a longer text, so many times as many tokens are read, and the vectors of the parts averaged; the rest is cut.
     By default 4, and 1 for static-256, which averages over 1,024 tokens as it is."""
+    directions: int | None = None
+    """In how many directions of a vector classes have covariances of their own: with more, topics are told apart better
+    where texts are many, and a class takes half the square of it in bytes. By classes and texts unless given."""
 
     def __post_init__(self) -> None:
         if self.parts is not None and not 1 <= self.parts <= MAX_PARTS:
             raise MygoEdgeError(f"text parts must be from 1 to {MAX_PARTS}, not {self.parts}")
+        if self.directions is not None and self.directions < 1:
+            raise MygoEdgeError(f"text directions must be 1 or more, not {self.directions}")

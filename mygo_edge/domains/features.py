@@ -113,6 +113,7 @@ def features_for(options: TrainOptions, inputs: Any) -> Features:
             output=own.output,
             max_tokens=options.text.max_tokens,
             parts=options.text.parts,
+            directions=options.text.directions,
             samples=samples,
         )
         return Features(texts, own.threads, own.batch_size)

@@ -6,6 +6,7 @@ mean square 1 (0 for a text without tokens), so that box and device run them all
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,11 +31,9 @@ MEAN_COSINE, LEAST_COSINE = 0.995, 0.97
 # Cross-validated within training texts of 20 Newsgroups: from 32 over 64 and 128 to all 256 directions each step is
 # worth a point or more with 20 classes, and next to nothing with four (AG News). 128 take 8 KB a class, all 32.
 _FEW, _MORE_DIRECTIONS, _MOST_DIRECTIONS = 4, 6, 128
-# With as many texts a class as features: cross-validated within training texts of 5, 8 and 12 newsgroups, 96 are worth
-# 1.5, 1.1 and 0.5 points more than six for every class beyond four, and take 43, 42 and 24 KB more: 4.7 KB a class,
-# the rest for the factor. With 100 texts a class they are worth 0.4 points at most, and on Reuters (R8), where half of
-# the classes have 206 or fewer, nothing.
-_KNOWN_WELL = 96
+# With half as many texts a class as features, or more, covariances are known well enough for more: within training
+# texts of 5, 8 and 12 newsgroups they are worth 1.5, 2.1 and 2.6 points. 192 take 18 KB a class.
+_WELL_KNOWN, _MORE_WELL_KNOWN, _MOST_WELL_KNOWN = 96, 16, 192
 
 Progress = Callable[[int, int], None]  # texts done, of all
 
@@ -46,7 +45,8 @@ class TextTrunk:
     graph: serialised ONNX; tokenizer: the content of a tokenizer.json; max_tokens: that it takes at once; parts: of
     longer texts, so many times as many are read and their vectors averaged, the rest is cut; precision: of the weights,
     fp32 or int8-weights; source: whose weights these are, and under which licence, for users to read; directions: in
-    which up to four classes have covariances of their own, as many as pay beside a trunk of this size (docs/text.md).
+    which up to four classes have covariances of their own, as many as pay beside a trunk of this size (docs/text.md);
+    chosen: by the user, for any number of classes.
     """
 
     name: str
@@ -57,6 +57,7 @@ class TextTrunk:
     source: str
     directions: int = 48
     parts: int = 1
+    chosen: int | None = None
 
     def directions_for(self, counts: NDArray[np.integer], features: int) -> int:
         """Directions in which classes have covariances of their own: the more classes, the more there is to tell
@@ -67,10 +68,14 @@ class TextTrunk:
             counts: texts of every class.
             features: width of a vector.
         """
+        if self.chosen is not None:
+            return min(self.chosen, features)
         beyond = len(counts) - _FEW
-        by_classes = min(self.directions + _MORE_DIRECTIONS * beyond, _MOST_DIRECTIONS)
-        by_texts = _KNOWN_WELL if beyond > 0 and np.median(counts) >= features else 0
-        return max(self.directions, by_classes, by_texts)
+        if beyond <= 0:
+            return self.directions
+        if np.median(counts) >= features / 2:
+            return min(_WELL_KNOWN + _MORE_WELL_KNOWN * (beyond - 1), _MOST_WELL_KNOWN, features)
+        return max(self.directions, min(self.directions + _MORE_DIRECTIONS * beyond, _MOST_DIRECTIONS))
 
 
 def text_trunk(
@@ -81,6 +86,7 @@ def text_trunk(
     output: str | None = None,
     max_tokens: int | None = None,
     parts: int | None = None,
+    directions: int | None = None,
     samples: Sequence[str] = (),
 ) -> TextTrunk:
     """The trunk that `--trunk` names.
@@ -93,6 +99,7 @@ def text_trunk(
         output: of an ONNX file, where it has several.
         max_tokens: that the trunk takes at once; its own limit unless given.
         parts: of longer texts, so many are read and averaged; the trunk's own number unless given.
+        directions: in which classes have covariances of their own; by classes and texts unless given.
         samples: texts on which weights in int8 must give the vectors that fp32 gives; without them fp32 is kept
             wherever int8 would be a matter of judgement.
 
@@ -103,21 +110,19 @@ def text_trunk(
     from mygo_edge.trunks.static_table import static_table
     from mygo_edge.trunks.text_file import text_file
 
+    read_in = partial(replace, parts=PARTS if parts is None else parts, chosen=directions)
     if name == "static-256":
-        return _in_parts(static_table(weights, max_tokens), parts or 1)  # a mean over parts is one over tokens again
+        table = static_table(weights, max_tokens)
+        return replace(table, parts=parts or 1, chosen=directions)  # a mean over parts is one over tokens again
     if name == "minilm":
-        exact = _in_parts(minilm(weights, max_tokens, "fp32"), parts)
-        small = _in_parts(minilm(weights, max_tokens, "int8-weights"), parts)
+        exact = read_in(minilm(weights, max_tokens, "fp32"))
+        small = read_in(minilm(weights, max_tokens, "int8-weights"))
         return gated(exact, small, samples) if samples else exact
     if not name.endswith(".onnx"):
         raise MygoEdgeError(f"--trunk {name!r} is no text trunk; use one of {', '.join(NAMES)}, or an .onnx file")
     if tokenizer is None:
         raise MygoEdgeError(f"--trunk {name} needs --text.tokenizer, the tokenizer.json that belongs to it")
-    return _in_parts(text_file(Path(name), tokenizer, output, max_tokens), parts)
-
-
-def _in_parts(trunk: TextTrunk, parts: int | None) -> TextTrunk:
-    return replace(trunk, parts=PARTS if parts is None else parts)
+    return read_in(text_file(Path(name), tokenizer, output, max_tokens))
 
 
 class Embedder:

@@ -13,6 +13,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from mygo_edge.bundle.npz import read_arrays
 from mygo_edge.device.edge_model import EdgeModel
 from tests.features import MUSIC, WORDS, text_trunk, texts
 from tests.run.commands import environment, run, summary
@@ -111,6 +112,16 @@ def test_rivals_stand_beside_it_and_each_class_has_a_covariance_of_its_own(whole
     assert document["methods"]["mygo"]["dreams"]["label_fidelity"] > 0.9
     assert {"covariances.int8.npz", "calibration.npz", "tokenizer.json", "trunk.onnx"} < published(whole).keys()
     assert (whole / "report.html").exists()
+
+
+def test_the_directions_of_covariances_are_the_users_choice(material: Path, tmp_path: Path) -> None:
+    done = run(*source(material, "1,3/0,2"), "--text.directions", "3", "--out", tmp_path / "small")
+    assert done.returncode == 0, done.stderr
+    arrays = read_arrays(published(tmp_path / "small")["covariances.int8.npz"], {"directions", "covariances"})
+    assert arrays["directions"].shape[0] == 3
+    assert arrays["covariances"].shape == (4, 3 * 4 // 2)
+    refused = run(*source(material, "1,3/0,2"), "--text.directions", "0", "--out", tmp_path / "none")
+    assert (refused.returncode, refused.stderr) == (2, "error: text directions must be 1 or more, not 0\n")
 
 
 def test_no_text_and_no_vector_of_one_is_kept(whole: Path) -> None:

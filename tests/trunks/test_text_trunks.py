@@ -313,9 +313,16 @@ def test_classes_have_more_of_their_own_where_they_are_many_up_to_a_limit() -> N
 
 
 def test_more_than_four_classes_have_more_of_their_own_where_texts_tell_it() -> None:
-    assert [directions(classes, 256) for classes in (2, 4, 5, 10, 20, 1000)] == [32, 32, 96, 96, 128, 128]
+    assert [directions(classes, 128) for classes in (2, 4, 5, 8, 11, 1000)] == [32, 32, 96, 144, 192, 192]
     one = TextTrunk("tiny", b"", b"", 16, "fp32", "", directions=32)
-    assert one.directions_for(np.array([5000, 255, 255, 255, 5000, 255]), features=256) == 44  # by the median
+    assert one.directions_for(np.array([5000, 127, 127, 127, 5000, 127]), features=256) == 44  # by the median
+    assert one.directions_for(np.full(20, 500), features=64) == 64
+
+
+def test_directions_can_be_chosen() -> None:
+    one = TextTrunk("tiny", b"", b"", 16, "fp32", "", directions=32, chosen=100)
+    assert [one.directions_for(np.full(classes, 500), features=256) for classes in (2, 20)] == [100, 100]
+    assert one.directions_for(np.full(2, 500), features=24) == 24
 
 
 def test_a_long_text_in_parts_is_not_its_first_part_alone() -> None:
