@@ -185,23 +185,23 @@ def fisher(
         numpy.linalg.LinAlgError: numbers that are not finite.
     """
     many = similar(means.counts) if denoise else np.full(len(means.counts), True)
-    middle = middle_of(means.means, many) if centre is None else centre
+    middle = middle_of(means.means, many) if centre is None else centre.astype(np.float64)
     away = means.means - middle  # [classes, features]
-    weight = times(away).astype(np.float32, copy=False)  # enough, and twice as fast where classes are hundreds
-    inner = (weight @ away.T).astype(np.float64)
+    weight = times(away).astype(np.float32)  # enough, and twice as fast where classes are hundreds
+    inner = (weight @ away.astype(np.float32).T).astype(np.float64)
     return finished(weight, inner, middle, means.counts, spread, many if denoise else None)
 
 
-def middle_of(rows: Floats, many: NDArray[np.bool_]) -> Floats:
-    """The mean [features] of those of rows [n, features]."""
+def middle_of(rows: Floats, many: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The mean [features] of those of rows [n, features]; rounding it would move all logits."""
     some = rows if many.all() else rows[many]  # no copy of all
-    return some.mean(0, dtype=np.float64).astype(np.float32)
+    return np.asarray(some.mean(0, dtype=np.float64))
 
 
 def finished(
     weight: Floats,
     inner: NDArray[np.float64],
-    middle: Floats,
+    middle: NDArray[np.float64],
     counts: Ids,
     spread: float,
     many: NDArray[np.bool_] | None,
@@ -210,7 +210,7 @@ def finished(
 
     Args:
         weight: [classes, features], means less middle times the inverse of the covariance.
-        inner: [classes, classes], products of weight and means less middle; overwritten.
+        inner: [classes, classes], products of weight and means less middle.
         middle: [features], the centre.
         counts, spread: see `fisher`.
         many: [classes], as `similar` says.
@@ -228,17 +228,15 @@ def finished(
 
 
 def _shrinkage(inner: NDArray[np.float64], counts: Ids, spread: float) -> tuple[Floats, NDArray[np.float64]]:
-    """The matrix [classes, classes] that denoises means, out of their inner products under the precision, which are
-    overwritten; and their squared norms then, [classes].
+    """The matrix [classes, classes] that denoises means, out of their inner products under the precision, and their
+    squared norms then, [classes].
     """
     root = np.sqrt(counts)
-    inner *= root
-    inner *= root[:, None]
-    values, vectors = np.linalg.eigh(inner)
+    values, vectors = np.linalg.eigh(inner * np.outer(root, root))
     shares = np.maximum(1 - spread / np.maximum(values, TINY), _LEAST_SIGNAL)
-    half = (vectors * np.sqrt(shares)).astype(np.float32)
-    mix = half @ half.T * (root / root[:, None]).astype(np.float32)
-    return mix, vectors**2 @ (shares**2 * values) / counts
+    half = vectors * np.sqrt(shares)
+    mix = half @ half.T * (root / root[:, None])
+    return mix.astype(np.float32), ((mix @ inner) * mix).sum(1)
 
 
 def mahalanobis(

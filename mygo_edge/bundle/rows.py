@@ -52,9 +52,9 @@ def row_discriminant(means: ClassMeans, rows: ClassRows, products: Floats | None
     def made() -> tuple[Floats, Floats]:
         many = similar(means.counts)
         middle, centre = (middle_of(each, many) for each in (means.means, rows.rows))
-        weight = rows.rows - centre
+        weight = (rows.rows - centre).astype(np.float32)
         if products is None:
-            inner = (weight @ (means.means - middle).T).astype(np.float64)
+            inner = (weight @ (means.means - middle).astype(np.float32).T).astype(np.float64)
         else:  # around the centre of many, too
             inner = products - products[many].mean(0, dtype=np.float64)
             inner -= inner[:, many].mean(1)[:, None]
