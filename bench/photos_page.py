@@ -52,8 +52,10 @@ def page(results: list[Result], students: Result, cost: Result, updates: Result)
         "cost": cost_table(results),
         "cost_command": cost["command"],
         "many": many_table(cost),
-        "least_small": f"{min(small_shares(cost)):.0f}",
-        "most_small": f"{max(small_shares(cost)):.0f}",
+        "least_small": f"{min(shares(cost, '160')):.0f}",
+        "most_small": f"{max(shares(cost, '160')):.0f}",
+        "least_large": f"{min(shares(cost, '224')):.0f}",
+        "most_large": f"{max(shares(cost, '224')):.0f}",
         "updates": updates_table(updates),
         "updates_command": updates["command"],
         "updates_about": updates_about(updates),
@@ -159,9 +161,9 @@ def cost_table(results: list[Result]) -> str:
     return table(["seconds", "trunk", "wake and memory", "sleep", "factor", "of the trunk's time"], rows)
 
 
-def small_shares(cost: Result) -> list[float]:
-    """Per cent of the trunk's time where its input is smallest."""
-    each = cost["trunk_seconds"][min(cost["trunk_seconds"], key=int)]
+def shares(cost: Result, size: str) -> list[float]:
+    """Per cent of the trunk's time on inputs of that size."""
+    each = cost["trunk_seconds"][size]
     return [100 * row["seconds"] / (row["tasks"] * row["images"] * each) for row in cost["rows"]]
 
 

@@ -4,8 +4,6 @@ The classifier is rows, a file a task, which a device completes; or, where there
 from means and factor (docs/bundle.md).
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -30,8 +28,9 @@ from mygo_edge.bundle.manifest import (
     Task,
     TextInput,
     TrunkFormat,
-    manifest_json,
+    manifest_bytes,
 )
+from mygo_edge.bundle.npz import same_arrays
 from mygo_edge.bundle.own_covariance import OwnCovariances, read_own, write_own
 from mygo_edge.bundle.reading import Bundle
 from mygo_edge.bundle.rows import ClassRows
@@ -214,13 +213,11 @@ class _Draft:
             raise MygoEdgeError(f"task {name}: {len(classes)} classes need as many means, and finite ones")
         precision = self.precisions.means
         assert precision is not None
-        path, digest = f"means-{name}{_variant(precision)}.npz", _digest(means=means.means, counts=means.counts)
+        path, data = f"means-{name}{_variant(precision)}.npz", write_means(means, precision)
         before = self.live and self.live.manifest.find("generator", name, precision)
-        if self.live and before and before.weights == digest:
-            data = self.live.contents[before.path]
-        else:
-            data = write_means(means, precision)
-        self.add(path, "generator", data, precision, name, digest)
+        if self.live and before and same_arrays(self.live.contents[before.path], data):
+            data = self.live.contents[before.path]  # even where another version of numpy writes other headers
+        self.add(path, "generator", data, precision, name)
         return read_means(data, path, means.means.shape[1], len(classes))
 
     def live_factor(self) -> SharedFactor | None:
@@ -247,7 +244,7 @@ class _Draft:
         always = 0
         if self.live is not None:
             manifest = self.live.manifest
-            always = len(json.dumps(manifest_json(manifest), indent=0)) + _GROWTH
+            always = len(manifest_bytes(manifest)) + _GROWTH
             always += sum(entry.size for entry in manifest.files if entry.role in ("selftest", "calibration"))
         return MAX_UPDATE - always - sum(entry.size for entry in self._fresh if entry.role != "trunk")
 
@@ -281,12 +278,3 @@ class _Draft:
 def _variant(precision: str) -> str:
     """What the name of a file of that precision has before its suffix."""
     return "" if precision == "fp32" else f".{precision}"
-
-
-def _digest(**arrays: np.ndarray) -> str:
-    """SHA-256 of arrays with their names, types and shapes."""
-    digest = hashlib.sha256()
-    for name, array in sorted(arrays.items()):
-        digest.update(repr((name, str(array.dtype), array.shape)).encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()

@@ -3,17 +3,16 @@
 Nothing that is live is ever changed or removed, so a kill at any moment leaves it whole.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from mygo_edge.bundle.manifest import MANIFEST, BundleError, Manifest, manifest_json
+from mygo_edge.bundle.manifest import MANIFEST, BundleError, Manifest, manifest_bytes
 from mygo_edge.bundle.parsing import parse_manifest
 from mygo_edge.bundle.reading import Bundle, current_version, read_bundle, read_version, version_order
 from mygo_edge.bundle.versions import keep_only, new_version, set_live, version_names
 from mygo_edge.device.edge_model import EdgeModel
-from mygo_edge.files import write_bytes, write_json
+from mygo_edge.files import write_bytes
 
 
 def live_bundle(bundle_dir: Path) -> Bundle | None:
@@ -44,7 +43,7 @@ def write_version(
         OSError: the disk refuses. The live version stays.
     """
     # Before any of its names becomes a path.
-    manifest = parse_manifest(json.dumps(manifest_json(manifest)).encode(), MANIFEST)
+    manifest = parse_manifest(manifest_bytes(manifest), MANIFEST)
     bundle_dir.mkdir(parents=True, exist_ok=True)
     live = live_bundle(bundle_dir)
     if live and _same(live.manifest, manifest):
@@ -62,7 +61,7 @@ def _write_folder(bundle_dir: Path, name: str, manifest: Manifest, contents: Map
     with new_version(bundle_dir, name) as partial:
         for path, data in contents.items():
             write_bytes(partial / path, data)
-        write_json(partial / MANIFEST, manifest_json(manifest), indent=0)  # part of every update
+        write_bytes(partial / MANIFEST, manifest_bytes(manifest))
         written = read_version(partial)
         for precision in manifest.precisions or (None,):  # of a classifier; with a trunk there is none
             EdgeModel(written, precision=precision).run_selftest()

@@ -185,29 +185,58 @@ def fisher(
         numpy.linalg.LinAlgError: numbers that are not finite.
     """
     many = similar(means.counts) if denoise else np.full(len(means.counts), True)
-    middle = means.means[many].mean(0, dtype=np.float64) if centre is None else centre.astype(np.float64)
+    middle = middle_of(means.means, many) if centre is None else centre.astype(np.float64)
     away = means.means - middle  # [classes, features]
     weight = times(away).astype(np.float32)  # enough, and twice as fast where classes are hundreds
-    inner = (weight @ away.astype(np.float32).T).astype(np.float64)  # [classes, classes]
-    noise = spread / means.counts
-    mix, noise_left = np.eye(len(away)), noise.copy()
-    if denoise:
-        signal = max(float((inner.diagonal() - noise)[many].mean()), 0.0)
+    inner = (weight @ away.astype(np.float32).T).astype(np.float64)
+    return finished(weight, inner, middle, means.counts, spread, many if denoise else None)
+
+
+def middle_of(rows: Floats, many: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The mean [features] of those of rows [n, features]; rounding it would move all logits."""
+    some = rows if many.all() else rows[many]  # no copy of all
+    return np.asarray(some.mean(0, dtype=np.float64))
+
+
+def finished(
+    weight: Floats,
+    inner: NDArray[np.float64],
+    middle: NDArray[np.float64],
+    counts: Ids,
+    spread: float,
+    many: NDArray[np.bool_] | None,
+) -> tuple[Floats, Floats]:
+    """The weight and bias of `fisher`, without the noise in means where `many` says which shrink together.
+
+    Args:
+        weight: [classes, features], means less middle times the inverse of the covariance.
+        inner: [classes, classes], products of weight and means less middle.
+        middle: [features], the centre.
+        counts, spread: see `fisher`.
+        many: [classes], as `similar` says.
+    """
+    norms, noise = inner.diagonal(), spread / counts
+    if many is not None:
+        signal = max(float((norms - noise)[many].mean()), 0.0)
         share = np.maximum(signal / np.maximum(signal + noise, TINY), _LEAST_SIGNAL)
-        mix = np.diag(np.sqrt(share))
-        mix[np.ix_(many, many)] = _shrinkage(inner[np.ix_(many, many)], means.counts[many], spread)
-        noise_left = np.where(many, 0, share * noise)
-        weight = mix.astype(np.float32) @ weight
-    norms = ((mix @ inner) * mix).sum(1)
-    return weight, (-0.5 * (norms - noise_left) - weight @ middle).astype(np.float32)
+        mix, norms = np.diag(np.sqrt(share).astype(np.float32)), share * norms
+        alike = (slice(None), slice(None)) if many.all() else np.ix_(many, many)
+        mix[alike], norms[many] = _shrinkage(inner[alike], counts[many], spread)
+        weight, noise = mix @ weight, np.where(many, 0, share * noise)
+    at_middle = np.einsum("cf,f->c", weight, middle, dtype=np.float64)
+    return weight, (-0.5 * (norms - noise) - at_middle).astype(np.float32)
 
 
-def _shrinkage(inner: NDArray[np.float64], counts: Ids, spread: float) -> NDArray[np.float64]:
-    """The matrix [classes, classes] that denoises means, out of their inner products under the precision."""
+def _shrinkage(inner: NDArray[np.float64], counts: Ids, spread: float) -> tuple[Floats, NDArray[np.float64]]:
+    """The matrix [classes, classes] that denoises means, out of their inner products under the precision, and their
+    squared norms then, [classes].
+    """
     root = np.sqrt(counts)
     values, vectors = np.linalg.eigh(inner * np.outer(root, root))
     shares = np.maximum(1 - spread / np.maximum(values, TINY), _LEAST_SIGNAL)
-    return (vectors * shares) @ vectors.T * (root / root[:, None])
+    half = vectors * np.sqrt(shares)
+    mix = half @ half.T * (root / root[:, None])
+    return mix.astype(np.float32), ((mix @ inner) * mix).sum(1)
 
 
 def mahalanobis(

@@ -3,6 +3,7 @@
 Standard library only. docs/bundle.md describes the schema.
 """
 
+import json
 import re
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -215,6 +216,11 @@ def manifest_json(manifest: Manifest) -> dict[str, Any]:
         "producer": dict(manifest.producer),
     }
     return _present(values)
+
+
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """The manifest as its file holds it, without a space: it is part of every update."""
+    return json.dumps(manifest_json(manifest), allow_nan=False, separators=(",", ":")).encode() + b"\n"
 
 
 def _pixels_json(pixels: InputFormat) -> dict[str, Any]:

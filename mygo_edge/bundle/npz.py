@@ -44,6 +44,17 @@ def array_names(data: bytes) -> set[str]:
         return {name.removesuffix(".npy") for name in archive.namelist()}
 
 
+def same_arrays(one: bytes, other: bytes) -> bool:
+    """Whether two archives hold the same arrays, to the bit; not where one of them is no archive."""
+    try:
+        if (names := array_names(one)) != array_names(other):
+            return False
+        pairs = [(read_arrays(one, [name])[name], read_arrays(other, [name])[name]) for name in names]
+    except ERRORS:
+        return False
+    return all(a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes() for a, b in pairs)
+
+
 def read_array(data: bytes) -> NDArray:
     """The array of a `.npy` file, format 1.0, of plain numbers. Raises ValueError where it is none.
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mygo_edge.bundle.gaussian import ClassMeans, Floats, finite_classifier, fisher, similar
+from mygo_edge.bundle.gaussian import ClassMeans, Floats, finished, finite_classifier, middle_of, similar
 from mygo_edge.bundle.manifest import BundleError
 from mygo_edge.bundle.npz import ERRORS, array_names, read_arrays, write_arrays
 
@@ -38,14 +38,29 @@ def join_rows(tasks: Sequence[ClassRows]) -> ClassRows:
     return ClassRows(np.concatenate([task.rows for task in tasks]), spreads.pop())
 
 
-def row_discriminant(means: ClassMeans, rows: ClassRows) -> tuple[Floats, Floats]:
+def row_discriminant(means: ClassMeans, rows: ClassRows, products: Floats | None = None) -> tuple[Floats, Floats]:
     """Weight [classes, features] and bias [classes]: as `mygo_edge.bundle.gaussian.fisher`, of the same classes.
+
+    Args:
+        means, rows: see above.
+        products: [classes, classes], of rows and means less any one vector, where they are at hand.
 
     Raises:
         BundleError: the numbers of a damaged memory do not give finite weights.
     """
-    centred = rows.rows - rows.rows[similar(means.counts)].mean(0, dtype=np.float64)
-    return finite_classifier(lambda: fisher(means, lambda away: centred, rows.spread))
+
+    def made() -> tuple[Floats, Floats]:
+        many = similar(means.counts)
+        middle, centre = (middle_of(each, many) for each in (means.means, rows.rows))
+        weight = (rows.rows - centre).astype(np.float32)
+        if products is None:
+            inner = (weight @ (means.means - middle).astype(np.float32).T).astype(np.float64)
+        else:  # around the centre of many, too
+            inner = products - products[many].mean(0, dtype=np.float64)
+            inner -= inner[:, many].mean(1)[:, None]
+        return finished(weight, inner, middle, means.counts, rows.spread, many)
+
+    return finite_classifier(made)
 
 
 def stored(rows: ClassRows) -> ClassRows:

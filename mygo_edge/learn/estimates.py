@@ -10,12 +10,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, eigh
+from scipy.linalg.blas import strsv
 
 from mygo_edge.bundle.gaussian import Floats
 
 _MORE = 32  # directions than are wanted, for their eigenvectors to be found
 _PASSES = 2  # twice over the matrix, for them
 _PROBES = 64  # random vectors of an estimated trace
+_FEW = 4  # rows, which are solved for one after another: for all at once the decomposition is copied first
 _ROUNDING = 1e-6  # of the largest eigenvalue; below, a root's direction is none
 
 
@@ -95,6 +97,9 @@ class _WholeInverse:
         self._cholesky = cho_factor(shrunk.T, lower=True, overwrite_a=True, check_finite=False)
 
     def solve(self, rows: NDArray) -> Floats:
+        if len(rows) <= _FEW:
+            lower, _ = self._cholesky
+            return np.array([strsv(lower, strsv(lower, row, lower=1), lower=1, trans=1) for row in rows], np.float32)
         solved: Floats = cho_solve(self._cholesky, rows.T.astype(np.float32), check_finite=False).T
         return solved
 

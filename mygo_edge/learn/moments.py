@@ -86,8 +86,8 @@ class PooledMoments:
     def _sum_up(self) -> None:
         """Keep no root."""
         if self.root is not None:
-            products = self.root.T @ self.root
-            self.whole = products.astype(np.float64) if self.whole is None else self.whole + products
+            self.whole = np.zeros((self.features, self.features)) if self.whole is None else self.whole
+            self.whole += self.root.T @ self.root
             self.root = None
 
 

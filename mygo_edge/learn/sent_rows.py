@@ -18,6 +18,9 @@ class SentRows:
         """covariance: S; centre: [features], of all rows."""
         self.covariance, self.centre = covariance, centre
         self.tasks: list[ClassRows] = []
+        self._products = np.zeros((0, 0), np.float32)  # of rows and means less centre; symmetric, as S is
+        self._blocks: list[int] = []  # classes after each time that products were added
+        self._found: tuple[Floats, Floats] | None = None  # what they answer with
 
     @classmethod
     def of(cls, covariance: SharedCovariance, tasks: list[ClassMeans]) -> "SentRows":
@@ -33,12 +36,30 @@ class SentRows:
         rows = self.covariance.times(join(new).means - self.centre.astype(np.float64)).astype(np.float32)
         ends = np.cumsum([len(means.counts) for means in new])[:-1]
         self.tasks += [ClassRows(own, self.covariance.spread) for own in np.split(rows, ends)]
+        self._found = None
+
+    @property
+    def rows(self) -> Floats:
+        """Of all tasks, [classes, features]."""
+        return np.concatenate([task.rows for task in self.tasks])
 
     def discriminant(self, tasks: list[ClassMeans]) -> tuple[Floats, Floats]:
         """Weight and bias of all tasks, with rows for those that have none yet: what devices would answer with."""
         self.extend(tasks)
-        rows = np.concatenate([task.rows for task in self.tasks])
-        return row_discriminant(join(tasks), ClassRows(rows, self.covariance.spread))
+        if self._found is None:
+            means, rows = join(tasks), self.rows
+            self._multiply(rows, means.means)
+            self._found = row_discriminant(means, ClassRows(rows, self.covariance.spread), self._products)
+        return self._found
+
+    def _multiply(self, rows: Floats, means: Floats) -> None:
+        """Add the products of new classes, or, of what a checkpoint gave, all in the same blocks: to the same bits."""
+        if len(rows) > max(self._blocks, default=0):
+            self._blocks.append(len(rows))
+        for end in self._blocks:
+            if end > (old := len(self._products)):
+                added = rows[:end] @ (means[old:end] - self.centre).T  # [classes, new classes]
+                self._products = np.block([[self._products, added[:old]], [added.T]])
 
     def state(self, name: str) -> dict[str, NDArray[Any]]:
         """Everything, as arrays for a checkpoint, called `name.…`."""
@@ -52,7 +73,8 @@ class SentRows:
             f"{name}.target": shrunk.target,
             f"{name}.shrinkage": np.array(shrunk.shrinkage),
             f"{name}.centre": self.centre,
-            f"{name}.rows": np.concatenate([task.rows for task in self.tasks]),
+            f"{name}.rows": self.rows,
+            f"{name}.blocks": np.array(self._blocks, np.int64),
         }
 
     @classmethod
@@ -65,6 +87,7 @@ class SentRows:
         shrunk = Shrunk(estimate, state[f"{name}.target"].copy(), float(state[f"{name}.shrinkage"]))
         covariance = SharedCovariance(shrunk, transform)
         sent = cls(covariance, state[f"{name}.centre"].copy())
+        sent._blocks = state.get(f"{name}.blocks", np.zeros(0, np.int64)).tolist()  # an older checkpoint has none
         rows, start = state[f"{name}.rows"], 0
         for width in widths.tolist():
             if start < len(rows):  # the last task may still wait for its sleep

@@ -96,12 +96,12 @@ class SharedCovariance:
 
         Only differences between logits count, as they do for an answer.
         """
-        first, second = (weight - weight.mean(0, dtype=np.float64) for weight in (one, other))
-        product = self._applied(second.astype(np.float32))
-        powers = float((first * self._applied(first.astype(np.float32))).sum() * (second * product).sum())
-        if powers == 0:  # of one class, or of means that are all noise, there is nothing to tell apart
-            return 0.0
-        return 1 - float((first * product).sum()) ** 2 / powers
+        return _unexplained(self._logits(one), self._logits(other))
+
+    def _logits(self, weight: Floats) -> tuple[Floats, Floats]:
+        """A classifier's weights less their mean, [classes, features], and these times S."""
+        centred = (weight - weight.mean(0, dtype=np.float64)).astype(np.float32)
+        return centred, self._applied(centred)
 
     def factor(self, rank: int, means: ClassMeans) -> "Factored":
         """U and d of U'U + diag(d): the largest principal components, and on the diagonal what they leave of each
@@ -114,7 +114,7 @@ class SharedCovariance:
         if len(means.counts) > _COMPARED:  # evenly spread: enough to compare by
             some = np.linspace(0, len(means.counts) - 1, _COMPARED).astype(int)
             means = ClassMeans(means.means[some], means.counts[some])
-        whole_weight, _ = self.discriminant(means)
+        exact = self._logits(self.discriminant(means)[0])
         features = len(self._scale)
         rank = min(rank, features)
         variances = self._scaled.diagonal()
@@ -129,7 +129,7 @@ class SharedCovariance:
             diagonal = np.maximum(whole - (factor**2).sum(0), _FLOOR * whole)
             shared, precision = self._shared(factor / self._scale, diagonal / self._scale**2, amount)
             weight, _ = finite_classifier(lambda: fisher(means, precision.times, shared.spread))
-            return Factored(shared, self.difference(whole_weight, weight))
+            return Factored(shared, _unexplained(exact, self._logits(weight)))
 
         # From the middle to either end, as long as it gets better.
         middle = len(_SHARES) // 2
@@ -152,6 +152,18 @@ class SharedCovariance:
         explained = float((self.shrunk.estimate.times(rotated.astype(np.float32)) * rotated).sum())
         spread = float((self._variances * precision.scale**2).sum()) - explained
         return SharedFactor(rows, variances, self.transform, shrinkage, spread), precision
+
+
+def _unexplained(first: tuple[Floats, Floats], second: tuple[Floats, Floats]) -> float:
+    """`SharedCovariance.difference` of two classifiers, each with its product."""
+
+    def power(one: Floats, other: Floats) -> float:
+        return float((one.astype(np.float64) * other).sum())
+
+    powers = power(*first) * power(*second)
+    if powers == 0:  # of one class, or of means that are all noise, there is nothing to tell apart
+        return 0.0
+    return 1 - power(first[0], second[1]) ** 2 / powers
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mygo_edge.bundle.npz import ERRORS, read_array, read_arrays, write_arrays
+from mygo_edge.bundle.npz import ERRORS, read_array, read_arrays, same_arrays, write_arrays
 
 
 def npy(header: str, body: bytes = b"") -> bytes:
@@ -90,3 +90,15 @@ def test_any_bytes_are_refused_or_read(data: bytes, framed: bool) -> None:
         read_array(npy(data.decode("latin1")) if framed else data)
     except ERRORS:
         return
+
+
+def test_archives_are_compared_by_what_they_hold() -> None:
+    array = np.arange(12.0).reshape(3, 4)
+    archive = io.BytesIO()
+    np.savez(archive, a=np.asfortranarray(array))  # the same in other bytes
+    data = write_arrays({"a": array})
+    assert archive.getvalue() != data
+    assert same_arrays(archive.getvalue(), data)
+    for other in ({"b": array}, {"a": array, "b": array}, {"a": array.T}, {"a": array + 1}, {"a": array.astype("<i8")}):
+        assert not same_arrays(write_arrays(other), data)
+    assert not same_arrays(b"no archive", data)

@@ -8,6 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from mygo_edge.bundle.gaussian import ClassMeans, PowerTransform, SharedFactor
+from mygo_edge.bundle.gaussian_files import write_means
 from mygo_edge.bundle.manifest import BundleError, ImageInput, TrunkFormat
 from mygo_edge.bundle.reading import read_bundle
 from mygo_edge.device.edge_model import EdgeModel
@@ -52,6 +53,18 @@ def test_trunk_and_means_never_change_and_the_factor_only_where_dreams_would(tmp
     assert files(version)["factor.int8.npz"] != third["factor.int8.npz"]
     assert files(version)["means-warm.fp16.npz"] == third["means-warm.fp16.npz"]
     assert any("nats a feature from the live one, which is replaced" in line for line in said)
+
+
+def test_means_stay_even_where_they_would_be_written_in_other_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As another version of numpy may."""
+    memories, shared = photo_memory()
+    before = files(publish_photos(tmp_path, 2, tasks=memories[:2], shared=shared))
+    monkeypatch.setattr("mygo_edge.export.features.write_means", lambda *args: write_means(*args) + b"\0")
+    after = files(publish_photos(tmp_path, 3, tasks=memories, shared=shared))
+    for name in ("means-warm.fp16.npz", "means-cold.fp16.npz"):
+        assert after[name] == before[name]
 
 
 def test_the_same_again_publishes_nothing_new(tmp_path: Path) -> None:

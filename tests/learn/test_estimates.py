@@ -53,6 +53,8 @@ def test_the_inverse_of_few_images_is_that_of_the_matrix() -> None:
     one, other = (SharedCovariance(shrink(pool, 0.2), PowerTransform()) for pool in (small, whole))
     probe = np.random.default_rng(1).normal(size=(5, FEATURES))
     np.testing.assert_allclose(one.times(probe), other.times(probe), rtol=1e-3, atol=1e-3)
+    apart = np.concatenate([other.times(row[None]) for row in probe])  # one by one, as those of a small task
+    np.testing.assert_allclose(apart, other.times(probe), rtol=1e-3, atol=1e-3)
     expected = np.trace(np.linalg.solve(other.shrunk.matrix, other.shrunk.covariance))
     assert one.spread == pytest.approx(expected, rel=1e-4)
     weights = (shared.discriminant(join(means), denoise=False)[0] for shared in (one, other))
