@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 python bench/text.py --data-root DIR
 
-DIR holds ag_news_csv/test.csv and classes.txt. Three seeds: each cuts the 7,600 rows anew into 6,000 for training and
-1,600 for testing; the second learns the tasks in reverse. Everything of ours answers from the files that a device
-gets. Writes bench/results/text.json.
+DIR holds ag_news_csv/test.csv and classes.txt. Twelve seeds, since one seed's answers differ from another's by more
+than methods do: each cuts the 7,600 rows anew into 6,000 for training and 1,600 for testing; a third of them learn the
+tasks in reverse. Everything of ours answers from the files that a device gets. Writes bench/results/text.json.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from mygo_edge.trunks.text import NAMES, Embedder, TextTrunk, cosines, text_trun
 RESULTS = Path(__file__).parent / "results" / "text.json"
 TASKS = ([0, 1], [2, 3])  # World and Sports, Business and Sci/Tech
 GROUPS = np.array([0, 0, 1, 1])  # of which task every label is, in the order in which they are learnt
-SEEDS = (0, 1, 2)
+SEEDS = range(12)
 GATE_TEXTS = 256
 HEADLINES = 300
 
@@ -79,7 +79,7 @@ def measure_trunk(name: str, datasets: Sequence[TextDataset], kept: dict[str, An
     rows: dict[str, list[dict[str, Any]]] = {}
     assessments: list[dict[str, Any]] = []
     for seed, dataset in zip(SEEDS, datasets, strict=True):
-        order = (1, 0) if seed == 1 else (0, 1)
+        order = (1, 0) if seed % 3 == 1 else (0, 1)
         place = np.argsort([label for task in order for label in TASKS[task]])
         train, test = (
             (np.stack([vectors[text] for text in split.texts]), place[split.labels])

@@ -13,9 +13,9 @@ from mygo_edge.device.noise import dream_noise, feature_noise
 from mygo_edge.export.gate import Measure
 from mygo_edge.export.samples import Purpose
 
-_AS_LIKELY = 0.02  # of a logit: an answer that is so near to the best is as good, as where two classes are the same
+_AS_LIKELY = 0.02  # of a logit: classes that are so near are as likely, as where two are the same
 _DREAMS = 10_000  # of all classes together, where that is 10 a class or more
-_PER_CLASS = (10, 100)
+_PER_CLASS = (10, 500)
 
 
 class Memory(NamedTuple):
@@ -77,8 +77,8 @@ def memory_measures(
     samples: Sequence[LabelledVectors],
     on: str,
 ) -> list[Measure]:
-    """Accuracy with the task known and unknown, and how often the stored memory answers as the exact one does, or
-    what that finds as likely.
+    """Accuracy with the task known and unknown, and how often the stored memory answers as the exact one does; an
+    answer that the exact one finds as likely counts as well.
 
     Args:
         path: the file that is judged.
@@ -92,18 +92,23 @@ def memory_measures(
     starts = np.cumsum([0, *widths])
     for task, (vectors, class_id) in enumerate(samples):
         own = slice(starts[task], starts[task + 1])
-        logits = [classifier(vectors) for classifier in classifiers]
-        for row, found in enumerate(logits):
-            known[row] += (found[:, own].argmax(1) == class_id).sum()
-            unknown[row] += (found.argmax(1) == class_id + starts[task]).sum()
-        answered = np.take_along_axis(logits[0], logits[1].argmax(1)[:, None], 1)[:, 0]
-        same += int((answered >= logits[0].max(1) - _AS_LIKELY).sum())
+        exactly, asked = classifiers[0](vectors), class_id + starts[task]
+        for row, logits in enumerate((exactly, classifiers[1](vectors))):
+            known[row] += _alike(exactly, logits[:, own].argmax(1) + starts[task], asked)
+            unknown[row] += _alike(exactly, logits.argmax(1), asked)
+        same += _alike(exactly, logits.argmax(1), exactly.argmax(1))
     total = sum(len(sample.class_id) for sample in samples)
     return [
         Measure(path, f"accuracy on {on}, task known,", *(known / total).tolist()),
         Measure(path, f"accuracy on {on}, task unknown,", *(unknown / total).tolist()),
         Measure(path, f"agreement with fp32 on {on}", 1.0, same / total),
     ]
+
+
+def _alike(logits: NDArray[np.float64], answers: NDArray[np.int64], wanted: NDArray[np.int64]) -> int:
+    """How many answers [n] are what is wanted, or as likely by the logits [n, classes]."""
+    chosen, right = (np.take_along_axis(logits, classes[:, None], 1) for classes in (answers, wanted))
+    return int((np.abs(chosen - right) <= _AS_LIKELY).sum())
 
 
 def divergence(new: SharedFactor, old: SharedFactor) -> float:

@@ -221,7 +221,7 @@ def _publish_saved(
     # Above all that the run published, and all that this bundle had.
     sequence = max(saved.publications, live.manifest.sequence if live else 0) + 1
     if precision is None:
-        how = {"learner_id": saved.run_id, "sequence": sequence, "say": say}
+        how: dict[str, Any] = {"learner_id": saved.run_id, "sequence": sequence, "say": say}
         version, why = publish_after_sleep(bundle, method, tasks, saved.options.publish, **how)
         if why:
             say(why)

@@ -241,4 +241,4 @@ def test_the_divergence_of_dreams_is_that_of_their_gaussians() -> None:
     assert divergence(shared, shared) == pytest.approx(0, abs=1e-9)
     assert divergence(shared, replace(shared, transform=PowerTransform(1.0))) == float("inf")
     samples = labelled_vectors(Memory([memory.means for memory in memories], shared))
-    assert [len(sample.class_id) for sample in samples] == [200, 300]  # a hundred of a class
+    assert [len(sample.class_id) for sample in samples] == [1000, 1500]  # 500 of a class
