@@ -42,7 +42,8 @@ def require(measures: Sequence[Measure], max_loss: float) -> None:
         others = f" ({len(lost) - 1} more measures too)" if len(lost) > 1 else ""
         raise PrecisionLossError(
             f"{worst.path} is not published: {worst.name} falls from {worst.fp32:.4f} to {worst.recipe:.4f}, by "
-            f"{worst.loss:.4f}, and {max_loss:g} is allowed{others}; use another --precision, or raise --max-loss"
+            f"{worst.loss:.4f}, and {max_loss:g} is allowed{others}; use another --precision, or raise --max-loss "
+            "(in a run --publish.max-loss)"
         )
 
 

@@ -113,7 +113,7 @@ def publish_after_sleep(
         measured: what the live version holds was published by these very options, and need not pass the gate again.
 
     Returns:
-        The version's folder, and why it is in fp32 after all, where it is; otherwise "".
+        The version's folder, and why it is in a larger precision after all, where it is; otherwise "".
     """
     if isinstance(method, ExactMyGO):
         return _publish_small_features(bundle, method, tasks, **({"max_loss": options.max_loss} | how))
@@ -128,15 +128,13 @@ def _publish_small_features(
     bundle: Path, method: ExactMyGO, tasks: Sequence[NamedTask], **how: Any
 ) -> tuple[Path, str]:
     """As small as passes the gate: means and factor in int8 where rows answer, in fp16 or in fp32; and why, if so."""
-    why, larger = "", iter(("fp16", "fp32"))
-    precision = None
-    while True:
+    precision, why = None, ""
+    for larger in ("fp16", "fp32"):
         try:
             return publish_learner(bundle, method, tasks, precision=precision, **how), why
         except PrecisionLossError as error:
-            if (precision := next(larger, None)) is None:
-                raise
-            why = f"means and factor are published in {precision}: {error}"
+            precision, why = larger, f"means and factor are published in {larger}: {error}"
+    return publish_learner(bundle, method, tasks, precision=precision, **how), why
 
 
 def weigh(version: Path, shape: tuple[int, ...]) -> dict[str, Any]:

@@ -210,9 +210,10 @@ class Runner:
         done = (
             f"{', '.join(names)}: learnt and published in {self.folder.path}/bundle" if names else "Nothing is learnt"
         )
-        other = "--publish.max-loss 0.02" if self.options.trunk else "--memory.epochs 8"
-        again = f"--resume {self.folder.path} {other}"
-        return f"{done}; learn {self.tasks[index].name} with other options, such as {again}"
+        again = f"--resume {self.folder.path}"
+        if self.domain.name == "features":  # nothing there learns by steps
+            return f"{done}; learn {self.tasks[index].name} with {again} and other options"
+        return f"{done}; learn {self.tasks[index].name} with other options, such as {again} --memory.epochs 8"
 
     def _phase(self, method: str, index: int, name: str, within: dict[str, Any]) -> RunPhase:
         def save(step: int, parts: Mapping[str, Stateful]) -> None:
