@@ -262,7 +262,9 @@ class Learner:
     def _publish(self, method: Method, tasks: Sequence[NamedTask], number: int, keep: bool) -> dict[str, Any]:
         bundle = self.folder.path / "bundle"
         how = {"learner_id": self.id, "sequence": number, "keep_before": keep}
-        version, why = publish_after_sleep(bundle, method, tasks, self.options.publish, measured=True, **how)
+        asked = [self.folder.options_of(name).publish for name, _ in tasks[-2:]]  # a run that goes on may ask anew
+        measured = asked[0] == asked[-1]
+        version, why = publish_after_sleep(bundle, method, tasks, asked[-1], measured=measured, **how)
         if why:
             self._display.say(why)
         assert self.runner is not None

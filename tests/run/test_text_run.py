@@ -15,6 +15,8 @@ import torch
 
 from mygo_edge.bundle.npz import read_arrays
 from mygo_edge.device.edge_model import EdgeModel
+from mygo_edge.export.publication import publish_after_sleep
+from mygo_edge.train import main
 from tests.features import MUSIC, WORDS, text_trunk, texts
 from tests.run.commands import environment, run, summary
 
@@ -168,6 +170,20 @@ def test_a_task_that_comes_later_is_learnt_as_if_it_had_been_there(
     done = run("--extend", folder, "--tasks", "0,2")
     assert done.returncode == 0, done.stderr
     check_same(folder, whole)
+
+
+def test_a_run_that_goes_on_publishes_by_the_options_that_it_goes_on_with(
+    first_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, seen = Path(shutil.copytree(first_task, tmp_path / "run")), []
+
+    def recorded(*given: Any, **how: Any) -> Any:
+        seen.append((given[3].max_loss, how["measured"]))
+        return publish_after_sleep(*given, **how)
+
+    monkeypatch.setattr("mygo_edge.learner.publish_after_sleep", recorded)
+    main(["--extend", str(folder), "--tasks", "0,2", "--publish.max-loss", "0.02"])
+    assert seen == [(0.02, False)]
 
 
 def test_a_forgotten_task_is_gone_from_memory_and_bundle_and_the_other_still_answers(

@@ -82,6 +82,16 @@ def test_ten_pictures_are_answered_as_in_python(page: Any, model: EdgeModel, tmp
         np.testing.assert_allclose(shown(page), expected, atol=1e-5)
 
 
+def test_what_is_transparent_lies_on_white_as_in_python(page: Any, model: EdgeModel, tmp_path: Path) -> None:
+    picture = Image.new("RGBA", (24, 16))  # black, and nothing of it seen but a corner
+    picture.paste((0, 0, 0, 255), (0, 0, 9, 7))
+    picture.save(tmp_path / "a.png")
+    classified(page, tmp_path / "a.png")
+    read = read_images(tmp_path / "a.png", model.input_shape)
+    assert read.max() == 255
+    np.testing.assert_allclose(shown(page), model.predict_proba(read)[0], atol=1e-5)
+
+
 def test_a_chosen_task_answers_among_its_own_classes(page: Any, model: EdgeModel, tmp_path: Path) -> None:
     Image.fromarray(model.dream("size", 1).images[0, 0]).save(tmp_path / "a.png")
     page.select_option("#task", "size")
