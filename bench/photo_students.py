@@ -3,23 +3,29 @@
     OMP_NUM_THREADS=1 python -m bench.photo_students NAME=FOLDER[,PER_CLASS] [--tasks 5]
 
 Learns all tasks by moments, then compares the exact classifier with students that descend on the teacher's dreams, and
-with a network trained on the real features of all tasks. Writes bench/results/photo_students.json.
+with a network trained on the real features of all tasks, and with what is learnt where a GAN of vectors remembers
+each task. Seconds are of the processor, without the trunk. Writes bench/results/photo_students.json.
 """
 
 import argparse
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.photos import accuracies, features, named, parsed
+from bench.photos import accuracies, features, files_of, named, parsed
+from mygo_edge import Learner
 from mygo_edge.learn.gaussian_memory import GaussianMemory, transform_for
+from mygo_edge.options import MemoryOptions, TrainOptions
 
 RESULTS = Path(__file__).parent / "results" / "photo_students.json"
 HIDDEN, BATCH, STEPS, PEAK = 256, 256, 600, 2e-3
+TRUNK = "efficientnet-lite0"
 Batch = Callable[[], tuple[Tensor, Tensor]]
 
 
@@ -29,14 +35,15 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=5)
     options = parser.parse_args()
     name, folder, per_class = parsed(options.set)
-    (x, y, test_x, test_y), _ = features(folder, per_class, "efficientnet-lite0", None)
+    (x, y, test_x, test_y), of_set = features(folder, per_class, TRUNK, None)
     groups = np.array_split(np.arange(int(y.max()) + 1), options.tasks)
-    memory = GaussianMemory(transform_for(x), x.shape[1])
+    memory, start = GaussianMemory(transform_for(x), x.shape[1]), time.process_time()
     for group in groups:
         own = np.isin(y, group)
         memory.learn(x[own], y[own] - group[0], [str(label) for label in group])
     covariance = memory.covariance()
     weight, bias = memory.sleep(covariance)
+    seconds = time.process_time() - start
     vectors, centre = memory.transform(test_x), memory.means.means.mean(0)
     deviation = np.sqrt(covariance.shrunk.matrix.diagonal()).astype(np.float32)
     root = np.linalg.cholesky(covariance.shrunk.matrix).astype(np.float32)
@@ -68,15 +75,39 @@ def main() -> None:
         "network, on dreams": (network(0), dreams, nn.MSELoss()),
         "network, on the real features of all tasks": (network(0.3), real, nn.CrossEntropyLoss()),
     }
-    rows = {"exact": accuracies(vectors @ weight.T + bias, test_y, groups)}
+    rows = {"exact": accuracies(vectors @ weight.T + bias, test_y, groups) | {"seconds": seconds}}
     for student, (net, batch, loss) in students.items():
+        start = time.process_time()
         descend(net, batch, loss)
+        seconds = time.process_time() - start
         with torch.no_grad():
-            rows[student] = accuracies(net.eval()(scaled(vectors)).numpy(), test_y, groups)
+            rows[student] = accuracies(net.eval()(scaled(vectors)).numpy(), test_y, groups) | {"seconds": seconds}
+    rows["network, on dreams of GANs"] = of_gans(files_of(folder, per_class), groups, of_set["seconds_trunk"])
     command = f"OMP_NUM_THREADS=1 python -m bench.photo_students {named(options.set)}"
     about = {"train": len(y), "steps": STEPS, "batch": BATCH, "hidden": HIDDEN}
     RESULTS.write_text(json.dumps({"command": command, "set": name, **about, "students": rows}, indent=1) + "\n")
     print(rows)
+
+
+def of_gans(files: dict[str, list[list[Path]]], groups: list[np.ndarray], seconds_trunk: float) -> dict[str, float]:
+    """What `--memory.generator perceptron` learns of the same photos, by its own defaults."""
+
+    def labelled(part: str, group: np.ndarray) -> tuple[list[Path], list[str]]:
+        pairs = [(path, str(label)) for label in group for path in files[part][label]]
+        return [path for path, _ in pairs], [label for _, label in pairs]
+
+    options = TrainOptions(trunk=TRUNK, memory=MemoryOptions(generator="perceptron"), device="cpu")
+    with TemporaryDirectory() as run, Learner.create(run, options) as learner:
+        start = time.process_time()
+        for number, group in enumerate(groups):
+            learner.learn(f"task{number}", *labelled("train", group))
+        seconds = time.process_time() - start - seconds_trunk
+        tests = [labelled("test", group) for group in groups]
+        known = [learner.accuracy(*test, task=f"task{number}") for number, test in enumerate(tests)]
+        unknown = [learner.accuracy(*test) for test in tests]
+    sizes = [len(paths) for paths, _ in tests]
+    averages = (float(np.average(shares, weights=sizes)) for shares in (known, unknown))
+    return dict(zip(("known", "unknown"), averages, strict=True)) | {"seconds": seconds}
 
 
 def descend(net: nn.Module, batch: Batch, loss: nn.Module) -> None:

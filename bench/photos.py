@@ -52,10 +52,12 @@ def main() -> None:
     parser.add_argument("--orders", type=int, default=ORDERS, help="shuffles of the classes")
     parser.add_argument("--tasks", type=int, default=5)
     parser.add_argument("--draw", type=int, help="so many training photos of each class, others for each order")
+    parser.add_argument("--resplit", action="store_true", help="other photos for training and test for each order")
     options = parser.parse_args()
     name, folder, per_class = parsed(options.set)
     data, about = features(folder, per_class, options.trunk, options.size)
-    orders = [order(drawn(data, options.draw, seed), seed, options.tasks) for seed in range(options.orders)]
+    splits = [resplit(data, seed) if options.resplit else data for seed in range(options.orders)]
+    orders = [order(drawn(split, options.draw, seed), seed, options.tasks) for seed, split in enumerate(splits)]
     if options.draw:
         about["train"] = options.draw * about["classes"]
     versions = {"onnxruntime": onnxruntime.__version__, "numpy": np.__version__, "python": platform.python_version()}
@@ -63,12 +65,14 @@ def main() -> None:
         "command": f"OMP_NUM_THREADS=1 python bench/photos.py {named(options.set)} --tasks {options.tasks}"
         + (f" --size {options.size}" if options.size else "")
         + (f" --draw {options.draw}" if options.draw else "")
+        + (" --resplit" if options.resplit else "")
         + (f" --orders {options.orders}" if options.orders != ORDERS else ""),
         "name": name,
         "trunk": options.trunk,
         "versions": versions,
         **about,
         "tasks": options.tasks,
+        "resplit": options.resplit,
         "orders": orders,
     }
     RESULTS.mkdir(parents=True, exist_ok=True)
@@ -96,16 +100,21 @@ def averages(orders: list[dict], method: str) -> str:
     )
 
 
+def files_of(folder: Path, per_class: int | None) -> dict[str, list[list[Path]]]:
+    """Of "train" and "test", the files of each class."""
+    classes = sorted(child.name for child in (folder / "train").iterdir() if child.is_dir())
+    return {
+        part: [sorted((folder / part / name).iterdir())[: per_class if part == "train" else None] for name in classes]
+        for part in ("train", "test")
+    }
+
+
 def features(folder: Path, per_class: int | None, trunk_name: str, size: int | None) -> tuple[Set, dict[str, Any]]:
     """Features of a folder's photos by class, and what they cost."""
     from PIL import Image
 
-    classes = sorted(child.name for child in (folder / "train").iterdir() if child.is_dir())
-    files = {
-        part: [sorted((folder / part / name).iterdir())[: per_class if part == "train" else None] for name in classes]
-        for part in ("train", "test")
-    }
-    sides = [min(Image.open(own[0]).size) for own in files["train"]]
+    files = files_of(folder, per_class)
+    sides = [min(Image.open(path).size) for own in files["train"] for path in own]
     trunk = load_trunk(trunk_name, TrunkOptions(size=size), int(np.median(sides)))
     extractor = Extractor(trunk, threads=1)
     made, seconds = {}, 0.0
@@ -115,9 +124,9 @@ def features(folder: Path, per_class: int | None, trunk_name: str, size: int | N
         made[part] = np.concatenate(list(extractor.files(paths)))
         if part == "train":
             seconds = time.process_time() - start
-    labels = {part: np.repeat(np.arange(len(classes)), [len(own) for own in files[part]]) for part in files}
+    labels = {part: np.repeat(np.arange(len(files[part])), [len(own) for own in files[part]]) for part in files}
     about = {
-        "classes": len(classes),
+        "classes": len(files["train"]),
         "train": len(made["train"]),
         "test": len(made["test"]),
         "shorter_side": int(np.median(sides)),
@@ -137,6 +146,19 @@ def drawn(data: Set, count: int | None, seed: int) -> Set:
     rng = np.random.default_rng(seed)
     kept = np.concatenate([rng.permutation(np.flatnonzero(y == label))[:count] for label in range(int(y.max()) + 1)])
     return x[kept], y[kept], test[0], test[1]
+
+
+def resplit(data: Set, seed: int) -> Set:
+    """With the photos of each class dealt anew to training and test, as many to each as before."""
+    x, y, test_x, test_y = data
+    photos, labels = np.concatenate([x, test_x]), np.concatenate([y, test_y])
+    mixed = np.random.default_rng(seed).permutation(len(labels))
+    mixed = mixed[np.argsort(labels[mixed], kind="stable")]  # by class, shuffled within
+    place = np.arange(len(mixed)) - np.searchsorted(labels[mixed], labels[mixed])
+    train = place < np.bincount(y)[labels[mixed]]
+    first = place < np.bincount(y)[labels[mixed]]
+    train, test = mixed[first], mixed[~first]
+    return photos[train], labels[train], photos[test], labels[test]
 
 
 def order(data: Set, seed: int, tasks: int) -> dict[str, Any]:
@@ -175,12 +197,16 @@ def order(data: Set, seed: int, tasks: int) -> dict[str, Any]:
 
 
 def accuracies(logits: np.ndarray, labels: np.ndarray, groups: list[np.ndarray]) -> dict[str, float]:
-    """With the task known and unknown, over the images of the tasks so far."""
+    """With the task known and unknown, over the images of the tasks so far; balanced: unknown, the mean of classes, so
+    that each counts alike however many images it has.
+    """
     task = np.repeat(np.arange(len(groups)), [len(group) for group in groups])[: logits.shape[1]]
     heads = np.where(task == task[labels][:, None], logits, -np.inf)
+    right = logits.argmax(1) == labels
     return {
         "known": float((heads.argmax(1) == labels).mean()),
-        "unknown": float((logits.argmax(1) == labels).mean()),
+        "unknown": float(right.mean()),
+        "balanced": float(np.mean([right[labels == label].mean() for label in np.unique(labels)])),
     }
 
 
