@@ -62,24 +62,42 @@ def dream(
         ValueError: counts, steps or part that make no sense, or numbers out of range.
         BackendError: the backend cannot run here.
     """
+    layout = layout_for(stack, tasks, steps, part)
+    images, class_ids, decisions = dream_rows(stack, layout, seed, stream, step, dtype, backend)
+    return DreamBatch(images, layout.task_ids, class_ids, decisions)
+
+
+def layout_for(stack: GeneratorStack, tasks: Sequence[int] | Tensor, steps: int, part: tuple[int, int]) -> Layout:
+    """The layout of what `dream` is asked for. Raises ValueError as `dream` does."""
     device = stack.base_weight.device
-    if dtype not in (torch.float32, torch.float16, torch.bfloat16):
-        raise ValueError(f"dreams cannot be {dtype}: use float32, float16 or bfloat16")
     if steps < 1 or not 0 <= part[0] < part[1]:
         raise ValueError(f"cannot dream {steps} steps of part {part}: a step or more, and 0 <= rank < world")
     if isinstance(tasks, Tensor):
         if tasks.dtype != torch.int64 or tasks.ndim != 1:
             raise ValueError(f"task ids must be int64 [batch], not {tasks.dtype} {list(tasks.shape)}")
-        layout = layout_of_tasks(tasks.to(device), steps, part)
-    else:
-        counts = tuple(tasks)
-        if len(counts) > len(stack) or any(count < 0 for count in counts) or sum(counts) > MOST_SAMPLES:
-            raise ValueError(f"{len(stack)} generators cannot dream counts {list(counts)}")
-        layout = layout_of_counts(counts, steps, part, device)
+        return layout_of_tasks(tasks.to(device), steps, part)
+    counts = tuple(tasks)
+    if len(counts) > len(stack) or any(count < 0 for count in counts) or sum(counts) > MOST_SAMPLES:
+        raise ValueError(f"{len(stack)} generators cannot dream counts {list(counts)}")
+    return layout_of_counts(counts, steps, part, device)
+
+
+def dream_rows(
+    stack: GeneratorStack,
+    layout: Layout,
+    seed: int | Tensor,
+    stream: int | Tensor,
+    step: int | Tensor,
+    dtype: torch.dtype = torch.float32,
+    backend: str | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Images, class ids and decisions of the samples of a layout, in its order: see `dream`."""
+    device = stack.base_weight.device
+    if dtype not in (torch.float32, torch.float16, torch.bfloat16):
+        raise ValueError(f"dreams cannot be {dtype}: use float32, float16 or bfloat16")
     position = position_of(seed, stream, step, device)
     hold_for_graphs(layout, device)
-    images, class_ids, decisions = torch.ops.mygo_edge.dream(*flat(stack, layout), position, dtype, backend or "")
-    return DreamBatch(images, layout.task_ids, class_ids, decisions)
+    return torch.ops.mygo_edge.dream(*flat(stack, layout), position, dtype, backend or "")
 
 
 def flat(stack: GeneratorStack, layout: Layout) -> tuple:

@@ -21,6 +21,11 @@ class Layout(NamedTuple):
     order: Tensor | None
     counts: tuple[int, ...] | None
 
+    def only(self, rows: Tensor) -> "Layout":
+        """The layout of some of the rows, ascending int64."""
+        task_ids = self.task_ids[rows]
+        return Layout(task_ids, self.samples[rows], None if self.order is None else task_ids.argsort(stable=True), None)
+
 
 _read_by_graphs: list[object] = []
 

@@ -2,14 +2,15 @@
 
 import itertools
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mygo_edge.kernels.dream import DreamBatch, dream
+from mygo_edge.kernels.dream import DreamBatch, dream_rows, layout_for
 from mygo_edge.kernels.dream_torch import noise_of
-from mygo_edge.kernels.layout import layout_of_counts, layout_of_tasks, position_of
+from mygo_edge.kernels.layout import position_of
 from mygo_edge.kernels.noise import LATENT
 from mygo_edge.kernels.stack import GeneratorStack
 from mygo_edge.model.gan import FrozenGenerator
@@ -94,33 +95,31 @@ class GenerativeMemory(nn.Module):
 
         Of a task that has Gaussians, too, some dreams are theirs: which ones is part of the dream.
         """
-        batch = dream(
-            self.stack,
-            tasks,
-            seed=seed,
-            stream=stream,
-            step=step,
-            steps=steps,
-            part=part,
-            dtype=dtype,
-            backend=backend or self.backend,
-        )
-        seconds = {task: member.gaussians for task, member in enumerate(self.members) if member.gaussians is not None}
-        if not seconds:
-            return batch
-        device = batch.task_ids.device
-        if isinstance(tasks, Tensor):
-            samples = layout_of_tasks(tasks.to(device), steps, part).samples
-        else:
-            samples = layout_of_counts(tuple(tasks), steps, part, device).samples
+        layout = layout_for(self.stack, tasks, steps, part)
+        backend = backend or self.backend
+        generated = partial(dream_rows, self.stack, seed=seed, stream=stream, step=step, dtype=dtype, backend=backend)
+        if all(member.gaussians is None for member in self.members):
+            images, class_ids, decisions = generated(layout)
+            return DreamBatch(images, layout.task_ids, class_ids, decisions)
+        task_ids, samples = layout.task_ids, layout.samples
+        device = task_ids.device
+        classes = self.stack.class_offsets.diff()[task_ids]
+        _, class_ids, decisions = noise_of(samples, classes, 0, position_of(seed, stream, step, device))
         # In a stream of their own, so that which memory dreams does not depend on what is dreamt.
         position = position_of(seed, stream + GAUSSIAN_STREAMS, step, device)
-        z, _, words = noise_of(samples, torch.ones_like(samples), LATENT, position)
-        for task, second in seconds.items():
-            rows = ((batch.task_ids == task) & (words[0] < second.chosen)).nonzero()[:, 0]
-            images = second(z[rows], batch.class_ids[rows], words[1, rows], self.shape)
-            batch.images[rows] = images.to(batch.images.dtype)
-        return batch
+        which, where = noise_of(samples, torch.ones_like(samples), 0, position)[2]  # words
+        seconds = [member.gaussians for member in self.members]
+        chosen = torch.stack([samples.new_zeros(()) if second is None else second.chosen for second in seconds])
+        theirs = which < chosen[task_ids]
+        images = torch.empty((len(samples), *self.shape), dtype=dtype, device=device)
+        if len(rows := (~theirs).nonzero()[:, 0]):
+            images[rows] = generated(layout.only(rows))[0]
+        for task, second in enumerate(seconds):
+            rows = (theirs & (task_ids == task)).nonzero()[:, 0]
+            if second is not None and len(rows):
+                z, _, _ = noise_of(samples[rows], torch.ones_like(rows), LATENT, position)
+                images[rows] = second(z, class_ids[rows], where[rows], self.shape).to(dtype)
+        return DreamBatch(images, task_ids, class_ids, decisions)
 
 
 def _channels_last(rows: Tensor, base_size: tuple[int, int]) -> Tensor:
