@@ -21,7 +21,9 @@ from mygo_edge.bundle.gaussian_files import Precision, read_means, read_shared, 
 from mygo_edge.bundle.manifest import (
     CORRECTION_READER,
     GAUSSIAN,
+    PART_ROLE,
     ROWS_READER,
+    TASKS_READER,
     TEXT_READER,
     FileEntry,
     Manifest,
@@ -32,6 +34,7 @@ from mygo_edge.bundle.manifest import (
 )
 from mygo_edge.bundle.npz import same_arrays
 from mygo_edge.bundle.own_covariance import OwnCovariances, read_own, write_own
+from mygo_edge.bundle.parts import part_path, parts_of
 from mygo_edge.bundle.reading import Bundle
 from mygo_edge.bundle.rows import ClassRows
 from mygo_edge.device.feature_selftest import compute
@@ -173,6 +176,11 @@ def publish_features(
         features=trunk.form.features,
         trunk=trunk.form,
     )
+    apart, parts = parts_of(manifest)
+    for index, part in enumerate(parts):
+        draft.add(part_path(index), PART_ROLE, part, "fp32")
+    if apart:
+        manifest = replace(manifest, apart=apart, reader=TASKS_READER)
     engine = FeatureEngine(Bundle("the new version", manifest, draft.contents), trunk.form, SessionOptions(), None)
     draft.add("selftest.npz", "selftest", write_feature_selftest(compute(engine)), "fp32")
     whole = replace(manifest, files=tuple(draft.files))

@@ -155,7 +155,7 @@ def test_rows_of_200_classes_follow_a_new_covariance_within_130_kb(tmp_path: Pat
         "manifest.json",
     }
     assert sum(map(len, fresh.values())) <= 130_000
-    assert '"reader":5' in (version / "manifest.json").read_text()
+    assert '"reader":6' in (version / "manifest.json").read_text()
     anew = tmp_path / "anew"
     publish_features(anew, tasks=tasks(21, few, 1300.0), sequence=21, **how)
     seen = np.random.default_rng(1).integers(0, 256, (20, 3, 8, 8), dtype=np.uint8)
