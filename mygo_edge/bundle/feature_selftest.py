@@ -23,10 +23,10 @@ TASKS, LOGITS = 8, 32  # at most, from `TASKS_READER` on: tasks that dream, and 
 
 @dataclass(frozen=True, slots=True)
 class FeatureSelfTest:
-    """All but class_id float32, of the tasks of `tested`. probes: [probes, features of a sample], of the trunk's fixed
-    inputs; class_id: int64 [tasks, dreams]; dreams: [tasks, dreams, features of a sample], of the first dreams of key
-    (0, 0, task); logits: [dreams x classes of a sample], of each dream on its own task's classes, task after task;
-    largest: [tasks, dreams], the largest logit among the classes of all tasks.
+    """All but class_id float32; tasks are those at `places_tested`. probes: [probes, features of a sample], of the
+    trunk's fixed inputs; class_id: int64 [tasks, dreams]; dreams: [tasks, dreams, features of a sample], of the first
+    dreams of key (0, 0, task); logits: [dreams x classes of a sample], of each dream on its own task's classes, task
+    after task; largest: [tasks, dreams], the largest logit among the classes of all tasks.
     """
 
     probes: NDArray[np.float32]
@@ -36,7 +36,7 @@ class FeatureSelfTest:
     largest: NDArray[np.float32]
 
 
-def tested(tasks: int, reader: int) -> list[int]:
+def places_tested(tasks: int, reader: int) -> list[int]:
     """Places of the tasks that are tested: evenly spread, and the newest is among them."""
     if reader < TASKS_READER:
         return list(range(tasks))
@@ -84,7 +84,7 @@ def read_feature_selftest(data: bytes, name: str, widths: Sequence[int], feature
         test = FeatureSelfTest(**read_arrays(data, [field.name for field in fields(FeatureSelfTest)]))
     except ERRORS as error:
         raise BundleError(f"{name} is no self-test ({error}); publish or fetch it again") from error
-    places = tested(len(widths), reader)
+    places = places_tested(len(widths), reader)
     tasks, logits = len(places), sum(_kept(widths[place], _most_logits(reader)) for place in places)
     probes, dreams = (_kept(features, most) for most in (PROBE_FEATURES, DREAM_FEATURES))
     shapes = {

@@ -10,10 +10,10 @@ from mygo_edge.bundle.feature_selftest import (
     PROBE_FEATURES,
     PROBES,
     FeatureSelfTest,
+    places_tested,
     read_feature_selftest,
     sampled,
     sampled_logits,
-    tested,
 )
 from mygo_edge.bundle.manifest import BundleError
 from mygo_edge.bundle.selftest import deviation
@@ -27,7 +27,7 @@ def compute(engine: "FeatureEngine") -> FeatureSelfTest:
     """What this machine makes of the fixed inputs and the fixed noise."""
     class_ids, dreams, logits, largest = [], [], [], []
     names, reader = list(engine.published), engine.manifest.reader
-    for step in tested(len(names), reader):
+    for step in places_tested(len(names), reader):
         name = names[step]
         dreamt = engine.dream(name, None, DREAMS, Key(0, 0, step), {})
         vectors = engine.shared.transform(dreamt.samples)

@@ -30,18 +30,24 @@ SECONDS = 300  # a process may take
 
 
 @pytest.fixture
-def source(request: pytest.FixtureRequest, bundle: Path, tmp_path: Path) -> Path:
+def source(request: pytest.FixtureRequest, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A bundle of each kind whose live version is v0002."""
     if request.param == "images":
         return bundle
-    publish = {"photos": publish_photos, "texts": publish_texts}[request.param]
+    if request.param == "photos apart":
+        monkeypatch.setattr("mygo_edge.bundle.parts.PART_BYTES", 1)
+    publish = publish_texts if request.param == "texts" else publish_photos
     before = publish(tmp_path / "before", sequence=1, max_loss=1.0)
     live = publish(tmp_path / "source", sequence=2, max_loss=1.0)
     shutil.copytree(before, live.with_name("v0001"))
     return tmp_path / "source"
 
 
-@pytest.mark.parametrize(("source", "share"), [("images", 0.6), ("photos", 0.2), ("texts", 0.2)], indirect=["source"])
+@pytest.mark.parametrize(
+    ("source", "share"),
+    [("images", 0.5), ("photos", 0.1), ("photos apart", 0.2), ("texts", 0.2)],
+    indirect=["source"],
+)
 def test_no_mutant_crashes_hangs_writes_or_takes_the_memory(source: Path, share: float, tmp_path: Path) -> None:
     """Every kind of damage, each in a process with limits. See mutants.py."""
     mutants = int(share * MUTANTS)
