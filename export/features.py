@@ -235,11 +235,14 @@ class _Draft:
 
     def full(self, shared: SharedFactor) -> bool:
         """Whether rows of tasks that the live version has are new, and a new factor beside them would be too much."""
-        assert self.live is not None
-        old = {entry.path for entry in self.live.manifest.files}
-        renewed = (entry for entry in self._fresh if entry.role == "correction" or entry.path in old)
-        factor = len(write_shared(shared, self.precisions.factor))
-        return factor > self.room and any(entry.role in ("rows", "correction") for entry in renewed)
+        return self._renews_rows and len(write_shared(shared, self.precisions.factor)) > self.room
+
+    @property
+    def _renews_rows(self) -> bool:
+        """Whether tasks that the live version has get other rows."""
+        old = {entry.path for entry in self.live.manifest.files} if self.live else set()
+        roles = {entry.role for entry in self._fresh if entry.role == "correction" or entry.path in old}
+        return not roles.isdisjoint(("rows", "correction"))
 
     @property
     def _fresh(self) -> list[FileEntry]:
@@ -253,7 +256,9 @@ class _Draft:
         if self.live is not None:
             manifest = self.live.manifest
             always = len(manifest_bytes(manifest)) + _GROWTH
-            always += sum(entry.size for entry in manifest.files if entry.role in ("selftest", "calibration"))
+            # Files of older tasks name the rows of these, and come anew with them.
+            roles = ("selftest", "calibration", *((PART_ROLE,) if self._renews_rows else ()))
+            always += sum(entry.size for entry in manifest.files if entry.role in roles)
         return MAX_UPDATE - always - sum(entry.size for entry in self._fresh if entry.role != "trunk")
 
     def stored_own(self, own: OwnCovariances, factor: SharedFactor) -> OwnCovariances:
