@@ -6,7 +6,9 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from mygo_edge.bundle.selftest import read_selftest
 from mygo_edge.bundle.vetting import vet
 from mygo_edge.errors import MygoEdgeError
 from tests.bundles import SHAPE, publish_tiny, tiny_net
-from tests.features import publish_photos, publish_texts
+from tests.features import publish_photos, publish_photos_apart, publish_texts
 
 MUTANTS = int(os.environ.get("MYGO_EDGE_MUTANTS", "200"))  # 12,000 take five minutes on one core
 PART = 250  # mutants a process
@@ -35,8 +37,9 @@ def source(request: pytest.FixtureRequest, bundle: Path, tmp_path: Path, monkeyp
     if request.param == "images":
         return bundle
     if request.param == "photos apart":
-        monkeypatch.setattr("mygo_edge.bundle.parts.PART_BYTES", 1)
-    publish = publish_texts if request.param == "texts" else publish_photos
+        publish: Callable[..., Path] = partial(publish_photos_apart, patch=monkeypatch)
+    else:
+        publish = {"photos": publish_photos, "texts": publish_texts}[request.param]
     before = publish(tmp_path / "before", sequence=1, max_loss=1.0)
     live = publish(tmp_path / "source", sequence=2, max_loss=1.0)
     shutil.copytree(before, live.with_name("v0001"))
