@@ -256,7 +256,7 @@ class _Draft:
         if self.live is not None:
             manifest = self.live.manifest
             always = len(manifest_bytes(manifest)) + _GROWTH
-            # Files of older tasks name the rows of these, and come anew with them.
+            # Files of older tasks come anew with the rows that they name.
             roles = ("selftest", "calibration", *((PART_ROLE,) if self._renews_rows else ()))
             always += sum(entry.size for entry in manifest.files if entry.role in roles)
         return MAX_UPDATE - always - sum(entry.size for entry in self._fresh if entry.role != "trunk")

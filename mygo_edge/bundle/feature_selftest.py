@@ -16,7 +16,7 @@ from mygo_edge.bundle.npz import ERRORS, read_arrays, write_arrays
 from mygo_edge.bundle.parsing import MAX_CLASSES
 
 PROBES = 2  # fixed inputs of the trunk
-DREAMS = 2  # of every task
+DREAMS = 2  # of every task that is tested
 PROBE_FEATURES, DREAM_FEATURES = 64, 8  # recorded of a vector, evenly spread: an error in one layer shows in all
 TASKS, LOGITS = 8, 32  # at most, from `TASKS_READER` on: tasks that dream, and logits of a dream among its task's
 
