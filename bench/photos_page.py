@@ -236,7 +236,8 @@ def updates_about(updates: Result) -> str:
     return (
         f"`{updates['name']}`: {updates['classes']} classes in {updates['tasks']} tasks, {updates['train']:,} training "
         f"and {updates['test']:,} test photos. The largest update brought {kilobytes(most)} KB; those of a task alone "
-        f"{few} to {many} KB, the more the more classes there are, since manifest and self-test name all. At "
+        f"{few} to {many} KB: manifest and self-test hardly grow with the classes, since older tasks stand in files "
+        "of their own, which come once ([bundle.md](bundle.md)). At "
         f"{first['classes']} classes a whole device takes {devices[0]} KB, at {updates['classes']} {devices[1]} KB, "
         "besides the trunk."
     )

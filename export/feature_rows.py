@@ -10,6 +10,7 @@ import numpy as np
 
 from mygo_edge.bundle.correction import Correction, corrected, difference, read_correction, write_correction
 from mygo_edge.bundle.gaussian import Floats, SharedFactor
+from mygo_edge.bundle.manifest import PART_ROLE
 from mygo_edge.bundle.reading import Bundle
 from mygo_edge.bundle.rows import ClassRows, join_rows, read_rows, stored, write_rows
 
@@ -58,7 +59,9 @@ def sent_rows(
         return stays
     assert live is not None
     new = [file for file in anew.files if live.contents.get(file.path) != file.data]
-    if sum(len(file.data) for file in new) <= room:
+    # What stands apart of older tasks names their rows, and comes anew with them.
+    named = sum(entry.size for entry in live.manifest.files if entry.role == PART_ROLE)
+    if sum(len(file.data) for file in new) + named <= room:
         return anew
     room -= sum(len(file.data) for file in new if file.path not in live.contents)
     return before.with_a_correction(shared, room) or anew

@@ -21,7 +21,9 @@ from mygo_edge.bundle.gaussian_files import Precision, read_means, read_shared, 
 from mygo_edge.bundle.manifest import (
     CORRECTION_READER,
     GAUSSIAN,
+    PART_ROLE,
     ROWS_READER,
+    TASKS_READER,
     TEXT_READER,
     FileEntry,
     Manifest,
@@ -32,6 +34,7 @@ from mygo_edge.bundle.manifest import (
 )
 from mygo_edge.bundle.npz import same_arrays
 from mygo_edge.bundle.own_covariance import OwnCovariances, read_own, write_own
+from mygo_edge.bundle.parts import part_path, parts_of
 from mygo_edge.bundle.reading import Bundle
 from mygo_edge.bundle.rows import ClassRows
 from mygo_edge.device.feature_selftest import compute
@@ -173,6 +176,11 @@ def publish_features(
         features=trunk.form.features,
         trunk=trunk.form,
     )
+    apart, parts = parts_of(manifest)
+    for index, part in enumerate(parts):
+        draft.add(part_path(index), PART_ROLE, part, "fp32")
+    if apart:
+        manifest = replace(manifest, apart=apart, reader=TASKS_READER)
     engine = FeatureEngine(Bundle("the new version", manifest, draft.contents), trunk.form, SessionOptions(), None)
     draft.add("selftest.npz", "selftest", write_feature_selftest(compute(engine)), "fp32")
     whole = replace(manifest, files=tuple(draft.files))
@@ -227,11 +235,14 @@ class _Draft:
 
     def full(self, shared: SharedFactor) -> bool:
         """Whether rows of tasks that the live version has are new, and a new factor beside them would be too much."""
-        assert self.live is not None
-        old = {entry.path for entry in self.live.manifest.files}
-        renewed = (entry for entry in self._fresh if entry.role == "correction" or entry.path in old)
-        factor = len(write_shared(shared, self.precisions.factor))
-        return factor > self.room and any(entry.role in ("rows", "correction") for entry in renewed)
+        return self._renews_rows and len(write_shared(shared, self.precisions.factor)) > self.room
+
+    @property
+    def _renews_rows(self) -> bool:
+        """Whether tasks that the live version has get other rows."""
+        old = {entry.path for entry in self.live.manifest.files} if self.live else set()
+        roles = {entry.role for entry in self._fresh if entry.role == "correction" or entry.path in old}
+        return not roles.isdisjoint(("rows", "correction"))
 
     @property
     def _fresh(self) -> list[FileEntry]:
@@ -245,7 +256,9 @@ class _Draft:
         if self.live is not None:
             manifest = self.live.manifest
             always = len(manifest_bytes(manifest)) + _GROWTH
-            always += sum(entry.size for entry in manifest.files if entry.role in ("selftest", "calibration"))
+            # Files of older tasks come anew with the rows that they name.
+            roles = ("selftest", "calibration", *((PART_ROLE,) if self._renews_rows else ()))
+            always += sum(entry.size for entry in manifest.files if entry.role in roles)
         return MAX_UPDATE - always - sum(entry.size for entry in self._fresh if entry.role != "trunk")
 
     def stored_own(self, own: OwnCovariances, factor: SharedFactor) -> OwnCovariances:

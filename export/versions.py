@@ -43,7 +43,7 @@ def write_version(
         OSError: the disk refuses. The live version stays.
     """
     # Before any of its names becomes a path.
-    manifest = parse_manifest(manifest_bytes(manifest), MANIFEST)
+    manifest = parse_manifest(manifest_bytes(manifest), MANIFEST, contents)
     bundle_dir.mkdir(parents=True, exist_ok=True)
     live = live_bundle(bundle_dir)
     if live and _same(live.manifest, manifest):

@@ -5,9 +5,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from mygo_edge.bundle.manifest import MANIFEST, SCHEMA_VERSION, SIGNATURE, BundleError
-from mygo_edge.bundle.parsing import parse_manifest
-from mygo_edge.bundle.reading import MAX_MANIFEST_BYTES, current_version, read_plain, read_version, version_folder
+from mygo_edge.bundle.manifest import MANIFEST, SCHEMA_VERSION, SIGNATURE, BundleError, compact
+from mygo_edge.bundle.reading import (
+    MAX_MANIFEST_BYTES,
+    current_version,
+    manifest_in,
+    read_plain,
+    read_version,
+    version_folder,
+)
 from mygo_edge.bundle.signature import SIGNATURE_BYTES, PublicKey, new_key, public_part, sign
 from mygo_edge.command import OneLineParser
 from mygo_edge.errors import MygoEdgeError, run_command
@@ -82,8 +88,8 @@ def _stamp(folder: Path, private_key: Path, expires: float | None, next_key: Pat
         document["expires"] = (datetime.now(UTC) + timedelta(days=expires)).isoformat(timespec="seconds")
     if next_key is not None:
         document["next_key"] = PublicKey.read(next_key).raw.hex()
-    stamped = (json.dumps(document, indent=2) + "\n").encode()
-    parse_manifest(stamped, str(path))
+    stamped = compact(document)
+    manifest_in(folder, stamped)
     signature.unlink(missing_ok=True)
     _replace(path, stamped)
 

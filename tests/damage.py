@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from mygo_edge.files import sha256
 
@@ -15,8 +16,17 @@ def edit_manifest(folder: Path, **values: object) -> None:
 def replace_file(folder: Path, name: str, data: bytes) -> None:
     """Replace a file of a version and make the manifest agree, as someone who can write to the folder could."""
     (folder / name).write_bytes(data)
-    files = json.loads((folder / "manifest.json").read_text())["files"]
-    for entry in files:
-        if entry["path"] == name:
-            entry |= {"sha256": sha256(data), "bytes": len(data)}
-    edit_manifest(folder, files=files)
+    for part in folder.glob("tasks-*.json"):
+        if part.name != name and (document := _agreeing(part, name, data)) is not None:
+            replace_file(folder, part.name, json.dumps(document).encode())
+    if (document := _agreeing(folder / "manifest.json", name, data)) is not None:
+        edit_manifest(folder, files=document["files"])
+
+
+def _agreeing(path: Path, name: str, data: bytes) -> dict[str, Any] | None:
+    """The values of a manifest, or of a part of one, with a file's new hash; None where that is not listed there."""
+    document: dict[str, Any] = json.loads(path.read_text())
+    found = [entry for entry in document["files"] if entry["path"] == name]
+    for entry in found:
+        entry |= {"sha256": sha256(data), "bytes": len(data)}
+    return document if found else None

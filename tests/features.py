@@ -203,6 +203,13 @@ def publish_photos(bundle_dir: Path, count: int = 2, **how: Any) -> Path:
     return publish_features(bundle_dir, learner_id=LEARNER, **(given | how))
 
 
+def publish_photos_apart(bundle_dir: Path, patch: pytest.MonkeyPatch, count: int = 3, **how: Any) -> Path:
+    """Publish the first tasks of photos with rows, the first two of them in a file of their own."""
+    patch.setattr("mygo_edge.bundle.parts.PART_BYTES", 800)
+    memories, shared = photo_memory(list(PHOTO_TASKS)[:count])
+    return publish_photos(bundle_dir, count, **({"tasks": with_rows(memories, shared), "shared": shared} | how))
+
+
 def publish_corrected_photos(bundle_dir: Path, patch: pytest.MonkeyPatch) -> Path:
     """Two tasks, then a third beside rows of another covariance, which leave no room but for a correction of rank 4."""
     memories, shared = photo_memory()

@@ -11,7 +11,8 @@ from typing import Any
 from mygo_edge.bundle.strict import BundleError, composed
 
 SCHEMA_VERSION = "2.0"
-READER = 5  # what this code can read; a manifest names the least reader that it needs
+READER = 6  # what this code can read; a manifest names the least reader that it needs
+TASKS_READER = 6  # of versions whose older tasks stand in files of their own, and whose self-test is of some of them
 TEXT_READER = 4  # of texts in parts, and of classes with covariances of their own, whose means are taken as they are
 CORRECTION_READER = 5  # of versions whose rows are corrected
 ROWS_READER = 3  # of versions whose classifier comes as rows
@@ -31,7 +32,10 @@ ROLES = (
     "rows",
     "correction",
     "calibration",
+    "tasks",
 )
+PART_ROLE = "tasks"  # of files in which older tasks stand
+OF_TASKS = ("generator", "rows")  # roles of files of one task
 PRECISIONS = ("fp32", "fp16", "int8", "int8-weights")  # the recipes of `mygo_edge.export.recipes`
 GAUSSIAN = "gaussian"  # the kind of a generator that is class means in an .npz file; all others are graphs
 GENERATORS = ("convolutional", "perceptron", GAUSSIAN)
@@ -142,7 +146,8 @@ class Manifest:
     2.0; trunk: where raw input is not pixels of the classifier; features_digest: of what makes features of images,
     stable while heads alone change (older publishers gave none); expires: a time past which devices warn; next_key:
     the Ed25519 public key, 64 hexadecimal digits, that signs after this one; ignored: paths of files that this reader
-    does not know what to do with.
+    does not know what to do with; apart: how many of the first tasks, with the entries of their files, stand in files
+    of role "tasks" instead of in manifest.json (`mygo_edge.bundle.parts`).
     """
 
     sequence: int
@@ -161,6 +166,7 @@ class Manifest:
     expires: str | None = None
     next_key: str | None = None
     ignored: tuple[str, ...] = ()
+    apart: int = 0
 
     @property
     def pixels(self) -> InputFormat:
@@ -189,6 +195,7 @@ class Manifest:
 
 def manifest_json(manifest: Manifest) -> dict[str, Any]:
     """The manifest as plain JSON values of schema 2.0; `mygo_edge.bundle.parsing.parse_manifest` reads it back."""
+    elsewhere = {task.name for task in manifest.tasks[: manifest.apart]}
     values: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "id": manifest.id,
@@ -200,19 +207,11 @@ def manifest_json(manifest: Manifest) -> dict[str, Any]:
         "latent": manifest.latent,
         "features": manifest.features,
         "features_digest": manifest.features_digest,
-        "tasks": [
-            {
-                "name": task.name,
-                "classes": list(map(composed, task.classes)),
-                "head": task.head,
-                "generator": task.generator,
-            }
-            for task in manifest.tasks
-        ],
+        "tasks": [task_json(task) for task in manifest.tasks[manifest.apart :]] or None,
         "input": manifest.input and _pixels_json(manifest.input),
         "trunk": manifest.trunk and _trunk_json(manifest.trunk),
         "selftest": {"tolerance": manifest.tolerance},
-        "files": [_entry_json(entry) for entry in manifest.files],
+        "files": [entry_json(entry) for entry in manifest.files if entry.task not in elsewhere],
         "producer": dict(manifest.producer),
     }
     return _present(values)
@@ -220,7 +219,18 @@ def manifest_json(manifest: Manifest) -> dict[str, Any]:
 
 def manifest_bytes(manifest: Manifest) -> bytes:
     """The manifest as its file holds it, without a space: it is part of every update."""
-    return json.dumps(manifest_json(manifest), allow_nan=False, separators=(",", ":")).encode() + b"\n"
+    return compact(manifest_json(manifest))
+
+
+def compact(values: dict[str, Any]) -> bytes:
+    """JSON without a space."""
+    return json.dumps(values, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+
+
+def task_json(task: Task) -> dict[str, Any]:
+    """As a manifest holds it."""
+    classes = list(map(composed, task.classes))
+    return {"name": task.name, "classes": classes, "head": task.head, "generator": task.generator}
 
 
 def _pixels_json(pixels: InputFormat) -> dict[str, Any]:
@@ -235,7 +245,8 @@ def _trunk_json(trunk: TrunkFormat) -> dict[str, Any]:
     return asdict(trunk) | {"input": values}
 
 
-def _entry_json(entry: FileEntry) -> dict[str, Any]:
+def entry_json(entry: FileEntry) -> dict[str, Any]:
+    """As a manifest holds it."""
     return _present(
         {
             "path": entry.path,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mygo_edge.bundle.manifest import MANIFEST, SIGNATURE, BundleError, FileEntry, Manifest
-from mygo_edge.bundle.parsing import parse_manifest
+from mygo_edge.bundle.parsing import MAX_MANIFEST_BYTES, next_key_of, parse_manifest, part_entries
 from mygo_edge.bundle.signature import SIGNATURE_BYTES, PublicKey, verify_signature
 from mygo_edge.files import sha256
 
@@ -16,7 +16,6 @@ CURRENT = "current"
 HANDOVERS = "handovers"  # folder of the manifests in which a key named the next one, beside the versions
 HEADS = "heads"  # folder of the heads that this device learnt, beside the versions
 VERSION_NAME = re.compile(r"v([0-9]{4,9})(?:\.([0-9]{1,4}))?")  # v0003, or v0003.1 when sequence 3 was published anew
-MAX_MANIFEST_BYTES = 2**22
 _MOST_HANDOVERS = 64
 
 
@@ -56,13 +55,24 @@ def read_version(folder: Path, public_key: Path | PublicKey | None = None) -> Bu
     if public_key is not None:  # before anything in the manifest is looked at
         key = PublicKey.read(public_key) if isinstance(public_key, Path) else public_key
         verify_signature(data, read_signature(folder), keys_after(folder.parent, key), str(folder / MANIFEST))
-    manifest = parse_manifest(data, str(folder / MANIFEST))
+    manifest, parts = manifest_in(folder, data)
     listed = {MANIFEST, SIGNATURE, *(entry.path for entry in manifest.files), *manifest.ignored}
     extra = sorted({path.name for path in folder.iterdir()} - listed)
     if extra:
         raise BundleError(f"{folder} holds {extra[0]!a}, which is not in the manifest; publish or fetch it again")
-    contents = {entry.path: read_entry(folder, entry) for entry in manifest.files}
+    others = [entry for entry in manifest.files if entry.path not in parts]
+    contents = parts | {entry.path: read_entry(folder, entry) for entry in others}
     return Bundle(folder.name, manifest, contents, signed=public_key is not None)
+
+
+def manifest_in(folder: Path, data: bytes) -> tuple[Manifest, dict[str, bytes]]:
+    """The checked manifest that `data` is in a version's folder, and the files of older tasks that it was read with.
+
+    Raises BundleError.
+    """
+    where = str(folder / MANIFEST)
+    parts = {entry.path: read_entry(folder, entry) for entry in part_entries(data, where)}
+    return parse_manifest(data, where, parts), parts
 
 
 def read_signature(folder: Path) -> bytes | None:
@@ -91,7 +101,7 @@ def _key_after(path: Path, key: PublicKey) -> bytes | None:
     try:
         data = read_plain(path, SIGNATURE_BYTES + MAX_MANIFEST_BYTES)
         signature, manifest = data[:SIGNATURE_BYTES], data[SIGNATURE_BYTES:]
-        named = parse_manifest(manifest, str(path)).next_key if key.made(signature, manifest) else None
+        named = next_key_of(manifest, str(path)) if key.made(signature, manifest) else None
     except BundleError:
         return None
     return bytes.fromhex(named) if named else None
@@ -116,18 +126,21 @@ def version_folder(bundle_dir: Path, name: str) -> Path:
 
 def read_manifest(folder: Path) -> Manifest:
     """The checked manifest of a version. Raises BundleError."""
-    path = folder / MANIFEST
-    return parse_manifest(read_plain(path, MAX_MANIFEST_BYTES), str(path))
+    return manifest_in(folder, read_plain(folder / MANIFEST, MAX_MANIFEST_BYTES))[0]
 
 
 def read_entry(folder: Path, entry: FileEntry) -> bytes:
     """The bytes of a file, once, verified against its entry. Raises BundleError."""
     path = folder / entry.path
-    data = read_plain(path, entry.size)
+    return verified(read_plain(path, entry.size), entry, str(path))
+
+
+def verified(data: bytes, entry: FileEntry, where: str) -> bytes:
+    """The bytes of a file, if they are those of its entry; `where` is what to call it. Raises BundleError."""
     if len(data) != entry.size:
-        raise BundleError(f"{path} has {len(data)} bytes, the manifest says {entry.size}; publish or fetch it again")
+        raise BundleError(f"{where} has {len(data)} bytes, the manifest says {entry.size}; publish or fetch it again")
     if sha256(data) != entry.sha256:
-        raise BundleError(f"{path} does not have the hash in the manifest: it is damaged; publish or fetch it again")
+        raise BundleError(f"{where} does not have the hash in the manifest: it is damaged; publish or fetch it again")
     return data
 
 

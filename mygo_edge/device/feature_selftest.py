@@ -10,8 +10,10 @@ from mygo_edge.bundle.feature_selftest import (
     PROBE_FEATURES,
     PROBES,
     FeatureSelfTest,
+    places_tested,
     read_feature_selftest,
     sampled,
+    sampled_logits,
 )
 from mygo_edge.bundle.manifest import BundleError
 from mygo_edge.bundle.selftest import deviation
@@ -24,13 +26,14 @@ if TYPE_CHECKING:
 def compute(engine: "FeatureEngine") -> FeatureSelfTest:
     """What this machine makes of the fixed inputs and the fixed noise."""
     class_ids, dreams, logits, largest = [], [], [], []
-    names = list(engine.published)
-    for step, name in enumerate(names):
+    names, reader = list(engine.published), engine.manifest.reader
+    for step in places_tested(len(names), reader):
+        name = names[step]
         dreamt = engine.dream(name, None, DREAMS, Key(0, 0, step), {})
         vectors = engine.shared.transform(dreamt.samples)
         class_ids.append(dreamt.class_ids)
         dreams.append(sampled(dreamt.samples, DREAM_FEATURES))
-        logits.append(engine.score(vectors, [name], {}).logits.ravel())
+        logits.append(sampled_logits(engine.score(vectors, [name], {}).logits, reader).ravel())
         largest.append(engine.score(vectors, names, {}).logits.max(1))
     return FeatureSelfTest(
         probes=np.ascontiguousarray(sampled(engine.trunk.probe(PROBES), PROBE_FEATURES)),
@@ -44,7 +47,7 @@ def compute(engine: "FeatureEngine") -> FeatureSelfTest:
 def run_selftest(engine: "FeatureEngine", data: bytes, where: str) -> dict[str, float]:
     """See `mygo_edge.device.edge_model.EdgeModel.run_selftest`. data, where: of the recorded self-test."""
     widths = [len(task.classes) for task in engine.published.values()]
-    expected = read_feature_selftest(data, where, widths, engine.trunk.form.features)
+    expected = read_feature_selftest(data, where, widths, engine.trunk.form.features, engine.manifest.reader)
     got = compute(engine)
     worst = {
         engine.trunk.graph.name: _compare(engine, "trunk", deviation(got.probes, expected.probes)),

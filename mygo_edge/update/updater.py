@@ -3,12 +3,13 @@
 import errno
 import os
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mygo_edge.bundle.manifest import MANIFEST, SIGNATURE, BundleError, FileEntry, Manifest
-from mygo_edge.bundle.parsing import parse_manifest
+from mygo_edge.bundle.parsing import parse_manifest, part_entries
 from mygo_edge.bundle.reading import (
     CURRENT,
     MAX_MANIFEST_BYTES,
@@ -17,6 +18,7 @@ from mygo_edge.bundle.reading import (
     read_manifest,
     read_plain,
     read_version,
+    verified,
     version_order,
 )
 from mygo_edge.bundle.signature import SIGNATURE_BYTES, PublicKey, verify_signature
@@ -63,7 +65,8 @@ class UpdatePolicy:
 class Offer:
     """A version as the source describes it, after its manifest was parsed and its signature, if asked for, verified.
 
-    signer: whose signature it is, where one was asked for.
+    signer: whose signature it is, where one was asked for; parts: the files of older tasks that the manifest was read
+    with, by path.
     """
 
     name: str
@@ -71,6 +74,7 @@ class Offer:
     data: bytes
     signature: bytes | None
     signer: PublicKey | None
+    parts: dict[str, bytes]
 
     @property
     def digest(self) -> str:
@@ -125,7 +129,7 @@ def update(source: str, bundle_dir: Path, policy: UpdatePolicy | None = None, li
     with install.locked(bundle_dir):
         install.sweep(bundle_dir)
         trust = read_trust(bundle_dir)
-        offer = _offer(origin, trust, policy, limits)
+        offer = _offer(origin, bundle_dir, trust, policy, limits)
         live = live_name(bundle_dir)
         if live and _has(bundle_dir / live, offer):
             _discard(bundle_dir / DOWNLOADS)  # of an update that was killed at its very end
@@ -142,7 +146,7 @@ def update(source: str, bundle_dir: Path, policy: UpdatePolicy | None = None, li
             raise
 
 
-def _offer(origin: Source, trust: Trust, policy: UpdatePolicy, limits: Limits) -> Offer:
+def _offer(origin: Source, bundle_dir: Path, trust: Trust, policy: UpdatePolicy, limits: Limits) -> Offer:
     keys = trust.keys(PublicKey.read(policy.public_key) if policy.public_key else None)
     name = small_file(origin, CURRENT, 64, limits).decode("ascii", "replace").strip()
     if VERSION_NAME.fullmatch(name) is None:
@@ -155,7 +159,8 @@ def _offer(origin: Source, trust: Trust, policy: UpdatePolicy, limits: Limits) -
         signature = None
     # Before anything in the manifest is looked at.
     signer = verify_signature(data, signature, keys, f"the source's {path}") if keys else None
-    manifest = parse_manifest(data, f"the source's {path}")
+    parts = _parts(origin, bundle_dir, name, part_entries(data, f"the source's {path}"), limits)
+    manifest = parse_manifest(data, f"the source's {path}", parts)
     if version_order(name)[0] != manifest.sequence:
         raise SourceError(f"the source's {path} is of sequence {manifest.sequence}; the source mixes versions up")
     if not policy.other_learner:
@@ -164,7 +169,20 @@ def _offer(origin: Source, trust: Trust, policy: UpdatePolicy, limits: Limits) -
     size = sum(entry.size for entry in manifest.files)
     if size > limits.total:
         raise MygoEdgeError(f"the source's {name} has {size} bytes, {limits.total} are allowed; see --max-bytes")
-    return Offer(name, manifest, data, signature, signer)
+    return Offer(name, manifest, data, signature, signer, parts)
+
+
+def _parts(
+    origin: Source, bundle_dir: Path, name: str, entries: Sequence[FileEntry], limits: Limits
+) -> dict[str, bytes]:
+    """The files of older tasks of a version, by path; what this device has is not fetched."""
+    there = _files_there(bundle_dir, entries)
+    parts = {}
+    for entry in entries:
+        path, held = f"{name}/{entry.path}", there.get(entry.sha256)
+        data = read_plain(held, entry.size) if held else small_file(origin, path, entry.size, limits)
+        parts[entry.path] = verified(data, entry, f"the source's {path}")
+    return parts
 
 
 def _report(version: str, before: str | None, offer: Offer) -> Report:
@@ -213,14 +231,18 @@ def _install(origin: Source, bundle_dir: Path, live: str | None, trust: Trust, o
         if path.name not in wanted:
             remove(path)
     report = _report(install.free_name(bundle_dir, offer.name), live, offer)
-    there = _files_there(bundle_dir, offer.manifest)
+    there = _files_there(bundle_dir, offer.manifest.files)
     _require_room(downloads, [entry for entry in offer.manifest.files if entry.sha256 not in there])
     for entry in offer.manifest.files:
         if entry.sha256 in there:
             report.kept.append(entry.path)
+            continue
+        there[entry.sha256] = downloads / entry.sha256
+        if entry.path in offer.parts:  # it came with the manifest
+            write_bytes(there[entry.sha256], offer.parts[entry.path])
+            report.fetched[entry.path] = entry.size
         else:
-            report.fetched[entry.path] = download(origin, offer.name, entry, downloads / entry.sha256, limits)
-            there[entry.sha256] = downloads / entry.sha256
+            report.fetched[entry.path] = download(origin, offer.name, entry, there[entry.sha256], limits)
     with new_version(bundle_dir, report.version) as folder:
         for entry in offer.manifest.files:
             _link(there[entry.sha256], folder / entry.path)
@@ -244,15 +266,15 @@ def _trust_anew(bundle_dir: Path, trust: Trust, offer: Offer, report: Report) ->
     report.notes += changes(trust, after)
 
 
-def _files_there(bundle_dir: Path, manifest: Manifest) -> dict[str, Path]:
-    """Files of other versions on this device that the version has too, by their hash, which was computed again."""
+def _files_there(bundle_dir: Path, files: Sequence[FileEntry]) -> dict[str, Path]:
+    """Files of versions on this device that are these, by their hash, which was computed again."""
     there: dict[str, Path] = {}
     for name in reversed(version_names(bundle_dir)):
         try:
             entries = {entry.sha256: entry for entry in read_manifest(bundle_dir / name).files}
         except BundleError:
             continue
-        for digest in {entry.sha256 for entry in manifest.files} & entries.keys() - there.keys():
+        for digest in {entry.sha256 for entry in files} & entries.keys() - there.keys():
             try:
                 read_entry(bundle_dir / name, entries[digest])
             except BundleError:

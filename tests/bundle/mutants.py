@@ -353,7 +353,7 @@ def arrays_changed(version: Path, rng: random.Random) -> None:
     with np.load(path) as archive:
         arrays = {name: archive[name] for name in archive.files}
     name = rng.choice(list(arrays))
-    array = arrays[name]
+    array = np.atleast_1d(arrays[name])
     arrays[name] = rng.choice(
         [
             array[:0],

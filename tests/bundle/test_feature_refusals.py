@@ -159,7 +159,7 @@ def test_a_task_of_another_kind_of_memory_is_refused(own: Path) -> None:
 
 
 def test_a_selftest_of_other_tasks_or_of_nothing_is_refused(own: Path) -> None:
-    test = read_feature_selftest(contents(own, "selftest.npz"), "it", [2, 3], FEATURES)
+    test = read_feature_selftest(contents(own, "selftest.npz"), "it", [2, 3], FEATURES, reader=2)
     for changed in (
         replace(test, dreams=test.dreams[:1]),
         replace(test, logits=test.logits[:-1]),

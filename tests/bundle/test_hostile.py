@@ -6,7 +6,9 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from mygo_edge.bundle.selftest import read_selftest
 from mygo_edge.bundle.vetting import vet
 from mygo_edge.errors import MygoEdgeError
 from tests.bundles import SHAPE, publish_tiny, tiny_net
-from tests.features import publish_photos, publish_texts
+from tests.features import publish_photos, publish_photos_apart, publish_texts
 
 MUTANTS = int(os.environ.get("MYGO_EDGE_MUTANTS", "200"))  # 12,000 take five minutes on one core
 PART = 250  # mutants a process
@@ -30,18 +32,25 @@ SECONDS = 300  # a process may take
 
 
 @pytest.fixture
-def source(request: pytest.FixtureRequest, bundle: Path, tmp_path: Path) -> Path:
+def source(request: pytest.FixtureRequest, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A bundle of each kind whose live version is v0002."""
     if request.param == "images":
         return bundle
-    publish = {"photos": publish_photos, "texts": publish_texts}[request.param]
+    if request.param == "photos apart":
+        publish: Callable[..., Path] = partial(publish_photos_apart, patch=monkeypatch)
+    else:
+        publish = {"photos": publish_photos, "texts": publish_texts}[request.param]
     before = publish(tmp_path / "before", sequence=1, max_loss=1.0)
     live = publish(tmp_path / "source", sequence=2, max_loss=1.0)
     shutil.copytree(before, live.with_name("v0001"))
     return tmp_path / "source"
 
 
-@pytest.mark.parametrize(("source", "share"), [("images", 0.6), ("photos", 0.2), ("texts", 0.2)], indirect=["source"])
+@pytest.mark.parametrize(
+    ("source", "share"),
+    [("images", 0.5), ("photos", 0.1), ("photos apart", 0.2), ("texts", 0.2)],
+    indirect=["source"],
+)
 def test_no_mutant_crashes_hangs_writes_or_takes_the_memory(source: Path, share: float, tmp_path: Path) -> None:
     """Every kind of damage, each in a process with limits. See mutants.py."""
     mutants = int(share * MUTANTS)

@@ -1,5 +1,6 @@
 """A box that sends rows of its classifier: devices answer as it does, updates are small, scores mean what it says."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -155,7 +156,7 @@ def test_rows_of_200_classes_follow_a_new_covariance_within_130_kb(tmp_path: Pat
         "manifest.json",
     }
     assert sum(map(len, fresh.values())) <= 130_000
-    assert '"reader":5' in (version / "manifest.json").read_text()
+    assert '"reader":6' in (version / "manifest.json").read_text()
     anew = tmp_path / "anew"
     publish_features(anew, tasks=tasks(21, few, 1300.0), sequence=21, **how)
     seen = np.random.default_rng(1).integers(0, 256, (20, 3, 8, 8), dtype=np.uint8)
@@ -184,3 +185,44 @@ def test_a_correction_stays_while_the_covariance_does_and_goes_with_a_task_that_
 
 def replace_name(memory: FeatureMemory, name: str) -> FeatureMemory:
     return memory._replace(name=name, classes=[f"{name} {label}" for label in memory.classes])
+
+
+def test_rows_that_come_anew_leave_room_for_the_files_that_name_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An update with rows of all tasks, and the older tasks that name these, is within its bound; else they stay."""
+    rng = np.random.default_rng(0)
+    shared = SharedFactor(
+        rng.normal(0, 0.1, (8, 64)).astype(np.float32), np.full(64, 0.05, np.float32), PowerTransform(), 0.3, 64.0
+    )
+    means = rng.uniform(0, 2, (300, 64)).astype(np.float32)
+
+    def tasks(count: int, scales: np.ndarray, spread: float) -> list[FeatureMemory]:
+        parts = [slice(10 * index, 10 * index + 10) for index in range(count)]
+        names = [f"class {number}" for number in range(10)]
+        return [
+            FeatureMemory(
+                f"task{index}",
+                names,
+                ClassMeans(means[part], np.full(10, 36)),
+                ClassRows(((means[part] - 1) * scales).astype(np.float32), spread),
+            )
+            for index, part in enumerate(parts)
+        ]
+
+    how = {"trunk": wide_trunk(64), "learner_id": LEARNER, "shared": shared, "max_loss": 1.0}
+    before = files(publish_features(tmp_path, tasks=tasks(29, np.ones(64), 64.0), sequence=29, **how))
+    old = {name: len(data) for name, data in before.items() if name.startswith(("rows-", "tasks-"))}
+    named = sum(size for name, size in old.items() if name.startswith("tasks-"))
+    assert named > 12_000
+    for room, comes in ((sum(old.values()) + 15_000, True), (sum(old.values()) - named + 15_000, False)):
+        monkeypatch.setattr("mygo_edge.export.features.MAX_UPDATE", room)
+        monkeypatch.setattr("mygo_edge.export.feature_rows._RANKS", (4, 4))
+        box = Path(shutil.copytree(tmp_path, tmp_path.with_name(f"{tmp_path.name}-{room}")))
+        after = files(
+            publish_features(box, tasks=tasks(30, np.where(np.arange(64) < 3, 4, 1), 70.0), sequence=30, **how)
+        )
+        fresh = {name: len(data) for name, data in after.items() if before.get(name) != data}
+        assert sum(fresh.values()) <= room
+        assert ("rows-task0.int8.npz" in fresh) == comes
+        assert ("correction.int8.npz" in fresh) != comes

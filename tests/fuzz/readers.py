@@ -1,8 +1,8 @@
 """Feed a reader of untrusted bytes with whatever reaches new code in it. A program of its own; needs `atheris`.
 
-Usage: readers.py READER [CORPUS] [options of libFuzzer], where READER is manifest, graph, selftest, head, trust, key,
-arrays or tokenizer; `-max_total_time=3600` ends it after an hour. Any error but the one that the reader is meant to
-raise ends it, with the bytes in a file.
+Usage: readers.py READER [CORPUS] [options of libFuzzer], where READER is manifest, tasks, graph, selftest, head, trust,
+key, arrays or tokenizer; `-max_total_time=3600` ends it after an hour. Any error but the one that the reader is meant
+to raise ends it, with the bytes in a file.
 """
 
 import json
@@ -38,8 +38,24 @@ def _written(read: Manifest) -> bytes:
     return json.dumps(manifest_json(read)).encode()
 
 
+# A manifest that lists a file of older tasks, and no tasks of its own.
+_TOP = {
+    "schema_version": "2.0",
+    "id": "0" * 32,
+    "reader": 6,
+    "sequence": 1,
+    "created": "2026-01-31T12:00:00+00:00",
+    "latent": 64,
+    "features": 64,
+    "input": {"shape": [1, 8, 8], "dtype": "uint8", "mean": [0], "std": [1]},
+    "selftest": {"tolerance": 0.1},
+    "files": [{"path": "tasks-0.json", "role": "tasks", "sha256": "0" * 64, "bytes": 9, "precision": "fp32"}],
+    "producer": {},
+}
+
 READERS: dict[str, Callable[[bytes], object]] = {
     "manifest": manifest,
+    "tasks": lambda data: parse_manifest(json.dumps(_TOP).encode(), "here", {"tasks-0.json": data}),
     "graph": vet,
     "selftest": lambda data: read_selftest(data, "here"),
     "head": lambda data: parse_head(data, "here"),

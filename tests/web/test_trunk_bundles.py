@@ -12,11 +12,13 @@ from PIL import Image
 
 from mygo_edge.bundle import vision
 from mygo_edge.bundle.calibration import Calibration
-from mygo_edge.bundle.manifest import INTERPOLATIONS
+from mygo_edge.bundle.gaussian_files import read_means, write_means
+from mygo_edge.bundle.manifest import INTERPOLATIONS, BundleError
 from mygo_edge.bundle.text import Tokenizer
 from mygo_edge.device.edge_model import EdgeModel
 from mygo_edge.web.server import server
 from mygo_edge.web.site import site_files
+from tests.damage import replace_file
 from tests.features import (
     PHOTO_TASKS,
     TEXT_TASKS,
@@ -25,6 +27,7 @@ from tests.features import (
     photos,
     publish_corrected_photos,
     publish_photos,
+    publish_photos_apart,
     publish_texts,
     text_memory,
     text_trunk,
@@ -66,6 +69,27 @@ TOKENS = """async ([text, limit, texts, parts]) => {
   const { Tokenizer } = await import("./js/tokenizer.js");
   const tokenizer = new Tokenizer(new TextEncoder().encode(text), limit, "tokenizer.json", parts);
   return texts.map((each) => tokenizer.ids(each));
+}"""
+PARTS = """async (changes) => {
+  const { parseManifest, partEntries } = await import("./js/manifest.js");
+  const read = async (path) => new Uint8Array(await (await fetch(`bundle/v0003/${path}`)).arrayBuffer());
+  const bytes = (values) => new TextEncoder().encode(JSON.stringify(values));
+  const values = async (path) => JSON.parse(new TextDecoder().decode(await read(path)));
+  const said = [];
+  for (const change of changes) {
+    const top = await values("manifest.json"), part = await values("tasks-0.json");
+    Object.assign(top, change.top);
+    Object.assign(part, change.part);
+    top.files.push(...(change.files ?? []));
+    part.files.push(...(change.more ?? []));
+    try {
+      partEntries(bytes(top), "it");
+      said.push(parseManifest(bytes(top), "it", new Map([["tasks-0.json", bytes(part)]])).tasks.length);
+    } catch (error) {
+      said.push(error.message);
+    }
+  }
+  return said;
 }"""
 
 
@@ -402,3 +426,59 @@ def test_a_trunks_page_fits_a_phone_and_everything_has_a_name(
     )
     assert nameless == []
     keep_screenshot(page, f"{kind}-phone-dark")
+
+
+def test_tasks_apart_answer_as_in_python_and_are_held_to_their_hash(
+    open_page: Open, runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_photos_apart(tmp_path / "box", monkeypatch)
+    model, files = EdgeModel.load(tmp_path / "box"), site_files(tmp_path / "box", runtime)
+    with served(server(files, "127.0.0.1", 0)) as address:
+        page = ready(open_page(address))
+        answered_as_in_python(page, model, [name for task in PHOTO_TASKS.values() for name in task], tmp_path)
+        entry = {"role": "tasks", "sha256": "0" * 64, "bytes": 9, "precision": "fp32"}
+        row = {"role": "rows", "sha256": "0" * 64, "bytes": 9, "precision": "int8"}
+        found = page.evaluate(
+            PARTS,
+            [
+                {},
+                {"top": {"reader": 5}},
+                {"files": [entry | {"path": "tasks.js"}]},
+                {"files": [entry | {"path": "tasks-1.json", "bytes": 2**22}]},
+                {"part": {"tasks": []}},
+                {"more": [row | {"path": "rows-grey.npz", "task": "grey"}]},
+                {"more": [row | {"path": "factor.fp16.npz", "role": "factor"}]},
+                {"files": [row | {"path": "rows-warm.npz", "task": "warm"}]},
+            ],
+        )
+    assert found == [
+        3,
+        "it: files of tasks need reader 6",
+        "it: a file of tasks needs its name, SHA-256, size and precision",
+        f"it: files of tasks have {2**22 + len(files['bundle/v0003/tasks-0.json'])} bytes",
+        "it: tasks must be a list of objects",
+        "it: rows-grey.npz has an unknown task",
+        "it: factor.fp16.npz is of no task",
+        "it: rows-warm.npz has an unknown task",
+    ]
+    files["bundle/v0003/tasks-0.json"] = files["bundle/v0003/tasks-0.json"].replace(b"warm", b"worm")
+    with served(server(files, "127.0.0.1", 0)) as address:
+        assert "tasks-0.json does not have the hash" in open_page(address).text_content("#status")
+
+
+def test_a_selftest_of_some_of_many_tasks_passes_and_notices_another_memory(
+    open_page: Open, runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memories, shared = photo_memory(["warm", "cold"])
+    tasks = with_rows([memories[index % 2]._replace(name=f"task{index}") for index in range(20)], shared)
+    version = publish_photos_apart(tmp_path, monkeypatch, tasks=tasks, shared=shared, max_loss=1.0)
+    EdgeModel.load(tmp_path)
+    with served(server(site_files(tmp_path, runtime), "127.0.0.1", 0)) as address:
+        ready(open_page(address))
+    means = read_means((version / "means-task19.int8.npz").read_bytes(), "it", 24)
+    moved = write_means(replace(means, means=means.means * np.float32(1.1)), "int8")
+    replace_file(version, "means-task19.int8.npz", moved)
+    with pytest.raises(BundleError, match="fails its self-test"):
+        EdgeModel.load(tmp_path)
+    with served(server(site_files(tmp_path, runtime), "127.0.0.1", 0)) as address:
+        assert "fails its self-test" in open_page(address).text_content("#status")

@@ -1,7 +1,7 @@
 // Read the live version of a bundle beside the page. Every byte is checked before anything uses it.
 
 import { Refusal, require } from "./errors.js";
-import { parseManifest } from "./manifest.js";
+import { parseManifest, partEntries } from "./manifest.js";
 
 const VERSION = /^v[0-9]{4,9}(\.[0-9]{1,4})?$/;
 
@@ -17,9 +17,12 @@ export async function readBundle(folder, publicKey) {
   require(VERSION.test(version), "The bundle does not name its live version.");
   const data = await fetched(`${folder}/${version}/manifest.json`, 2 ** 22);
   const signature = await checkSignature(`${folder}/${version}/manifest.sig`, data, publicKey);
-  const manifest = parseManifest(data, `${version}/manifest.json`);
+  const where = `${version}/manifest.json`;
   const read = async (entry) => [entry.path, await verified(`${folder}/${version}/${entry.path}`, entry)];
-  const contents = new Map(await Promise.all(manifest.files.map(read)));
+  const parts = new Map(await Promise.all(partEntries(data, where).map(read)));
+  const manifest = parseManifest(data, where, parts);
+  const others = manifest.files.filter(({ path }) => !parts.has(path));
+  const contents = new Map([...parts, ...(await Promise.all(others.map(read)))]);
   return { version, manifest, contents, signature };
 }
 

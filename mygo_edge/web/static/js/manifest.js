@@ -3,34 +3,46 @@
 import { Refusal, require } from "./errors.js";
 
 export const LATENT = 64; // normals a dream starts from
-const READER = 5; // what this page can read; a manifest may ask for more
+const READER = 6; // what this page can read; a manifest may ask for more
+export const TASKS_READER = 6; // of versions whose older tasks stand in files of their own
 const TASK_NAME = /^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$/;
 const FILE_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
 const SHA256 = /^[0-9a-f]{64}$/;
+const PART = /^tasks-[0-9]{1,4}\.json$/; // a file in which older tasks stand, of role "tasks"
 const MAX_SIDE = 4096, MAX_FILE_BYTES = 2 ** 31 - 1;
 const MAX_FEATURES = 2 ** 16, MAX_LATENT = 4096, MAX_TOKENS = 2 ** 16, MAX_PARTS = 16;
+const MAX_MANIFEST_BYTES = 2 ** 22; // and as many of all files of tasks together
 const FIRST_ROLES = ["classifier", "generator", "generators", "selftest"];
-const ROLES = [...FIRST_ROLES, "trunk", "tokenizer", "factor", "covariances", "rows", "correction", "calibration"];
+const ROLES = [...FIRST_ROLES, "trunk", "tokenizer", "factor", "covariances", "rows", "correction", "calibration", "tasks"];
+const OF_TASKS = ["generator", "rows"]; // roles of files of one task
 const INTERPOLATIONS = ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"];
 const GAUSSIAN = "gaussian"; // the kind of a task's memory where there is a trunk
+
+/** The entries of the files in which older tasks stand: `parseManifest` needs their bytes. Throws Refusal. */
+export function partEntries(bytes, where) {
+  const top = opened(bytes, where), listed = Array.isArray(top.files) ? top.files : [];
+  const entries = listed.filter((entry) => isObject(entry) && entry.role === "tasks").map((entry) => {
+    const { path, sha256, bytes: size, precision } = entry, named = typeof path === "string" && PART.test(path);
+    const fits = named && SHA256.test(sha256) && within(size, 1, MAX_MANIFEST_BYTES) && precision === "fp32";
+    require(fits, `${where}: a file of tasks needs its name, SHA-256, size and precision`);
+    return { path, sha256, size };
+  });
+  require(entries.length === 0 || top.reader >= TASKS_READER, `${where}: files of tasks need reader ${TASKS_READER}`);
+  const total = entries.reduce((sum, { size }) => sum + size, 0);
+  require(total <= MAX_MANIFEST_BYTES, `${where}: files of tasks have ${total} bytes`);
+  return entries;
+}
 
 /**
  * @param {Uint8Array} bytes
  * @param {string} where what to call the file in messages
+ * @param {Map<string, Uint8Array>} parts the bytes of the files that `partEntries` names, by path
  * @returns the manifest's values, with `tasks`, `input` or `trunk`, `files` and `tolerance` checked; files of roles that
  *   this page has no use for are left out
  */
-export function parseManifest(bytes, where) {
-  let top;
-  try {
-    top = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-  } catch {
-    throw new Refusal(`${where} is not JSON`);
-  }
-  const check = (holds, claim) => require(holds, `${where}: ${claim}`);
-  check(isObject(top), "it must be an object");
-  check(["1.0", "2.0"].includes(top.schema_version), "its schema is unknown; this page is older than the bundle");
-  check((top.reader ?? 1) <= READER, "it needs a newer reader; publish the page again");
+export function parseManifest(bytes, where, parts = new Map()) {
+  const top = opened(bytes, where), check = (holds, claim) => require(holds, `${where}: ${claim}`);
+  const apart = [...parts].map(([path, data]) => json(data, `${where}: ${path}`));
   check(Number.isInteger(top.sequence) && top.sequence >= 0, "sequence must be a number");
   check(isText(top.created), "created must be text");
   check(top.expires === undefined || !Number.isNaN(Date.parse(top.expires)), "expires must be a time");
@@ -38,14 +50,21 @@ export function parseManifest(bytes, where) {
   const latent = top.latent ?? LATENT;
   check(onTrunk ? within(latent, 1, MAX_LATENT) : latent === LATENT, "dreams start from an impossible number of normals");
   check(onTrunk !== isObject(top.input), "it must have either images of pixels as input or a trunk");
-  const tasks = list(top.tasks, "tasks").map(task);
+  const named = apart.length > 0 && top.tasks === undefined ? apart : [...apart, top];
+  const sections = named.map((part) => list(part.tasks, "tasks").map(task)), tasks = sections.flat();
   unique(tasks.map(({ name }) => name.toLowerCase()), "task");
   unique(tasks.map(({ head }) => head), "head");
-  const files = list(top.files, "files").map(file).filter(({ role }) => (onTrunk ? ROLES : FIRST_ROLES).includes(role));
+  const known = ({ role }) => (onTrunk ? ROLES : FIRST_ROLES).includes(role);
+  const listed = [...apart, top].map((part) => list(part.files, "files").map(file).filter(known));
+  const files = listed.flat();
   unique(files.map(({ path }) => path.toLowerCase()), "path");
-  for (const { path, task: of } of files) {
-    check(of === undefined || tasks.some(({ name }) => name === of), `${path} has an unknown task`);
-  }
+  listed.forEach((entries, place) => {
+    const names = new Set(sections[place]?.map(({ name }) => name));
+    for (const { path, role, task: of } of entries) {
+      check(of === undefined || names.has(of), `${path} has an unknown task`);
+      check(place === apart.length || (OF_TASKS.includes(role) && of !== undefined), `${path} is of no task`);
+    }
+  });
   const tolerance = top.selftest?.tolerance;
   check(isTolerance(tolerance), "selftest needs a tolerance in (0, 1]");
   const taken = onTrunk ? { trunk: trunk(top.trunk) } : { input: input(top.input) };
@@ -102,6 +121,25 @@ export function parseManifest(bytes, where) {
     check(own === undefined || isTolerance(own), `tolerance of ${path} must be in (0, 1]`);
     return { path, role, sha256, size, precision, task: of, tolerance: own };
   }
+}
+
+/** The values of a manifest that this page can read. */
+function opened(bytes, where) {
+  const top = json(bytes, where);
+  require(["1.0", "2.0"].includes(top.schema_version), `${where}: its schema is unknown; this page is older than the bundle`);
+  require((top.reader ?? 1) <= READER, `${where}: it needs a newer reader; publish the page again`);
+  return top;
+}
+
+function json(bytes, where) {
+  let values;
+  try {
+    values = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch {
+    throw new Refusal(`${where} is not JSON`);
+  }
+  require(isObject(values), `${where}: it must be an object`);
+  return values;
 }
 
 const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);

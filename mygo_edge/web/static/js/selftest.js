@@ -1,7 +1,7 @@
 // Whether the graphs compute here what was published: mygo_edge.device.selftest in a browser.
 
 import { require } from "./errors.js";
-import { LATENT } from "./manifest.js";
+import { LATENT, TASKS_READER } from "./manifest.js";
 import { toPixels } from "./model.js";
 import { readNpz } from "./npz.js";
 
@@ -48,6 +48,7 @@ async function pixelSelftest(model) {
 }
 
 const PROBES = 2, DREAMS = 2, PROBE_FEATURES = 64, DREAM_FEATURES = 8; // recorded: inputs, dreams of a task, of a vector
+const TASKS = 8, LOGITS = 32; // at most, from TASKS_READER on: tasks that dream, and logits of a dream among its task's
 
 /** What fixed inputs and fixed noise become: mygo_edge.device.feature_selftest. */
 async function featureSelftest(model) {
@@ -55,13 +56,17 @@ async function featureSelftest(model) {
   const arrays = readNpz(bundle.contents.get(entry.path), entry.path), found = { probes: [], class_id: [], dreams: [], logits: [], largest: [] };
   const sampled = (vector, most) => vector.filter((_, index) => index % Math.ceil(vector.length / most) === 0);
   for (const vector of await trunk.vectors(trunk.examples(PROBES))) found.probes.push(...sampled(vector, PROBE_FEATURES));
+  const some = manifest.reader >= TASKS_READER, count = tasks.length;
+  const spread = new Set(Array.from({ length: TASKS }, (_, index) => count - 1 - Math.floor((index * count) / TASKS)));
   for (const [step, task] of tasks.entries()) {
+    if (some && !spread.has(step)) continue;
     const { vectors, classIds } = await model.dream(task.name, { n: DREAMS, seed: 0n, step });
     found.class_id.push(...classIds);
     for (const vector of vectors) {
       const moved = model.shared.transform.apply(vector);
       found.dreams.push(...sampled(vector, DREAM_FEATURES));
-      found.logits.push(...model.score(moved, [task]).logits);
+      const { logits } = model.score(moved, [task]);
+      found.logits.push(...(some ? sampled(logits, LOGITS) : logits));
       found.largest.push(Math.max(...model.score(moved, tasks).logits));
     }
   }
