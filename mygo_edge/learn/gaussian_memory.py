@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mygo_edge.bundle.gaussian import ClassMeans, Floats, Ids, PowerTransform, SharedFactor, join
-from mygo_edge.learn.moments import PooledMoments, TaskMoments
+from mygo_edge.learn.moments import PooledMoments
 from mygo_edge.learn.novelty import held_out, known_novelty
 from mygo_edge.learn.sent_rows import SentRows
 from mygo_edge.learn.shared_covariance import SharedCovariance, shrink
@@ -63,9 +63,7 @@ class GaussianMemory:
             MygoEdgeError: features that are not finite or never vary, or a class of fewer than two images.
         """
         vectors = self.transform(features)
-        moments = TaskMoments(classes, self.features)
-        moments.add(vectors, labels)
-        self.tasks.append(moments.pool(self.pooled))
+        self.tasks.append(self.pooled.pool(vectors, labels, classes))
         if self.strength.due(self.pooled, len(labels)):
             means = self.means
             task = slice(len(means.means) - len(classes), len(means.means))
@@ -80,10 +78,8 @@ class GaussianMemory:
         if self.sent is not None and self.shared is not None:
             self.novelty = known_novelty(self.sent, self.shared, self.tasks, vectors, labels)
         elif len(self.tasks) == 1 and len(labels) >= _FIRST and (held := held_out(labels)) is not None:
-            moments = TaskMoments([str(label) for label in range(len(self.tasks[0].counts))], self.features)
-            moments.add(vectors[~held], labels[~held])
             pooled = PooledMoments.empty(self.features, self._few)
-            rest = [moments.pool(pooled)]
+            rest = [pooled.pool(vectors[~held], labels[~held], [str(n) for n in range(len(self.tasks[0].counts))])]
             covariance = SharedCovariance(shrink(pooled, self.strength.best), self.transform)
             sent, shared = SentRows.of(covariance, rest), covariance.factor(self.rank, rest[0]).shared
             self.novelty = known_novelty(sent, shared, rest, vectors[held], labels[held], pooled=False)
