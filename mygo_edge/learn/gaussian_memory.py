@@ -188,7 +188,7 @@ class GaussianMemory:
     def load_state(self, state: dict[str, NDArray[Any]]) -> None:
         """Go on from what `state` gave."""
         freedom, tasks, images, tried_at = (int(number) for number in state["numbers"])
-        scatter, root = (state[name].copy() if name in state else None for name in ("scatter", "root"))
+        scatter, root = (state[name].astype(np.float32) if name in state else None for name in ("scatter", "root"))
         self.pooled = PooledMoments(scatter, freedom, tasks, root, self._few)
         self.strength.wins, self.strength.images, self.strength.tried_at = state["wins"].copy(), images, tried_at
         ends = np.cumsum(state["widths"])

@@ -34,6 +34,9 @@ class PooledMoments:
         """
         self.freedom, self.tasks, self.whole, self.root = freedom, tasks, whole, root
         self._most = most
+        if whole is not None and root is not None:  # of a checkpoint of an older version
+            self._multiply(root)
+            self.root = None
 
     @classmethod
     def empty(cls, features: int, most: int = 0) -> "PooledMoments":

@@ -1,6 +1,6 @@
 """From pooled moments to the covariance that all classes share: shrunk, inverted, and cut to a factor for devices."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,6 @@ from mygo_edge.bundle.gaussian import (
     PowerTransform,
     Precision,
     SharedFactor,
-    finite_classifier,
     fisher,
 )
 from mygo_edge.learn.estimates import Estimate
@@ -114,7 +113,8 @@ class SharedCovariance:
         if len(means.counts) > _COMPARED:  # evenly spread: enough to compare by
             some = np.linspace(0, len(means.counts) - 1, _COMPARED).astype(int)
             means = ClassMeans(means.means[some], means.counts[some])
-        exact = self._logits(self.discriminant(means)[0])
+        away = (means.means - means.means.mean(0, dtype=np.float64)).astype(np.float32)
+        exact = self.times(away).astype(np.float32), away  # and times S
         features = len(self._scale)
         rank = min(rank, features)
         variances = self._scaled.diagonal()
@@ -127,8 +127,9 @@ class SharedCovariance:
             factor = vectors * np.sqrt((1 - amount) * np.maximum(values, 0) + amount)[:, None]
             whole = (1 - amount) * variances + amount
             diagonal = np.maximum(whole - (factor**2).sum(0), _FLOOR * whole)
-            shared, precision = self._shared(factor / self._scale, diagonal / self._scale**2, amount)
-            weight, _ = finite_classifier(lambda: fisher(means, precision.times, shared.spread))
+            rows = (factor / self._scale).astype(np.float32)
+            shared = SharedFactor(rows, (diagonal / self._scale**2).astype(np.float32), self.transform, amount, 0.0)
+            weight = Precision(shared).times(away)
             return Factored(shared, _unexplained(exact, self._logits(weight)))
 
         # From the middle to either end, as long as it gets better.
@@ -142,16 +143,14 @@ class SharedCovariance:
                 best = found
             if best is not start:
                 break
-        return best
+        return replace(best, shared=replace(best.shared, spread=self._spread(best.shared)))
 
-    def _shared(self, factor: NDArray, diagonal: NDArray, shrinkage: float) -> tuple[SharedFactor, Precision]:
-        """The shared factor and its inverse, with the trace of (U'U + diag(d))^-1 C as its spread."""
-        rows, variances = factor.astype(np.float32), diagonal.astype(np.float32)
-        precision = Precision(SharedFactor(rows, variances, self.transform, shrinkage, 0.0))
+    def _spread(self, shared: SharedFactor) -> float:
+        """The trace of (U'U + diag(d))^-1 C."""
+        precision = Precision(shared)
         rotated = precision.basis * precision.scale  # [rank, features]
         explained = float((self.shrunk.estimate.times(rotated.astype(np.float32)) * rotated).sum())
-        spread = float((self._variances * precision.scale**2).sum()) - explained
-        return SharedFactor(rows, variances, self.transform, shrinkage, spread), precision
+        return float((self._variances * precision.scale**2).sum()) - explained
 
 
 def _unexplained(first: tuple[Floats, Floats], second: tuple[Floats, Floats]) -> float:
