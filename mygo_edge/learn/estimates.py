@@ -56,8 +56,8 @@ class Estimate(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """upper: [features, features] float32, of which only the upper triangle is looked at: sums of products take half the
-    time so.
+    """upper: [features, features] float32, of which only the upper triangle is looked at: sums of products take half
+    the time so.
     """
 
     upper: Floats
@@ -151,8 +151,8 @@ class Root:
     def scaled(self, scale: NDArray) -> "Root":
         return Root(self.root * scale.astype(np.float32))
 
-    def inverse(self, shrinkage: float) -> "_RootInverse":
-        return _RootInverse(self.root * np.float32(np.sqrt(1 - shrinkage)), shrinkage)
+    def inverse(self, shrinkage: float) -> "RootInverse":
+        return RootInverse(self.root * np.float32(np.sqrt(1 - shrinkage)), shrinkage)
 
     def largest(self, count: int) -> tuple[Floats, Floats]:
         """Those of the rows' inner products; where there are fewer, any directions beside them, of no variance."""
@@ -168,21 +168,21 @@ class Root:
         return np.concatenate([np.zeros(count - kept, np.float32), values]), np.hstack([others, vectors])
 
 
-class _RootInverse:
-    """By Woodbury's identity."""
+class RootInverse:
+    """Of root' root + level I, by Woodbury's identity."""
 
-    def __init__(self, root: Floats, shrinkage: float) -> None:
-        self._root, self._shrinkage = root, np.float32(shrinkage)
+    def __init__(self, root: Floats, level: float) -> None:
+        self._root, self._level = root, np.float32(level)
         inner = root @ root.T
-        inner.ravel()[:: len(inner) + 1] += self._shrinkage
+        inner.ravel()[:: len(inner) + 1] += self._level
         self._cholesky = cho_factor(inner.T, lower=True, overwrite_a=True, check_finite=False)
 
     def solve(self, rows: NDArray) -> Floats:
         rows = rows.astype(np.float32)
         inside = cho_solve(self._cholesky, self._root @ rows.T, check_finite=False)
-        return (rows - inside.T @ self._root) / self._shrinkage
+        return (rows - inside.T @ self._root) / self._level
 
     def trace(self) -> float:
         n, features = self._root.shape
         inner = float(cho_solve(self._cholesky, np.eye(n, dtype=np.float32), check_finite=False).trace())
-        return (features - n + float(self._shrinkage) * inner) / float(self._shrinkage)
+        return (features - n + float(self._level) * inner) / float(self._level)

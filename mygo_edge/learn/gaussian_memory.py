@@ -15,9 +15,10 @@ from mygo_edge.learn.strength import Strength, left_out
 RANK = 64  # of the factor: as many normals as a dream of pixels starts from
 WORTH_SENDING = 0.07  # difference of a new covariance's logits above which devices get its rows (docs/photos.md)
 _FIRST = 50  # images of a first task, of which a fifth can say how novel known classes look
-_COMPARED = 64  # classes, evenly spread
+_COMPARED = 32  # classes, evenly spread
 _RENEWED = 1.2  # of what was pooled when it was inverted last, above which the box inverts it anew: O(features^3)
 _REFACTORED = 2.0  # the same, of the factor that devices dream with
+_JUDGED = 1.5  # the same, of how novel known classes look
 _MEASURED = ("rows", "factor", "novelty", "kept")
 
 
@@ -68,7 +69,7 @@ class GaussianMemory:
             means = self.means
             task = slice(len(means.means) - len(classes), len(means.means))
             self.strength.learn(left_out(self.pooled, means, task, vectors, labels), len(labels), self.pooled)
-        if self.rows and self._grown("novelty", 1.25):
+        if self.rows and self._grown("novelty", _JUDGED):
             self._judge(vectors, labels)
         return self.tasks[-1]
 

@@ -13,7 +13,7 @@ from mygo_edge.bundle.gaussian import (
     SharedFactor,
     fisher,
 )
-from mygo_edge.learn.estimates import Estimate
+from mygo_edge.learn.estimates import Estimate, RootInverse
 from mygo_edge.learn.moments import PooledMoments
 
 _SHARES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.15, 0.1)  # of the covariance's own weight that a factor may keep
@@ -115,21 +115,20 @@ class SharedCovariance:
             means = ClassMeans(means.means[some], means.counts[some])
         away = (means.means - means.means.mean(0, dtype=np.float64)).astype(np.float32)
         exact = self.times(away).astype(np.float32), away  # and times S
-        features = len(self._scale)
-        rank = min(rank, features)
         variances = self._scaled.diagonal()
-        values, vectors = self._scaled.largest(rank)
-        signs = np.where(vectors[:1].T < 0, -1, 1)  # of two equal answers always the same
-        vectors = vectors.T * signs  # [rank, features]
+        values, vectors = self._scaled.largest(min(rank, len(self._scale)))
+        values, scale = np.maximum(values, 0), self._scale.astype(np.float32)
+        vectors = vectors.T * np.where(vectors[:1].T < 0, -1, 1).astype(np.float32)  # of two answers always the same
 
         def kept(share: float) -> Factored:
             amount = 1 - (1 - self.shrunk.shrinkage) * share
-            factor = vectors * np.sqrt((1 - amount) * np.maximum(values, 0) + amount)[:, None]
+            factor = vectors * np.sqrt((1 - amount) * values + amount)[:, None]  # [rank, features]
             whole = (1 - amount) * variances + amount
             diagonal = np.maximum(whole - (factor**2).sum(0), _FLOOR * whole)
-            rows = (factor / self._scale).astype(np.float32)
-            shared = SharedFactor(rows, (diagonal / self._scale**2).astype(np.float32), self.transform, amount, 0.0)
-            weight = Precision(shared).times(away)
+            deviations = np.sqrt(diagonal)
+            whitening = scale / deviations
+            weight = RootInverse(factor / deviations, 1.0).solve(away * whitening) * whitening
+            shared = SharedFactor(factor / scale, diagonal / scale**2, self.transform, amount, 0.0)
             return Factored(shared, _unexplained(exact, self._logits(weight)))
 
         # From the middle to either end, as long as it gets better.

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import eigh
 from scipy.optimize import minimize_scalar
 
 from mygo_edge.bundle.gaussian import ClassMeans
@@ -84,9 +85,11 @@ def left_out(
     m = ((means.means[rows] - middle) * scale).astype(np.float32)  # [classes, features]
     correlations = shrunk.estimate.scaled(scale)
     if isinstance(correlations, Root) and len(correlations.root) + len(x) + len(m) < pooled.features // 2:
-        root = correlations.root  # then all of it lies in few dimensions
-        basis, _ = np.linalg.qr(np.concatenate([root, x, m]).T)
-        correlations, x, m = Root(root @ basis), x @ basis, m @ basis
+        parts = np.concatenate([correlations.root, x, m])  # then all of it lies in few dimensions
+        values, turned = eigh(parts @ parts.T, check_finite=False, driver="evd")
+        turned *= np.sqrt(np.maximum(values, 0))
+        root, x, m = np.split(turned, np.cumsum([len(correlations.root), len(x)]))
+        correlations = Root(root)
     whole = correlations if isinstance(correlations, Whole) else Whole(correlations.matrix)
     own, counts = labels[chosen], means.counts[rows]
     shares, distances = [], []
