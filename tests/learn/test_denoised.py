@@ -12,7 +12,7 @@ FEATURES, CLASSES, EACH = 48, 100, 10
 
 
 def world() -> tuple[np.ndarray, ClassMeans, ClassRows]:
-    """True means, in a third of all directions; what ten images of each class show, of covariance I; and rows of those."""
+    """True means, in a third of all directions; what ten images of each class show; rows, of the covariance I."""
     rng = np.random.default_rng(0)
     truth = rng.normal(size=(CLASSES, FEATURES)) * np.where(np.arange(FEATURES) < FEATURES // 3, 1.0, 0.02)
     means = (3 + truth + rng.normal(size=truth.shape) / np.sqrt(EACH)).astype(np.float32)
