@@ -3,7 +3,8 @@
     OMP_NUM_THREADS=1 python -m bench.feature_cost
 
 Features are drawn: 1,280 wide, with a spectrum that falls as that of photos' features does, two classes a task. The
-trunk's time is that of its graph alone, on one thread, in this run. Writes bench/results/feature_cost.json.
+trunk's time is that of its graph alone, on one thread, measured between the tasks, so that what else the machine does
+slows both down. Writes bench/results/feature_cost.json.
 """
 
 import json
@@ -23,35 +24,42 @@ RESULTS = Path(__file__).parent / "results" / "feature_cost.json"
 FEATURES, CLASSES = 1280, 2
 TASKS, IMAGES = (10, 50, 200), (20, 50, 200)
 SIZES = (160, 224)
-TRUNK_RUNS = 9
+BETWEEN = 4  # tasks from one batch of the trunk to the next
 
 
 def main() -> None:
-    trunk = {str(size): trunk_seconds(size) for size in SIZES}
+    trunks = {str(size): Trunk(size) for size in SIZES}
     rows = []
     for images in IMAGES:
-        seconds = np.array(list(learn(max(TASKS), images)))  # [tasks]
-        for tasks in TASKS:
-            rows.append({"images": images, "tasks": tasks, "seconds": float(seconds[:tasks].sum())})
-            shares = {
-                size: f"{100 * rows[-1]['seconds'] / (tasks * images * each):.1f} %" for size, each in trunk.items()
-            }
-            print(rows[-1], shares, flush=True)
+        seconds: list[float] = []  # of each task
+        batches: dict[str, list[float]] = {size: [] for size in trunks}
+        for number, each in enumerate(learn(max(TASKS), images)):
+            seconds.append(each)
+            if number % BETWEEN == 0:
+                for size, trunk in trunks.items():
+                    batches[size].append(trunk.seconds())
+            if number + 1 in TASKS:
+                trunk_seconds = {size: float(np.mean(found)) for size, found in batches.items()}
+                row = {"images": images, "tasks": number + 1, "seconds": sum(seconds), "trunk_seconds": trunk_seconds}
+                rows.append(row)
+                print(row, flush=True)
     command = "OMP_NUM_THREADS=1 python -m bench.feature_cost"
-    RESULTS.write_text(json.dumps({"command": command, "trunk_seconds": trunk, "rows": rows}, indent=1) + "\n")
+    RESULTS.write_text(json.dumps({"command": command, "rows": rows}, indent=1) + "\n")
 
 
-def trunk_seconds(size: int) -> float:
-    """Of an image, the median over runs of a batch; of the processor, which others on the machine disturb less."""
-    extract = Extractor(load_trunk("efficientnet-lite0", TrunkOptions(size=size)), threads=1)
-    pictures = np.random.default_rng(0).integers(0, 256, (BATCH, size, size, 3), dtype=np.uint8)
-    extract(pictures)
-    times = []
-    for _ in range(TRUNK_RUNS):
+class Trunk:
+    """On inputs of so many pixels a side."""
+
+    def __init__(self, size: int) -> None:
+        self._extract = Extractor(load_trunk("efficientnet-lite0", TrunkOptions(size=size)), threads=1)
+        self._pictures = np.random.default_rng(0).integers(0, 256, (BATCH, size, size, 3), dtype=np.uint8)
+        self.seconds()  # the first takes longer
+
+    def seconds(self) -> float:
+        """Of an image, by a batch; of the processor, which others on the machine disturb less."""
         start = time.process_time()
-        extract(pictures)
-        times.append(time.process_time() - start)
-    return float(np.median(times)) / BATCH
+        self._extract(self._pictures)
+        return (time.process_time() - start) / BATCH
 
 
 def learn(tasks: int, images: int) -> Iterator[float]:

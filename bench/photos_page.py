@@ -190,21 +190,21 @@ def cost_table(results: list[Result]) -> str:
 
 def shares(cost: Result, size: str) -> list[float]:
     """Per cent of the trunk's time on inputs of that size."""
-    each = cost["trunk_seconds"][size]
-    return [100 * row["seconds"] / (row["tasks"] * row["images"] * each) for row in cost["rows"]]
+    return [100 * row["seconds"] / (row["tasks"] * row["images"] * row["trunk_seconds"][size]) for row in cost["rows"]]
 
 
 def many_table(cost: Result) -> str:
     """Share of the trunk's time, by tasks and images a task."""
-    rows = []
-    for row in cost["rows"]:
-        images = row["tasks"] * row["images"]
-        shares = [f"{100 * row['seconds'] / (images * each):.0f} %" for each in cost["trunk_seconds"].values()]
-        rows.append(
-            [f"{row['tasks']} tasks of {row['images']}", f"{1000 * row['seconds'] / row['tasks']:.0f}", *shares]
-        )
-    sizes = [f"of the trunk's time, {size} pixels" for size in cost["trunk_seconds"]]
-    return table(["photos", "ms a task", *sizes], rows)
+    sizes = list(cost["rows"][0]["trunk_seconds"])
+    rows = [
+        [
+            f"{row['tasks']} tasks of {row['images']}",
+            f"{1000 * row['seconds'] / row['tasks']:.0f}",
+            *(f"{share:.0f} %" for share in each),
+        ]
+        for row, *each in zip(cost["rows"], *(shares(cost, size) for size in sizes), strict=True)
+    ]
+    return table(["photos", "ms a task", *(f"of the trunk's time, {size} pixels" for size in sizes)], rows)
 
 
 def updates_table(updates: Result) -> str:

@@ -107,7 +107,8 @@ class Precision:
         self.scale = 1 / np.sqrt(shared.diagonal.astype(np.float64))  # [features]
         factor = shared.factor * self.scale  # [rank, features]
         inner = np.linalg.cholesky(np.eye(len(factor)) + factor @ factor.T)
-        self.basis = np.linalg.solve(inner, factor)  # [rank, features]: I - basis' basis = (I + factor' factor)^-1
+        # [rank, features]: I - basis' basis = (I + factor' factor)^-1. Numpy solves for so many columns more slowly.
+        self.basis = np.linalg.inv(inner) @ factor
 
     def whiten(self, vectors: NDArray) -> NDArray[np.float64]:
         """[n, features] -> [n, features], scaled by the diagonal alone; squared distances are `norms` of these."""
@@ -217,14 +218,29 @@ def finished(
     """
     norms, noise = inner.diagonal(), spread / counts
     if many is not None:
-        signal = max(float((norms - noise)[many].mean()), 0.0)
-        share = np.maximum(signal / np.maximum(signal + noise, TINY), _LEAST_SIGNAL)
-        mix, norms = np.diag(np.sqrt(share).astype(np.float32)), share * norms
-        alike = (slice(None), slice(None)) if many.all() else np.ix_(many, many)
-        mix[alike], norms[many] = _shrinkage(inner[alike], counts[many], spread)
-        weight, noise = mix @ weight, np.where(many, 0, share * noise)
-    at_middle = np.einsum("cf,f->c", weight, middle, dtype=np.float64)
-    return weight, (-0.5 * (norms - noise) - at_middle).astype(np.float32)
+        mix, norms, noise = denoising(inner, counts, spread, many)
+        weight = mix @ weight
+    return weight, biases(weight, norms - noise, middle)
+
+
+def biases(weight: Floats, norms: NDArray[np.float64], middle: NDArray[np.float64]) -> Floats:
+    """[classes], by the squared norms of the means and the centre of `finished`."""
+    return (-0.5 * norms - np.einsum("cf,f->c", weight, middle, dtype=np.float64)).astype(np.float32)
+
+
+def denoising(
+    inner: NDArray[np.float64], counts: Ids, spread: float, many: NDArray[np.bool_]
+) -> tuple[Floats, NDArray[np.float64], NDArray[np.float64]]:
+    """The matrix [classes, classes] that takes the noise out of means, their squared norms [classes] then, and the
+    noise that these have left; see `finished`.
+    """
+    norms, noise = inner.diagonal(), spread / counts
+    signal = max(float((norms - noise)[many].mean()), 0.0)
+    share = np.maximum(signal / np.maximum(signal + noise, TINY), _LEAST_SIGNAL)
+    mix, norms = np.diag(np.sqrt(share).astype(np.float32)), share * norms
+    alike = (slice(None), slice(None)) if many.all() else np.ix_(many, many)
+    mix[alike], norms[many] = _shrinkage(inner[alike], counts[many], spread)
+    return mix, norms, np.where(many, 0, share * noise)
 
 
 def _shrinkage(inner: NDArray[np.float64], counts: Ids, spread: float) -> tuple[Floats, NDArray[np.float64]]:

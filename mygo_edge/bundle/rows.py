@@ -38,12 +38,8 @@ def join_rows(tasks: Sequence[ClassRows]) -> ClassRows:
     return ClassRows(np.concatenate([task.rows for task in tasks]), spreads.pop())
 
 
-def row_discriminant(means: ClassMeans, rows: ClassRows, products: Floats | None = None) -> tuple[Floats, Floats]:
+def row_discriminant(means: ClassMeans, rows: ClassRows) -> tuple[Floats, Floats]:
     """Weight [classes, features] and bias [classes]: as `mygo_edge.bundle.gaussian.fisher`, of the same classes.
-
-    Args:
-        means, rows: see above.
-        products: [classes, classes], of rows and means less any one vector, where they are at hand.
 
     Raises:
         BundleError: the numbers of a damaged memory do not give finite weights.
@@ -53,11 +49,7 @@ def row_discriminant(means: ClassMeans, rows: ClassRows, products: Floats | None
         many = similar(means.counts)
         middle, centre = (middle_of(each, many) for each in (means.means, rows.rows))
         weight = (rows.rows - centre).astype(np.float32)
-        if products is None:
-            inner = (weight @ (means.means - middle).astype(np.float32).T).astype(np.float64)
-        else:  # around the centre of many, too
-            inner = products - products[many].mean(0, dtype=np.float64)
-            inner -= inner[:, many].mean(1)[:, None]
+        inner = (weight @ (means.means - middle).astype(np.float32).T).astype(np.float64)
         return finished(weight, inner, middle, means.counts, rows.spread, many)
 
     return finite_classifier(made)

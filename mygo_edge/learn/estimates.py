@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, eigh
-from scipy.linalg.blas import strsv
+from scipy.linalg.blas import ssymm, strsm, strsv
 
 from mygo_edge.bundle.gaussian import Floats
 
@@ -56,58 +56,73 @@ class Estimate(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """matrix: [features, features] float32."""
+    """upper: [features, features] float32, of which only the upper triangle is looked at: sums of products take half
+    the time so.
+    """
 
-    matrix: Floats
+    upper: Floats
+
+    @property
+    def matrix(self) -> Floats:
+        return np.triu(self.upper) + np.triu(self.upper, 1).T
 
     def diagonal(self) -> Floats:
-        return self.matrix.diagonal().copy()
+        return self.upper.diagonal().copy()
 
     def times(self, rows: Floats) -> Floats:
-        return rows @ self.matrix
+        # What is the upper triangle here is the lower in the order of BLAS, which then copies nothing.
+        multiplied: Floats = ssymm(1.0, self.upper.T, rows.astype(np.float32, copy=False).T, lower=1).T
+        return multiplied
 
     def scaled(self, scale: NDArray) -> "Whole":
         rounded = scale.astype(np.float32)
-        scaled = self.matrix * rounded[:, None]
+        scaled = self.upper * rounded[:, None]
         scaled *= rounded
         return Whole(scaled)
 
-    def inverse(self, shrinkage: float) -> "_WholeInverse":
-        return _WholeInverse(self.matrix, shrinkage)
+    def inverse(self, shrinkage: float) -> "WholeInverse":
+        return WholeInverse(self.upper, shrinkage)
 
     def largest(self, count: int) -> tuple[Floats, Floats]:
         """By iteration of a random subspace (Halko, Martinsson & Tropp 2011), a tenth of a decomposition's cost."""
-        features = len(self.matrix)
+        features = len(self.upper)
         if count + _MORE >= features // 2:
-            return eigh(self.matrix, subset_by_index=[features - count, features - 1])
-        basis = np.random.default_rng(0).standard_normal((features, count + _MORE), np.float32)
+            return eigh(self.upper, lower=False, subset_by_index=[features - count, features - 1])
+        basis = np.random.default_rng(0).standard_normal((count + _MORE, features), np.float32)
         for _ in range(_PASSES):
-            basis, _ = np.linalg.qr(self.matrix @ (self.matrix @ basis))
-        values, turned = eigh(basis.T @ (self.matrix @ basis))
-        return values[-count:], basis @ turned[:, -count:]
+            basis = np.linalg.qr(self.times(self.times(basis)).T)[0].T
+        values, turned = eigh(self.times(basis) @ basis.T)
+        return values[-count:], basis.T @ turned[:, -count:]
 
 
-class _WholeInverse:
+class WholeInverse:
     """A Cholesky decomposition in float32, enough where variances are near-equal."""
 
-    def __init__(self, matrix: Floats, shrinkage: float) -> None:
-        shrunk = matrix * np.float32(1 - shrinkage)
+    def __init__(self, upper: Floats, shrinkage: float) -> None:
+        shrunk = upper * np.float32(1 - shrinkage)
         shrunk.ravel()[:: len(shrunk) + 1] += np.float32(shrinkage)
-        # Symmetric, so its transpose is the same in the order that LAPACK wants, without a copy.
-        self._cholesky = cho_factor(shrunk.T, lower=True, overwrite_a=True, check_finite=False)
+        # Transposed it is in the order that LAPACK wants, without a copy.
+        self._lower, _ = cho_factor(shrunk.T, lower=True, overwrite_a=True, check_finite=False)
+
+    def half(self, rows: Floats) -> Floats:
+        """[n, features] -> [n, features]: products of what comes are products of the rows under the inverse."""
+        if len(rows) <= _FEW:
+            return np.array([strsv(self._lower, row, lower=1) for row in rows], np.float32)
+        halves: Floats = strsm(1.0, self._lower, rows.T, lower=1).T
+        return halves
 
     def solve(self, rows: NDArray) -> Floats:
+        halves = self.half(rows.astype(np.float32))
         if len(rows) <= _FEW:
-            lower, _ = self._cholesky
-            return np.array([strsv(lower, strsv(lower, row, lower=1), lower=1, trans=1) for row in rows], np.float32)
-        solved: Floats = cho_solve(self._cholesky, rows.T.astype(np.float32), check_finite=False).T
+            return np.array([strsv(self._lower, row, lower=1, trans=1) for row in halves], np.float32)
+        solved: Floats = strsm(1.0, self._lower, halves.T, lower=1, trans_a=1, overwrite_b=1).T
         return solved
 
     def trace(self) -> float:
         """The mean of z' S^-1 z over random signs z (Hutchinson 1990), whose error is below a hundredth; an inverse
         would cost as much as all the rest.
         """
-        features = len(self._cholesky[0])
+        features = len(self._lower)
         if features <= _PROBES:
             signs = np.eye(features) * np.sqrt(features)
         else:
@@ -136,8 +151,8 @@ class Root:
     def scaled(self, scale: NDArray) -> "Root":
         return Root(self.root * scale.astype(np.float32))
 
-    def inverse(self, shrinkage: float) -> "_RootInverse":
-        return _RootInverse(self.root * np.float32(np.sqrt(1 - shrinkage)), shrinkage)
+    def inverse(self, shrinkage: float) -> "RootInverse":
+        return RootInverse(self.root * np.float32(np.sqrt(1 - shrinkage)), shrinkage)
 
     def largest(self, count: int) -> tuple[Floats, Floats]:
         """Those of the rows' inner products; where there are fewer, any directions beside them, of no variance."""
@@ -153,21 +168,21 @@ class Root:
         return np.concatenate([np.zeros(count - kept, np.float32), values]), np.hstack([others, vectors])
 
 
-class _RootInverse:
-    """By Woodbury's identity."""
+class RootInverse:
+    """Of root' root + level I, by Woodbury's identity."""
 
-    def __init__(self, root: Floats, shrinkage: float) -> None:
-        self._root, self._shrinkage = root, np.float32(shrinkage)
+    def __init__(self, root: Floats, level: float) -> None:
+        self._root, self._level = root, np.float32(level)
         inner = root @ root.T
-        inner.ravel()[:: len(inner) + 1] += self._shrinkage
+        inner.ravel()[:: len(inner) + 1] += self._level
         self._cholesky = cho_factor(inner.T, lower=True, overwrite_a=True, check_finite=False)
 
     def solve(self, rows: NDArray) -> Floats:
         rows = rows.astype(np.float32)
         inside = cho_solve(self._cholesky, self._root @ rows.T, check_finite=False)
-        return (rows - inside.T @ self._root) / self._shrinkage
+        return (rows - inside.T @ self._root) / self._level
 
     def trace(self) -> float:
         n, features = self._root.shape
         inner = float(cho_solve(self._cholesky, np.eye(n, dtype=np.float32), check_finite=False).trace())
-        return (features - n + float(self._shrinkage) * inner) / float(self._shrinkage)
+        return (features - n + float(self._level) * inner) / float(self._level)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mygo_edge.bundle.gaussian import ClassMeans, Floats, Ids, PowerTransform, SharedFactor, join
-from mygo_edge.learn.moments import PooledMoments, TaskMoments
+from mygo_edge.learn.moments import PooledMoments
 from mygo_edge.learn.novelty import held_out, known_novelty
 from mygo_edge.learn.sent_rows import SentRows
 from mygo_edge.learn.shared_covariance import SharedCovariance, shrink
@@ -15,9 +15,10 @@ from mygo_edge.learn.strength import Strength, left_out
 RANK = 64  # of the factor: as many normals as a dream of pixels starts from
 WORTH_SENDING = 0.07  # difference of a new covariance's logits above which devices get its rows (docs/photos.md)
 _FIRST = 50  # images of a first task, of which a fifth can say how novel known classes look
-_COMPARED = 64  # classes, evenly spread
+_COMPARED = 32  # classes, evenly spread
 _RENEWED = 1.2  # of what was pooled when it was inverted last, above which the box inverts it anew: O(features^3)
 _REFACTORED = 2.0  # the same, of the factor that devices dream with
+_JUDGED = 1.5  # the same, of how novel known classes look
 _MEASURED = ("rows", "factor", "novelty", "kept")
 
 
@@ -63,14 +64,12 @@ class GaussianMemory:
             MygoEdgeError: features that are not finite or never vary, or a class of fewer than two images.
         """
         vectors = self.transform(features)
-        moments = TaskMoments(classes, self.features)
-        moments.add(vectors, labels)
-        self.tasks.append(moments.pool(self.pooled))
+        self.tasks.append(self.pooled.pool(vectors, labels, classes))
         if self.strength.due(self.pooled, len(labels)):
             means = self.means
             task = slice(len(means.means) - len(classes), len(means.means))
             self.strength.learn(left_out(self.pooled, means, task, vectors, labels), len(labels), self.pooled)
-        if self.rows and self._grown("novelty", 1.25):
+        if self.rows and self._grown("novelty", _JUDGED):
             self._judge(vectors, labels)
         return self.tasks[-1]
 
@@ -80,10 +79,8 @@ class GaussianMemory:
         if self.sent is not None and self.shared is not None:
             self.novelty = known_novelty(self.sent, self.shared, self.tasks, vectors, labels)
         elif len(self.tasks) == 1 and len(labels) >= _FIRST and (held := held_out(labels)) is not None:
-            moments = TaskMoments([str(label) for label in range(len(self.tasks[0].counts))], self.features)
-            moments.add(vectors[~held], labels[~held])
             pooled = PooledMoments.empty(self.features, self._few)
-            rest = [moments.pool(pooled)]
+            rest = [pooled.pool(vectors[~held], labels[~held], [str(n) for n in range(len(self.tasks[0].counts))])]
             covariance = SharedCovariance(shrink(pooled, self.strength.best), self.transform)
             sent, shared = SentRows.of(covariance, rest), covariance.factor(self.rank, rest[0]).shared
             self.novelty = known_novelty(sent, shared, rest, vectors[held], labels[held], pooled=False)
@@ -192,7 +189,7 @@ class GaussianMemory:
     def load_state(self, state: dict[str, NDArray[Any]]) -> None:
         """Go on from what `state` gave."""
         freedom, tasks, images, tried_at = (int(number) for number in state["numbers"])
-        scatter, root = (state[name].copy() if name in state else None for name in ("scatter", "root"))
+        scatter, root = (state[name].astype(np.float32) if name in state else None for name in ("scatter", "root"))
         self.pooled = PooledMoments(scatter, freedom, tasks, root, self._few)
         self.strength.wins, self.strength.images, self.strength.tried_at = state["wins"].copy(), images, tried_at
         ends = np.cumsum(state["widths"])

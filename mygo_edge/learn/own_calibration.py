@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mygo_edge.bundle.calibration import Calibration
 from mygo_edge.bundle.gaussian import ClassMeans, Floats, Ids, PowerTransform, Precision, join, novelty
 from mygo_edge.bundle.own_covariance import quadratic
-from mygo_edge.learn.moments import PooledMoments, TaskMoments
+from mygo_edge.learn.moments import PooledMoments
 from mygo_edge.learn.novelty import held_out
 from mygo_edge.learn.own_covariance import TaskScatters, answering_factor, answering_rank, own_covariances
 from mygo_edge.learn.shared_covariance import SharedCovariance, shrink
@@ -51,11 +51,9 @@ def measure(
     if held is None or len(labels) < _LEAST:
         return None
     classes, features = int(labels.max()) + 1, vectors.shape[1]
-    pooled = known.pooled.copy()
-    moments, alone = TaskMoments(list(map(str, range(classes))), features), TaskScatters(classes, features)
-    for part in (moments, alone):
-        part.add(vectors[~held], labels[~held])
-    means = join([*known.tasks, moments.pool(pooled)])
+    pooled, alone = known.pooled.copy(), TaskScatters(classes, features)
+    alone.add(vectors[~held], labels[~held])
+    means = join([*known.tasks, pooled.pool(vectors[~held], labels[~held], list(map(str, range(classes))))])
     covariance = SharedCovariance(shrink(pooled, strength), transform)
     own = own_covariances([*known.scatters, *alone.scatters()], means.counts, covariance, directions)
     rank = answering_rank(len(means.counts), directions, features)

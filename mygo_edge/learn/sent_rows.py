@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mygo_edge.bundle.gaussian import ClassMeans, Floats, PowerTransform, join
-from mygo_edge.bundle.rows import ClassRows, row_discriminant
+from mygo_edge.bundle.rows import ClassRows, join_rows
+from mygo_edge.learn.denoised import Denoised
 from mygo_edge.learn.estimates import Root, Whole
 from mygo_edge.learn.shared_covariance import SharedCovariance, Shrunk
 
@@ -18,9 +19,8 @@ class SentRows:
         """covariance: S; centre: [features], of all rows."""
         self.covariance, self.centre = covariance, centre
         self.tasks: list[ClassRows] = []
-        self._products = np.zeros((0, 0), np.float32)  # of rows and means less centre; symmetric, as S is
-        self._blocks: list[int] = []  # classes after each time that products were added
-        self._found: tuple[Floats, Floats] | None = None  # what they answer with
+        self._blocks: list[int] = []  # tasks that were denoised in common, and after each time that others came beside
+        self._denoised: Denoised | None = None
 
     @classmethod
     def of(cls, covariance: SharedCovariance, tasks: list[ClassMeans]) -> "SentRows":
@@ -36,7 +36,6 @@ class SentRows:
         rows = self.covariance.times(join(new).means - self.centre.astype(np.float64)).astype(np.float32)
         ends = np.cumsum([len(means.counts) for means in new])[:-1]
         self.tasks += [ClassRows(own, self.covariance.spread) for own in np.split(rows, ends)]
-        self._found = None
 
     @property
     def rows(self) -> Floats:
@@ -44,22 +43,30 @@ class SentRows:
         return np.concatenate([task.rows for task in self.tasks])
 
     def discriminant(self, tasks: list[ClassMeans]) -> tuple[Floats, Floats]:
-        """Weight and bias of all tasks, with rows for those that have none yet: what devices would answer with."""
+        """Weight and bias of all tasks, with rows for those that have none yet: what devices answer with, but for
+        classes that are new (`Denoised`).
+        """
         self.extend(tasks)
-        if self._found is None:
-            means, rows = join(tasks), self.rows
-            self._multiply(rows, means.means)
-            self._found = row_discriminant(means, ClassRows(rows, self.covariance.spread), self._products)
-        return self._found
+        if self._denoised is None and self._blocks:  # of a checkpoint: the same steps again, to the same bits
+            for start, end in zip([0, *self._blocks], self._blocks, strict=False):
+                self._add(tasks, start, end)
+        if not self._blocks or self._blocks[-1] < len(tasks):
+            counts = np.concatenate([task.counts for task in tasks])
+            if self._denoised is None or not self._denoised.takes(counts):
+                self._blocks, self._denoised = [], None
+            self._add(tasks, self._blocks[-1] if self._blocks else 0, len(tasks))
+            self._blocks.append(len(tasks))
+        assert self._denoised is not None
+        return self._denoised.weight, self._denoised.bias
 
-    def _multiply(self, rows: Floats, means: Floats) -> None:
-        """Add the products of new classes, or, of what a checkpoint gave, all in the same blocks: to the same bits."""
-        if len(rows) > max(self._blocks, default=0):
-            self._blocks.append(len(rows))
-        for end in self._blocks:
-            if end > (old := len(self._products)):
-                added = rows[:end] @ (means[old:end] - self.centre).T  # [classes, new classes]
-                self._products = np.block([[self._products, added[:old]], [added.T]])
+    def _add(self, tasks: list[ClassMeans], start: int, end: int) -> None:
+        """Those from `start` to `end`, to what there is."""
+        means, rows = join(tasks[start:end]), join_rows(self.tasks[start:end])
+        if start:
+            assert self._denoised is not None
+            self._denoised.beside(means, rows)
+        else:
+            self._denoised = Denoised(means, rows)
 
     def state(self, name: str) -> dict[str, NDArray[Any]]:
         """Everything, as arrays for a checkpoint, called `name.…`."""
@@ -74,7 +81,7 @@ class SentRows:
             f"{name}.shrinkage": np.array(shrunk.shrinkage),
             f"{name}.centre": self.centre,
             f"{name}.rows": self.rows,
-            f"{name}.blocks": np.array(self._blocks, np.int64),
+            f"{name}.denoised": np.array(self._blocks, np.int64),
         }
 
     @classmethod
@@ -87,7 +94,7 @@ class SentRows:
         shrunk = Shrunk(estimate, state[f"{name}.target"].copy(), float(state[f"{name}.shrinkage"]))
         covariance = SharedCovariance(shrunk, transform)
         sent = cls(covariance, state[f"{name}.centre"].copy())
-        sent._blocks = state.get(f"{name}.blocks", np.zeros(0, np.int64)).tolist()  # an older checkpoint has none
+        sent._blocks = state.get(f"{name}.denoised", np.zeros(0, np.int64)).tolist()  # an older checkpoint has none
         rows, start = state[f"{name}.rows"], 0
         for width in widths.tolist():
             if start < len(rows):  # the last task may still wait for its sleep

@@ -1,6 +1,6 @@
 """From pooled moments to the covariance that all classes share: shrunk, inverted, and cut to a factor for devices."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +11,9 @@ from mygo_edge.bundle.gaussian import (
     PowerTransform,
     Precision,
     SharedFactor,
-    finite_classifier,
     fisher,
 )
-from mygo_edge.learn.estimates import Estimate
+from mygo_edge.learn.estimates import Estimate, RootInverse
 from mygo_edge.learn.moments import PooledMoments
 
 _SHARES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.15, 0.1)  # of the covariance's own weight that a factor may keep
@@ -114,21 +113,22 @@ class SharedCovariance:
         if len(means.counts) > _COMPARED:  # evenly spread: enough to compare by
             some = np.linspace(0, len(means.counts) - 1, _COMPARED).astype(int)
             means = ClassMeans(means.means[some], means.counts[some])
-        exact = self._logits(self.discriminant(means)[0])
-        features = len(self._scale)
-        rank = min(rank, features)
+        away = (means.means - means.means.mean(0, dtype=np.float64)).astype(np.float32)
+        exact = self.times(away).astype(np.float32), away  # and times S
         variances = self._scaled.diagonal()
-        values, vectors = self._scaled.largest(rank)
-        signs = np.where(vectors[:1].T < 0, -1, 1)  # of two equal answers always the same
-        vectors = vectors.T * signs  # [rank, features]
+        values, vectors = self._scaled.largest(min(rank, len(self._scale)))
+        values, scale = np.maximum(values, 0), self._scale.astype(np.float32)
+        vectors = vectors.T * np.where(vectors[:1].T < 0, -1, 1).astype(np.float32)  # of two answers always the same
 
         def kept(share: float) -> Factored:
             amount = 1 - (1 - self.shrunk.shrinkage) * share
-            factor = vectors * np.sqrt((1 - amount) * np.maximum(values, 0) + amount)[:, None]
+            factor = vectors * np.sqrt((1 - amount) * values + amount)[:, None]  # [rank, features]
             whole = (1 - amount) * variances + amount
             diagonal = np.maximum(whole - (factor**2).sum(0), _FLOOR * whole)
-            shared, precision = self._shared(factor / self._scale, diagonal / self._scale**2, amount)
-            weight, _ = finite_classifier(lambda: fisher(means, precision.times, shared.spread))
+            deviations = np.sqrt(diagonal)
+            whitening = scale / deviations
+            weight = RootInverse(factor / deviations, 1.0).solve(away * whitening) * whitening
+            shared = SharedFactor(factor / scale, diagonal / scale**2, self.transform, amount, 0.0)
             return Factored(shared, _unexplained(exact, self._logits(weight)))
 
         # From the middle to either end, as long as it gets better.
@@ -142,16 +142,14 @@ class SharedCovariance:
                 best = found
             if best is not start:
                 break
-        return best
+        return replace(best, shared=replace(best.shared, spread=self._spread(best.shared)))
 
-    def _shared(self, factor: NDArray, diagonal: NDArray, shrinkage: float) -> tuple[SharedFactor, Precision]:
-        """The shared factor and its inverse, with the trace of (U'U + diag(d))^-1 C as its spread."""
-        rows, variances = factor.astype(np.float32), diagonal.astype(np.float32)
-        precision = Precision(SharedFactor(rows, variances, self.transform, shrinkage, 0.0))
+    def _spread(self, shared: SharedFactor) -> float:
+        """The trace of (U'U + diag(d))^-1 C."""
+        precision = Precision(shared)
         rotated = precision.basis * precision.scale  # [rank, features]
         explained = float((self.shrunk.estimate.times(rotated.astype(np.float32)) * rotated).sum())
-        spread = float((self._variances * precision.scale**2).sum()) - explained
-        return SharedFactor(rows, variances, self.transform, shrinkage, spread), precision
+        return float((self._variances * precision.scale**2).sum()) - explained
 
 
 def _unexplained(first: tuple[Floats, Floats], second: tuple[Floats, Floats]) -> float:

@@ -8,7 +8,7 @@ from scipy.linalg import eigh
 from scipy.optimize import minimize_scalar
 
 from mygo_edge.bundle.gaussian import ClassMeans
-from mygo_edge.learn.estimates import Root
+from mygo_edge.learn.estimates import Root, Whole
 from mygo_edge.learn.moments import PooledMoments
 from mygo_edge.learn.shared_covariance import shrink, shrinkage
 
@@ -64,7 +64,7 @@ def left_out(
     """Of images of the last task, what the classifier without them answers.
 
     Leaving an image out moves its class mean and takes one outer product from the scatter: its distance to all means
-    then follows from products with the one inverse (Sherman & Morrison 1950), for all strengths in one eigenbasis.
+    then follows from products with the one inverse (Sherman & Morrison 1950).
 
     Args:
         pooled: moments, the task among them.
@@ -85,38 +85,36 @@ def left_out(
     m = ((means.means[rows] - middle) * scale).astype(np.float32)  # [classes, features]
     correlations = shrunk.estimate.scaled(scale)
     if isinstance(correlations, Root) and len(correlations.root) + len(x) + len(m) < pooled.features // 2:
-        root = correlations.root  # then all of it lies in few dimensions
-        basis, _ = np.linalg.qr(np.concatenate([root, x, m]).T)
-        correlations, x, m = Root(root @ basis), x @ basis, m @ basis
-    values, basis = eigh(correlations.matrix, overwrite_a=True, check_finite=False, driver="evd")  # for all strengths
-    x, m = x @ basis, m @ basis
+        parts = np.concatenate([correlations.root, x, m])  # then all of it lies in few dimensions
+        values, turned = eigh(parts @ parts.T, check_finite=False, driver="evd")
+        turned *= np.sqrt(np.maximum(values, 0))
+        root, x, m = np.split(turned, np.cumsum([len(correlations.root), len(x)]))
+        correlations = Root(root)
+    whole = correlations if isinstance(correlations, Whole) else Whole(correlations.matrix)
     own, counts = labels[chosen], means.counts[rows]
     shares, distances = [], []
     for strength in strengths:
         amount = shrinkage(pooled, strength)
-        inverse = 1 / ((1 - amount) * np.maximum(values, 0) + amount)
-        found = _distances(x, m, own, counts, inverse, (1 - amount) / pooled.freedom)
+        halves = whole.inverse(amount).half(np.concatenate([x, m]))
+        found = _distances(halves[: len(x)], halves[len(x) :], own, counts, (1 - amount) / pooled.freedom)
         known, unknown = found[:, :width].argmin(1) == own, found.argmin(1) == own
         shares.append((known.mean() + unknown.mean()) / 2)
         distances.append(found)
     return LeftOut(np.array(shares), np.stack(distances), own)
 
 
-def _distances(
-    x: NDArray, m: NDArray, own: NDArray, counts: NDArray, inverse: NDArray, weight: float
-) -> NDArray[np.float64]:
+def _distances(x: NDArray, m: NDArray, own: NDArray, counts: NDArray, weight: float) -> NDArray[np.float64]:
     """Squared distances [n, classes] of images to all means, each without the image itself.
 
-    x: [n, features] and m: [classes, features] in the eigenbasis; own: [n], the images' classes; inverse: [features];
-    weight: of an outer product in the shrunk covariance.
+    x: [n, features] and m: [classes, features] where the shrunk covariance is the identity; own: [n], the images'
+    classes; counts: [classes]; weight: of an outer product in the shrunk covariance.
     """
     rows = np.arange(len(x))
     images = counts[own].astype(np.float64)
     rest = x - m[own]
-    solved = rest * inverse
-    own_norm = (rest * solved).sum(1, dtype=np.float64)
-    cross = (x * solved).sum(1, dtype=np.float64)[:, None] - solved @ m.T
-    norms = (x**2 @ inverse)[:, None] - 2 * (x * inverse) @ m.T + m**2 @ inverse
+    own_norm = (rest**2).sum(1, dtype=np.float64)
+    cross = (x * rest).sum(1, dtype=np.float64)[:, None] - rest @ m.T
+    norms = (x**2).sum(1, dtype=np.float64)[:, None] - 2 * x @ m.T + (m**2).sum(1, dtype=np.float64)
     longer = images / (images - 1)  # the distance to the mean without the image
     cross[rows, own], norms[rows, own] = own_norm * longer, own_norm * longer**2
     taken = weight * longer

@@ -32,13 +32,6 @@ def test_rows_from_any_centre_give_the_discriminant_of_their_covariance() -> Non
         np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-3)
 
 
-def test_products_at_hand_give_the_same_classifier() -> None:
-    means, _, rows = memory()
-    products = rows.rows @ (means.means - 1.2).T
-    for got, expected in zip(row_discriminant(means, rows, products), row_discriminant(means, rows), strict=True):
-        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
-
-
 def test_rows_as_stored_take_a_byte_a_feature_and_keep_small_values() -> None:
     _, _, rows = memory()
     data = write_rows(rows)

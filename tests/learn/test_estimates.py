@@ -5,7 +5,7 @@ import pytest
 
 from mygo_edge.bundle.gaussian import PowerTransform, join
 from mygo_edge.learn.estimates import Root, Whole
-from mygo_edge.learn.moments import PooledMoments, TaskMoments
+from mygo_edge.learn.moments import PooledMoments
 from mygo_edge.learn.shared_covariance import SharedCovariance, shrink
 from mygo_edge.learn.strength import left_out
 
@@ -23,12 +23,10 @@ def tasks(count: int, per_class: int = 4) -> list[tuple[np.ndarray, np.ndarray]]
 
 
 def pooled(most: int, count: int = 4, per_class: int = 4) -> tuple[PooledMoments, list]:
-    pool, means = PooledMoments.empty(FEATURES, most), []
-    for vectors, labels in tasks(count, per_class):
-        moments = TaskMoments(list("abc"), FEATURES)
-        moments.add(vectors.astype(np.float32), labels)
-        means.append(moments.pool(pool))
-    return pool, means
+    pool = PooledMoments.empty(FEATURES, most)
+    return pool, [
+        pool.pool(vectors.astype(np.float32), labels, list("abc")) for vectors, labels in tasks(count, per_class)
+    ]
 
 
 @pytest.mark.parametrize("most", [12, 30, 60])

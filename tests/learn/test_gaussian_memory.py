@@ -145,7 +145,7 @@ def test_small_tasks_go_on_to_the_same_bits_wherever_they_were_cut() -> None:
 
 
 def test_a_memory_grows_by_a_mean_a_row_and_a_count_a_class() -> None:
-    """And by two numbers a task; the classifier of the box, where devices have an older one, by a row a class, too."""
+    """And by a number a task; the classifier of the box, where devices have an older one, by a row a class, too."""
     sizes = [
         {
             kept: sum(value.nbytes for key, value in learnt(tasks).state().items() if key.startswith("kept.") == kept)
@@ -153,7 +153,7 @@ def test_a_memory_grows_by_a_mean_a_row_and_a_count_a_class() -> None:
         }
         for tasks in (2, 3)
     ]
-    assert sizes[1][False] - sizes[0][False] == WIDTH * (8 * FEATURES + 8) + 2 * 8
+    assert sizes[1][False] - sizes[0][False] == WIDTH * (8 * FEATURES + 8) + 8
     assert all(size[True] <= 4 * FEATURES * (FEATURES + 3 + 3 * WIDTH) + 2 * 8 for size in sizes)
 
 

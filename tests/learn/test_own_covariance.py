@@ -8,7 +8,7 @@ from mygo_edge.bundle.gaussian import ClassMeans, PowerTransform, SharedFactor, 
 from mygo_edge.bundle.manifest import BundleError
 from mygo_edge.bundle.npz import write_arrays
 from mygo_edge.bundle.own_covariance import OwnCovariances, own_dreams, quadratic, read_own, write_own
-from mygo_edge.learn.moments import PooledMoments, TaskMoments
+from mygo_edge.learn.moments import PooledMoments
 from mygo_edge.learn.own_covariance import TaskScatters, answering_factor, own_covariances
 from mygo_edge.learn.shared_covariance import SharedCovariance, shrink
 
@@ -24,9 +24,8 @@ class World:
         self.mixes = [common + draw.normal(size=(FEATURES, FEATURES)) / 4 for _ in range(CLASSES)]
         self.centres = draw.normal(size=(CLASSES, FEATURES)) * 0.3
         self.vectors, self.labels = self.sample(EACH, 0)
-        pooled, moments = PooledMoments.empty(FEATURES), TaskMoments(list("abcd"), FEATURES)
-        moments.add(self.vectors, self.labels)
-        self.means = moments.pool(pooled)
+        pooled = PooledMoments.empty(FEATURES)
+        self.means = pooled.pool(self.vectors, self.labels, list("abcd"))
         self.shared = SharedCovariance(shrink(pooled, 1.0), PowerTransform(1.0, signed=True))
         parts = [self.vectors[self.labels == c] - self.means.means[c] for c in range(CLASSES)]
         self.scatters = [part.T @ part / len(part) for part in parts]

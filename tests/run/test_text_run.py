@@ -142,7 +142,7 @@ def test_kills_in_the_trunks_pass_wake_sleep_and_publication_change_nothing(
     places = [
         ("mygo_edge.learn.exact", "answering_factor", "", [0, 0, 1]),  # the sleep of the first task
         ("mygo_edge.trunks.text", "Embedder._vectors", learnt, [1, 0, 0]),  # the trunk's pass of the second
-        ("mygo_edge.learn.moments", "TaskMoments.pool", "", [1, 0, 0]),  # its wake
+        ("mygo_edge.learn.moments", "PooledMoments.pool", "", [1, 0, 0]),  # its wake
         ("mygo_edge.learn.exact", "own_covariances", "", [1, 0, 1]),  # its sleep
         ("mygo_edge.export.features", "write_own", "", [1, 0, 2]),  # and what it publishes
     ]
