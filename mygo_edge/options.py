@@ -149,7 +149,9 @@ class SleepOptions:
     """expert: the old network for old tasks, the expert for the new one. published: a copy of the student itself, as
     in the published code, which makes every loss zero."""
     other_heads: float = 1.0
-    """Weight of the loss over all heads; 0 trains each dream's own head only."""
+    """Weight of the squared error over all heads; 0 trains each dream's own head only, without --sleep.task-entropy."""
+    task_entropy: float = 10.0
+    """Weight of the cross-entropy of whose dream it is, by the softmax over all heads."""
     other_target: float = -8.0
     """What the logits of a head of another task should be on average."""
     calibrate: bool = True

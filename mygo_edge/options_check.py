@@ -23,6 +23,7 @@ AT_LEAST = {
     "logit_limit": 0.1,
     "dreams_per_task": 1,
     "other_heads": 0,
+    "task_entropy": 0,
     "ahead_megabytes": 0,
 }
 _COUNTER = 2**31 - 1  # steps are counted in the 32 bits of the noise's key (mygo_edge.kernels.philox)

@@ -196,18 +196,20 @@ class PlainLoop:
         )
 
     def step(self, number: int) -> Tensor:
-        own, every, samples = 0.0, 0.0, 0.0
+        own, every, surprise, samples = 0.0, 0.0, 0.0, 0.0
         first = 0
         for task, (count, weight) in enumerate(zip(self._counts, self._weights, strict=True)):
             images, target = self._lesson(task, number, first, count)
             first += count
             heads = self.net(images).unflatten(1, (-1, CLASSES))  # [batch, heads, classes]
+            claims = heads.logsumexp(2).log_softmax(1)
             errors = (heads.mean(2) - self._options.other_target).square()
             errors[:, task] = (heads[:, task] - target).square().mean(1)
             own = own + weight * errors[:, task].sum()
             every = every + weight * errors.mean(1).sum()
+            surprise = surprise - weight * claims[:, task].sum()
             samples += weight * count
-        loss = (own + self._options.other_heads * every) / samples
+        loss = (own + self._options.other_heads * every + self._options.task_entropy * surprise) / samples
         self._optimiser.zero_grad()
         loss.backward()  # type: ignore[union-attr]
         self._optimiser.step()

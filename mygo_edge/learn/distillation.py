@@ -1,8 +1,10 @@
-"""What a sleep minimises: squared errors of the student's answers, over every head of a batch that mixes tasks.
+"""What a sleep minimises: squared errors of the student's answers, over every head of a batch that mixes tasks, and how
+surprised the student is by whose dream it is.
 
 A head's answer has two parts: *which class* (its logits, centred) and *is it mine at all* (their mean). A dream's own
 head is taught both, by a teacher. All other heads are taught the second alone: a coat that looks like a pullover is
-not theirs, but which of the two it looks like, they may go on knowing.
+not theirs, but which of the two it looks like, they may go on knowing. Squared errors care for every dream alike; the
+cross-entropy of the task, by the softmax over all heads, cares for those that the student would take for another's.
 """
 
 from collections.abc import Sequence
@@ -20,12 +22,14 @@ class HeadErrors:
     head_of_class: int64 [C]. averaging: [T, C], times a column of logits gives the mean of every head.
     own_weights: [T], weight of the squared error of a logit on the own head, for a sample of each task.
     other_weights: [T], weight of the squared error of another head's mean, for a sample of each task.
+    entropy_weights: [T], weight of the cross-entropy of the task, for a sample of each task.
     """
 
     head_of_class: Tensor
     averaging: Tensor
     own_weights: Tensor
     other_weights: Tensor
+    entropy_weights: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +49,12 @@ def head_errors(
     counts: Sequence[float],
     *,
     other_heads: float,
+    task_entropy: float = 0.0,
     task_weights: Sequence[float] | None = None,
     device: torch.device | None = None,
 ) -> HeadErrors:
-    """Errors whose sum is a batch's mean over samples of: own head + `other_heads` times the mean over all heads.
+    """Errors whose sum is a batch's mean over samples of: own head + `other_heads` times the mean over all heads +
+    `task_entropy` times the cross-entropy of the task.
 
     A head's error is one number, however many classes it has: on the own head the mean over its logits of the squared
     error, on another head the squared error of its logits' mean.
@@ -79,6 +85,7 @@ def head_errors(
         averaging.to(device),
         ((share + other) / sizes).float().to(device),
         other.float().to(device),
+        (share * task_entropy).float().to(device),
     )
 
 
@@ -109,7 +116,9 @@ def distillation_loss(
     means = linear(logits, errors.averaging.to(logits.dtype))  # [batch, heads]
     own = torch.where(own_class, logits - taught, 0.0).square().sum(1)
     other = torch.where(heads == task_ids[:, None], 0.0, means - target.other_target).square().sum(1)
-    return (errors.own_weights[task_ids] * own + errors.other_weights[task_ids] * other).sum()
+    surprise = logits.logsumexp(1) - logits.masked_fill(~own_class, -torch.inf).logsumexp(1)
+    squares = errors.own_weights[task_ids] * own + errors.other_weights[task_ids] * other
+    return (squares + errors.entropy_weights[task_ids] * surprise).sum()
 
 
 def _at_least_single(values: Tensor) -> Tensor:

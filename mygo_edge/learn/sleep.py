@@ -123,9 +123,10 @@ class Consolidation:
         self.plan = plan_dreams(len(memory), options.dreams_per_task, options.batch_size)
         counts = [count / self.plan.steps for count in self.plan.counts]
         weights = self.plan.task_weights
-        other_heads = 0.0 if self._published else options.other_heads  # as published: each dream's own head only
+        others = 0.0 if self._published else options.other_heads  # as published: each dream's own head only
+        entropy = options.task_entropy if others else 0.0
         self._errors = head_errors(
-            net.widths, counts, other_heads=other_heads, task_weights=weights, device=phase.device
+            net.widths, counts, other_heads=others, task_entropy=entropy, task_weights=weights, device=phase.device
         )
         self.total = options.steps
         if not self._published:

@@ -28,7 +28,7 @@ class Problem:
     def loss(self, logits):
         return distillation_loss(logits, self.teacher_features, self.target, self.task_ids, self.errors)
 
-    def by_hand(self, other_heads=0.7):
+    def by_hand(self, other_heads=0.7, task_entropy=0.0):
         """The definition, one sample and one head at a time."""
         total = 0.0
         for said, features, task in zip(self.logits, self.teacher_features, self.task_ids.tolist(), strict=True):
@@ -37,6 +37,7 @@ class Problem:
             errors = [(head.mean() + 8.0) ** 2 for head in heads]
             errors[task] = ((heads[task] - taught[task]) ** 2).mean()
             total += errors[task] + other_heads * sum(errors) / len(errors)
+            total -= task_entropy * said.softmax(0).split(self.widths)[task].sum().log()
         return total / len(self.logits)
 
 
@@ -48,8 +49,16 @@ def test_the_loss_is_the_own_heads_error_plus_the_mean_error_of_all_heads(counts
     torch.testing.assert_close(alone.loss(alone.logits), alone.by_hand(0.0), rtol=1e-6, atol=0)
 
 
-def test_gradients_agree_with_finite_differences():
-    problem = Problem()
+def test_the_task_is_taught_by_cross_entropy_of_the_softmax_over_all_heads():
+    problem = Problem(task_entropy=3.0)
+    expected = problem.by_hand(task_entropy=3.0)
+    torch.testing.assert_close(problem.loss(problem.logits).double(), expected, rtol=1e-6, atol=0)
+    assert torch.isfinite(problem.loss(1e4 * problem.logits))
+
+
+@pytest.mark.parametrize("task_entropy", [0.0, 3.0])
+def test_gradients_agree_with_finite_differences(task_entropy):
+    problem = Problem(task_entropy=task_entropy)
     assert torch.autograd.gradcheck(problem.loss, (problem.logits.requires_grad_(True),))
 
 
