@@ -34,7 +34,7 @@ RUNS: dict[str, list[str]] = {
     "ablation-other-target-4": [*REUSE, "--sleep.other-target", "-4"],
     "ablation-few-large-steps": [*REUSE, "--sleep.steps", "250", "--sleep.dreams-per-task", "48"],
     "ablation-no-expert": [*REUSE, "--wake.no-expert"],
-    "ablation-no-task-entropy": [*REUSE, "--sleep.task-entropy", "0"],
+    "ablation-task-entropy": [*REUSE, "--sleep.task-entropy", "10"],
     "ablation-no-calibration": [*REUSE, "--sleep.no-calibrate"],
     "ablation-no-gaussians": [*ABLATION, "--memory.gaussians", "0"],
     "ablation-gaussians-alone": [*ABLATION, "--memory.gaussians", "1"],

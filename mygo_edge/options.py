@@ -151,7 +151,8 @@ class SleepOptions:
     other_heads: float = 1.0
     """Weight of the squared error over all heads; 0 trains each dream's own head only, without --sleep.task-entropy."""
     task_entropy: float = 10.0
-    """Weight of the cross-entropy of whose dream it is, by the softmax over all heads."""
+    """Weight of the cross-entropy of whose dream it is, by the softmax over all heads: it tells tasks apart better, at
+    a little of what is known with the task given, so only --preset best has it."""
     other_target: float = -8.0
     """What the logits of a head of another task should be on average."""
     calibrate: bool = True
@@ -259,8 +260,8 @@ def preset_defaults(preset: str) -> TrainOptions:
             preset="fast",
             wake=WakeOptions(epochs=2, min_steps=120),
             memory=MemoryOptions(epochs=2, min_steps=250, width=32, learning_rate=1.6e-3, ema=0.97),
-            sleep=SleepOptions(steps=330),
+            sleep=SleepOptions(steps=330, task_entropy=0.0),
         )
     if preset == "best":
         return TrainOptions(preset="best")  # the classes' own defaults
-    return TrainOptions(memory=MemoryOptions(epochs=3, min_steps=500), sleep=SleepOptions(steps=750))
+    return TrainOptions(memory=MemoryOptions(epochs=3, min_steps=500), sleep=SleepOptions(steps=750, task_entropy=0.0))
