@@ -28,6 +28,7 @@ from mygo_edge.bundle.gaussian import (
     novelty,
 )
 from mygo_edge.bundle.gaussian_files import read_means, read_shared, write_means, write_shared
+from mygo_edge.bundle.prior import prior_logits
 from mygo_edge.bundle.rows import join_rows, row_discriminant, stored, write_rows
 from mygo_edge.device.few_shot import FewShot
 from mygo_edge.learn.gaussian_memory import GaussianMemory, transform_for
@@ -232,27 +233,29 @@ def mygo(x: np.ndarray, y: np.ndarray, test_x: np.ndarray, test_y: np.ndarray, g
         rows_sent.append(memory.sent is not before)
         seen = test_y <= group[-1]
         vectors = memory.transform(test_x[seen])
-        curve.append(accuracies(vectors @ weight.T + bias, test_y[seen], groups))
+        prior = prior_logits(memory.means.counts, memory.prior.weight)
+        curve.append(accuracies(vectors @ weight.T + bias + prior, test_y[seen], groups))
     # What a device answers from the files it gets: by rows, or computed of means and factor.
     assert memory.sent is not None
     means = join([read_means(write_means(task, "int8"), "means", x.shape[1]) for task in memory.tasks])
     row_weight, row_bias = row_discriminant(means, join_rows([stored(task) for task in memory.sent.tasks]))
     computed = discriminant(means, read_shared(write_shared(shared, "int8"), "factor"))
-    by_rows = vectors @ row_weight.T + row_bias
+    by_rows = vectors @ row_weight.T + row_bias + prior
     rows_bytes = sum(len(write_rows(task)) for task in memory.sent.tasks)
     means_bytes = [len(write_means(task, "int8")) for task in memory.tasks]
     return curve[-1] | {
         "curve": curve,
         "device": accuracies(by_rows, test_y, groups),
-        "device_computed": accuracies(vectors @ computed[0].T + computed[1], test_y, groups),
+        "device_computed": accuracies(vectors @ computed[0].T + computed[1] + prior, test_y, groups),
         "calibration_error": {
-            "temperature": memory.strength.temperature,
+            "temperature": memory.prior.temperature,
             "before": calibration_error(by_rows, test_y),
-            "after": calibration_error(by_rows / memory.strength.temperature, test_y),
+            "after": calibration_error(by_rows / memory.prior.temperature, test_y),
         },
         "seconds": seconds,
         "strength": memory.strength.best,
         "shrinkage": covariance.shrunk.shrinkage,
+        "prior": memory.prior.share,
         "factor_versions": factors,
         "rows_sent": rows_sent,
         "bytes": sum(means_bytes) + len(write_shared(shared, "int8")) + rows_bytes,
@@ -318,6 +321,7 @@ def few_shot(
     centre = memory.means.means.mean(0)
     new_weight, new_bias = FewShot(memory.means, shared, centre, weight).head(new)
     vectors = memory.transform(test_x)
+    bias = bias + prior_logits(memory.means.counts, memory.prior.weight)
     logits = np.concatenate([vectors @ weight.T + bias, vectors @ new_weight.T + new_bias], 1)
     fresh = test_y >= groups[-1][0]
     return {

@@ -17,6 +17,7 @@ from mygo_edge.bundle.manifest import (
     LAYOUTS,
     MANIFEST,
     MAX_PARTS,
+    MAX_PRIOR,
     PRECISIONS,
     READER,
     ROLES,
@@ -106,8 +107,15 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
         features_digest=top.match(digest, SHA256) if digest in top else None,
         expires=top.time("expires") if not first and "expires" in top else None,
         next_key=top.match("next_key", SHA256) if not first and "next_key" in top else None,
+        prior=_prior(top, trunk) if "prior" in top else 0.0,
         ignored=ignored,
     )
+
+
+def _prior(top: Reader, trunk: TrunkFormat | None) -> float:
+    prior = top.number("prior")
+    top.require(trunk is not None and 0 <= prior <= MAX_PRIOR, f"prior must be from 0 to {MAX_PRIOR:g}, with a trunk")
+    return prior
 
 
 def _task(reader: Reader, first: bool) -> Task:

@@ -3,12 +3,12 @@
 import { Refusal, require } from "./errors.js";
 
 export const LATENT = 64; // normals a dream starts from
-const READER = 5; // what this page can read; a manifest may ask for more
+const READER = 6; // what this page can read; a manifest may ask for more
 const TASK_NAME = /^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$/;
 const FILE_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
 const SHA256 = /^[0-9a-f]{64}$/;
 const MAX_SIDE = 4096, MAX_FILE_BYTES = 2 ** 31 - 1;
-const MAX_FEATURES = 2 ** 16, MAX_LATENT = 4096, MAX_TOKENS = 2 ** 16, MAX_PARTS = 16;
+const MAX_FEATURES = 2 ** 16, MAX_LATENT = 4096, MAX_TOKENS = 2 ** 16, MAX_PARTS = 16, MAX_PRIOR = 1000;
 const FIRST_ROLES = ["classifier", "generator", "generators", "selftest"];
 const ROLES = [...FIRST_ROLES, "trunk", "tokenizer", "factor", "covariances", "rows", "correction", "calibration"];
 const INTERPOLATIONS = ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"];
@@ -38,6 +38,8 @@ export function parseManifest(bytes, where) {
   const latent = top.latent ?? LATENT;
   check(onTrunk ? within(latent, 1, MAX_LATENT) : latent === LATENT, "dreams start from an impossible number of normals");
   check(onTrunk !== isObject(top.input), "it must have either images of pixels as input or a trunk");
+  const { prior = 0 } = top; // how much frequencies of classes count
+  check(prior === 0 || (onTrunk && Number.isFinite(prior) && prior >= 0 && prior <= MAX_PRIOR), "its prior is impossible");
   const tasks = list(top.tasks, "tasks").map(task);
   unique(tasks.map(({ name }) => name.toLowerCase()), "task");
   unique(tasks.map(({ head }) => head), "head");
@@ -49,7 +51,7 @@ export function parseManifest(bytes, where) {
   const tolerance = top.selftest?.tolerance;
   check(isTolerance(tolerance), "selftest needs a tolerance in (0, 1]");
   const taken = onTrunk ? { trunk: trunk(top.trunk) } : { input: input(top.input) };
-  return { ...top, tasks, files, tolerance, latent, ...taken };
+  return { ...top, tasks, files, tolerance, latent, prior, ...taken };
 
   function list(values, name) {
     check(Array.isArray(values) && values.length > 0 && values.every(isObject), `${name} must be a list of objects`);
