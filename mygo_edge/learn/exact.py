@@ -53,6 +53,11 @@ class ExactMyGO(Method):
                 "student is linear; use exact"
             )
         self.domain = domain
+        if options.sleep.prior not in ("auto", "0") and self._has_own:
+            raise MygoEdgeError(
+                f"--sleep.prior {options.sleep.prior} cannot work with --trunk {options.trunk}: classes that have "
+                "covariances of their own are taken for equally likely; use auto or 0"
+            )
         self.memory: GaussianMemory | None = None  # from the first task on
         # Where classes have covariances of their own:
         self.scatters: list[Floats] = []  # of every class
