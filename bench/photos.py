@@ -53,12 +53,17 @@ def main() -> None:
     parser.add_argument("--orders", type=int, default=ORDERS, help="shuffles of the classes")
     parser.add_argument("--tasks", type=int, default=5)
     parser.add_argument("--draw", type=int, help="so many training photos of each class, others for each order")
+    parser.add_argument("--ours", action="store_true", help="ours alone, and keep the rivals' results of the same set")
     parser.add_argument("--resplit", action="store_true", help="other photos for training and test for each order")
     options = parser.parse_args()
     name, folder, per_class = parsed(options.set)
     data, about = features(folder, per_class, options.trunk, options.size)
     splits = [resplit(data, seed) if options.resplit else data for seed in range(options.orders)]
-    orders = [order(drawn(split, options.draw, seed), seed, options.tasks) for seed, split in enumerate(splits)]
+    before = json.loads((RESULTS / f"{name}.json").read_text())["orders"] if options.ours else [None] * len(splits)
+    orders = [
+        order(drawn(split, options.draw, seed), seed, options.tasks, kept and kept["methods"])
+        for seed, (split, kept) in enumerate(zip(splits, before, strict=True))
+    ]
     if options.draw:
         about["train"] = options.draw * about["classes"]
     versions = {"onnxruntime": onnxruntime.__version__, "numpy": np.__version__, "python": platform.python_version()}
@@ -162,8 +167,8 @@ def resplit(data: Set, seed: int) -> Set:
     return photos[train], labels[train], photos[test], labels[test]
 
 
-def order(data: Set, seed: int, tasks: int) -> dict[str, Any]:
-    """All methods over the tasks of one order of the classes."""
+def order(data: Set, seed: int, tasks: int, kept: dict[str, Any] | None = None) -> dict[str, Any]:
+    """All methods over the tasks of one order of the classes; of rivals, what was kept of the same order."""
     x, y, test_x, test_y = data
     classes = int(y.max()) + 1
     position = np.empty(classes, np.int64)
@@ -182,7 +187,7 @@ def order(data: Set, seed: int, tasks: int) -> dict[str, Any]:
     }
     methods = {"mygo": mygo(x, y, test_x, test_y, groups)}
     for name, make in rivals.items():
-        methods[name] = rival(make(), x, y, test_x, test_y, groups)
+        methods[name] = kept[name] if kept else rival(make(), x, y, test_x, test_y, groups)
     earlier = GaussianMemory(transform_for(x[np.isin(y, groups[0])]), width)
     for group in groups[:-1]:
         own = np.isin(y, group)
