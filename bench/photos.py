@@ -28,6 +28,7 @@ from mygo_edge.bundle.gaussian import (
     novelty,
 )
 from mygo_edge.bundle.gaussian_files import read_means, read_shared, write_means, write_shared
+from mygo_edge.bundle.prior import prior_logits
 from mygo_edge.bundle.rows import join_rows, row_discriminant, stored, write_rows
 from mygo_edge.device.few_shot import FewShot
 from mygo_edge.learn.gaussian_memory import GaussianMemory, transform_for
@@ -52,12 +53,17 @@ def main() -> None:
     parser.add_argument("--orders", type=int, default=ORDERS, help="shuffles of the classes")
     parser.add_argument("--tasks", type=int, default=5)
     parser.add_argument("--draw", type=int, help="so many training photos of each class, others for each order")
+    parser.add_argument("--ours", action="store_true", help="ours alone, and keep the rivals' results of the same set")
     parser.add_argument("--resplit", action="store_true", help="other photos for training and test for each order")
     options = parser.parse_args()
     name, folder, per_class = parsed(options.set)
     data, about = features(folder, per_class, options.trunk, options.size)
     splits = [resplit(data, seed) if options.resplit else data for seed in range(options.orders)]
-    orders = [order(drawn(split, options.draw, seed), seed, options.tasks) for seed, split in enumerate(splits)]
+    before = json.loads((RESULTS / f"{name}.json").read_text())["orders"] if options.ours else [None] * len(splits)
+    orders = [
+        order(drawn(split, options.draw, seed), seed, options.tasks, kept and kept["methods"])
+        for seed, (split, kept) in enumerate(zip(splits, before, strict=True))
+    ]
     if options.draw:
         about["train"] = options.draw * about["classes"]
     versions = {"onnxruntime": onnxruntime.__version__, "numpy": np.__version__, "python": platform.python_version()}
@@ -161,8 +167,8 @@ def resplit(data: Set, seed: int) -> Set:
     return photos[train], labels[train], photos[test], labels[test]
 
 
-def order(data: Set, seed: int, tasks: int) -> dict[str, Any]:
-    """All methods over the tasks of one order of the classes."""
+def order(data: Set, seed: int, tasks: int, kept: dict[str, Any] | None = None) -> dict[str, Any]:
+    """All methods over the tasks of one order of the classes; of rivals, what was kept of the same order."""
     x, y, test_x, test_y = data
     classes = int(y.max()) + 1
     position = np.empty(classes, np.int64)
@@ -181,7 +187,7 @@ def order(data: Set, seed: int, tasks: int) -> dict[str, Any]:
     }
     methods = {"mygo": mygo(x, y, test_x, test_y, groups)}
     for name, make in rivals.items():
-        methods[name] = rival(make(), x, y, test_x, test_y, groups)
+        methods[name] = kept[name] if kept else rival(make(), x, y, test_x, test_y, groups)
     earlier = GaussianMemory(transform_for(x[np.isin(y, groups[0])]), width)
     for group in groups[:-1]:
         own = np.isin(y, group)
@@ -232,27 +238,29 @@ def mygo(x: np.ndarray, y: np.ndarray, test_x: np.ndarray, test_y: np.ndarray, g
         rows_sent.append(memory.sent is not before)
         seen = test_y <= group[-1]
         vectors = memory.transform(test_x[seen])
-        curve.append(accuracies(vectors @ weight.T + bias, test_y[seen], groups))
+        prior = prior_logits(memory.means.counts, memory.prior.weight)
+        curve.append(accuracies(vectors @ weight.T + bias + prior, test_y[seen], groups))
     # What a device answers from the files it gets: by rows, or computed of means and factor.
     assert memory.sent is not None
     means = join([read_means(write_means(task, "int8"), "means", x.shape[1]) for task in memory.tasks])
     row_weight, row_bias = row_discriminant(means, join_rows([stored(task) for task in memory.sent.tasks]))
     computed = discriminant(means, read_shared(write_shared(shared, "int8"), "factor"))
-    by_rows = vectors @ row_weight.T + row_bias
+    by_rows = vectors @ row_weight.T + row_bias + prior
     rows_bytes = sum(len(write_rows(task)) for task in memory.sent.tasks)
     means_bytes = [len(write_means(task, "int8")) for task in memory.tasks]
     return curve[-1] | {
         "curve": curve,
         "device": accuracies(by_rows, test_y, groups),
-        "device_computed": accuracies(vectors @ computed[0].T + computed[1], test_y, groups),
+        "device_computed": accuracies(vectors @ computed[0].T + computed[1] + prior, test_y, groups),
         "calibration_error": {
-            "temperature": memory.strength.temperature,
+            "temperature": memory.prior.temperature,
             "before": calibration_error(by_rows, test_y),
-            "after": calibration_error(by_rows / memory.strength.temperature, test_y),
+            "after": calibration_error(by_rows / memory.prior.temperature, test_y),
         },
         "seconds": seconds,
         "strength": memory.strength.best,
         "shrinkage": covariance.shrunk.shrinkage,
+        "prior": memory.prior.share,
         "factor_versions": factors,
         "rows_sent": rows_sent,
         "bytes": sum(means_bytes) + len(write_shared(shared, "int8")) + rows_bytes,
@@ -318,6 +326,7 @@ def few_shot(
     centre = memory.means.means.mean(0)
     new_weight, new_bias = FewShot(memory.means, shared, centre, weight).head(new)
     vectors = memory.transform(test_x)
+    bias = bias + prior_logits(memory.means.counts, memory.prior.weight)
     logits = np.concatenate([vectors @ weight.T + bias, vectors @ new_weight.T + new_bias], 1)
     fresh = test_y >= groups[-1][0]
     return {

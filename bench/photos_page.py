@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ def page(results: list[Result], students: Result, cost: Result, updates: Result)
         "larger": accuracy_table(larger, keys=KEYS),
         "larger_sets": " ".join(described(result) for result in larger),
         "larger_targets": larger_targets(larger),
+        "priors": priors(larger),
         "sets": " ".join(described(result) for result in results),
         "bytes": bytes_table(results),
         "replaced": replaced(results),
@@ -123,6 +125,16 @@ def larger_targets(results: list[Result]) -> str:
             row.append(f"{gaps.mean():+.1f} ± {gaps.std(ddof=1):.1f} (`{best}`)")
         rows.append(row)
     return table(["points", "task known", "task unknown", "each class alike"], rows)
+
+
+def priors(results: list[Result]) -> str:
+    """How much frequencies of classes count, by how many splits of each set."""
+    parts = []
+    for result in results:
+        shares = Counter(order["methods"]["mygo"]["prior"] for order in result["orders"])
+        times = " and ".join(f"{share:g} in {count}" for share, count in sorted(shares.items()))
+        parts.append(f"{times} of {len(result['orders'])} splits of `{result['name']}`")
+    return ", ".join(parts)
 
 
 def targets(results: list[Result]) -> str:

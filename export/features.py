@@ -22,6 +22,7 @@ from mygo_edge.bundle.manifest import (
     CORRECTION_READER,
     GAUSSIAN,
     PART_ROLE,
+    PRIOR_READER,
     ROWS_READER,
     TASKS_READER,
     TEXT_READER,
@@ -89,6 +90,7 @@ def publish_features(
     sequence: int,
     own: OwnCovariances | None = None,
     calibration: Calibration | None = None,
+    prior: float = 0.0,
     precisions: Precisions = PRECISIONS,
     max_loss: float = MAX_LOSS,
     real: Sequence[LabelledVectors] = (),
@@ -108,6 +110,7 @@ def publish_features(
         tasks: in task order.
         own: what the covariances of classes have besides, of all tasks, stored in int8.
         calibration: how scores are to be read, where the learner measured that.
+        prior: how much frequencies of classes count (`mygo_edge.bundle.prior`).
         learner_id: 32 hexadecimal digits, the same in everything that this learner publishes.
         sequence: the learner's count of publications.
         precisions: of means and factor.
@@ -171,7 +174,8 @@ def publish_features(
         files=tuple(draft.files),
         producer={"mygo_edge": mygo_edge.__version__, "onnxruntime": onnxruntime.__version__, "numpy": np.__version__},
         id=learner_id,
-        reader=_reader(draft.files, trunk.form),
+        reader=PRIOR_READER if prior else _reader(draft.files, trunk.form),
+        prior=prior,
         latent=shared.rank,
         features=trunk.form.features,
         trunk=trunk.form,

@@ -92,6 +92,7 @@ def _publish_features(
         tasks=memories,
         own=method.own,
         calibration=method.calibration,
+        prior=method.prior,
         learner_id=learner_id,
         sequence=sequence,
         **how,

@@ -44,6 +44,7 @@ Dataset = Literal[
 GeneratorKind = Literal["convolutional", "perceptron"]
 MemoryKind = Literal["auto", "convolutional", "perceptron", "gaussian"]
 SleepForm = Literal["auto", "exact", "sampled"]
+PriorKind = Literal["auto", "0", "0.5", "1"]
 METHODS: tuple[str, ...] = get_args(Method)
 # In the feature space of a trunk: all that learn there, the table of a run's end shows them side by side.
 TRUNK_METHODS: tuple[Method, ...] = ("mygo", "finetune", "ncm", "slda", "fecam", "ranpac", "joint")
@@ -131,6 +132,9 @@ class SleepOptions:
     """exact: the minimum over infinitely many dreams, in closed form, of vectors of a --trunk, and what auto is there.
     sampled: steps on dreams, and what auto is without a trunk; with one, a linear student of the exact teacher, whose
     answers the run measures (devices consolidate exactly)."""
+    prior: PriorKind = "auto"
+    """How much it counts for a class of photos that it was frequent in training, with a --trunk and classes of uneven
+    size: 0 takes all classes for equally likely, 1 for as frequent as they were. auto chooses by images left out."""
     enabled: bool = True
     """Without sleep the shared features never change."""
     steps: int = 1200

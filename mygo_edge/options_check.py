@@ -64,6 +64,9 @@ def check(options: TrainOptions) -> None:
         refuse("--sleep.form", "exact", "sampled without a --trunk: dreams of images have no closed form")
     if options.sleep.form == "exact" and vectors:
         refuse("--sleep.form", "exact", "sampled with --memory.generator perceptron: a GAN has no closed form")
+    if options.sleep.prior not in ("auto", "0") and (options.trunk is None or vectors):
+        besides = "with --memory.generator perceptron" if vectors else "without a --trunk"
+        refuse("--sleep.prior", options.sleep.prior, f"auto or 0 {besides}: networks take classes as they come")
     for part in ("folder", "wake", "memory", "sleep", "measure", "publish"):
         tree = getattr(options, part)
         for item in fields(tree):

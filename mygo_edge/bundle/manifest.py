@@ -15,6 +15,7 @@ READER = 6  # what this code can read; a manifest names the least reader that it
 TASKS_READER = 6  # of versions whose older tasks stand in files of their own, and whose self-test is of some of them
 TEXT_READER = 4  # of texts in parts, and of classes with covariances of their own, whose means are taken as they are
 CORRECTION_READER = 5  # of versions whose rows are corrected
+PRIOR_READER = 6  # of versions where frequencies of classes count
 ROWS_READER = 3  # of versions whose classifier comes as rows
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"  # Ed25519 over the bytes of manifest.json, where the publisher signs
@@ -44,6 +45,7 @@ CROPS = ("center", "none")
 INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")  # Pillow's resampling filters
 
 MAX_PARTS = 64  # of a text
+MAX_PRIOR = 1000.0  # the largest temperature that a box measures
 
 TASK_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")  # part of file names, on any file system
 
@@ -145,9 +147,10 @@ class Manifest:
     needs; latent: normals a dream starts from; features: width of the vector that heads stand on, None before schema
     2.0; trunk: where raw input is not pixels of the classifier; features_digest: of what makes features of images,
     stable while heads alone change (older publishers gave none); expires: a time past which devices warn; next_key:
-    the Ed25519 public key, 64 hexadecimal digits, that signs after this one; ignored: paths of files that this reader
-    does not know what to do with; apart: how many of the first tasks, with the entries of their files, stand in files
-    of role "tasks" instead of in manifest.json (`mygo_edge.bundle.parts`).
+    the Ed25519 public key, 64 hexadecimal digits, that signs after this one; prior: how much frequencies of classes
+    count, where there is a trunk (`mygo_edge.bundle.prior`); ignored: paths of files that this reader does not know
+    what to do with; apart: how many of the first tasks, with the entries of their files, stand in files of role
+    "tasks" instead of in manifest.json (`mygo_edge.bundle.parts`).
     """
 
     sequence: int
@@ -165,6 +168,7 @@ class Manifest:
     features_digest: str | None = None
     expires: str | None = None
     next_key: str | None = None
+    prior: float = 0.0
     ignored: tuple[str, ...] = ()
     apart: int = 0
 
@@ -207,6 +211,7 @@ def manifest_json(manifest: Manifest) -> dict[str, Any]:
         "latent": manifest.latent,
         "features": manifest.features,
         "features_digest": manifest.features_digest,
+        "prior": manifest.prior or None,
         "tasks": [task_json(task) for task in manifest.tasks[manifest.apart :]] or None,
         "input": manifest.input and _pixels_json(manifest.input),
         "trunk": manifest.trunk and _trunk_json(manifest.trunk),

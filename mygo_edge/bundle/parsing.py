@@ -21,6 +21,7 @@ from mygo_edge.bundle.manifest import (
     LAYOUTS,
     MANIFEST,
     MAX_PARTS,
+    MAX_PRIOR,
     OF_TASKS,
     PART_ROLE,
     PRECISIONS,
@@ -125,6 +126,7 @@ def parse_manifest(data: bytes, where: str, parts: Mapping[str, bytes] = Mapping
         features_digest=top.match(digest, SHA256) if digest in top else None,
         expires=top.time("expires") if not first and "expires" in top else None,
         next_key=_next_key(top, first),
+        prior=_prior(top, trunk) if "prior" in top else 0.0,
         ignored=tuple(ignored),
         apart=apart,
     )
@@ -168,6 +170,12 @@ def _require_bounded(top: Reader, tasks: Sequence[Task]) -> None:
     top.unique("head", [task.head for task in tasks])
     total = sum(len(task.classes) for task in tasks)
     top.require(total <= MAX_ALL_CLASSES, f"tasks have {total} classes, at most {MAX_ALL_CLASSES} are allowed")
+
+
+def _prior(top: Reader, trunk: TrunkFormat | None) -> float:
+    prior = top.number("prior")
+    top.require(trunk is not None and 0 <= prior <= MAX_PRIOR, f"prior must be from 0 to {MAX_PRIOR:g}, with a trunk")
+    return prior
 
 
 def _task(reader: Reader, first: bool) -> Task:

@@ -22,6 +22,7 @@ from mygo_edge.bundle.heads import HeadError, head_path, read_kept
 from mygo_edge.bundle.manifest import GAUSSIAN, BundleError, FileEntry, TrunkFormat
 from mygo_edge.bundle.memories import TaskMemory, memory_bytes, parse_memory, read_memory
 from mygo_edge.bundle.own_covariance import OwnCovariances, own_dreams, quadratic, read_own
+from mygo_edge.bundle.prior import prior_logits
 from mygo_edge.bundle.reading import Bundle
 from mygo_edge.bundle.rows import ClassRows, read_rows, row_discriminant
 from mygo_edge.device.engine import CALIBRATION_DREAMS, CALIBRATION_STREAM, Dreams, Key, Scores
@@ -41,13 +42,14 @@ _DREAMS = 256  # at a time, to bound the memory of a device
 class FeatureTask:
     """A task and its part of the classifier.
 
-    weight: [classes, features], in the transformed space; bias: [classes]; own: what its classes' covariances have
-    besides the one that all share, where the box sends that.
+    weight: [classes, features], in the transformed space; bias, prior: [classes]; own: what its classes' covariances
+    have besides the one that all share, where the box sends that.
     """
 
     memory: TaskMemory
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
+    prior: NDArray[np.float32]
     own: OwnCovariances | None = None
 
     @property
@@ -134,7 +136,9 @@ class FeatureEngine:
             else:  # logits and distances are of one covariance
                 from_centre = self._precision.norms(self._precision.whiten(vectors - self._centre))
                 nearest = np.maximum(from_centre - 2 * largest, 0)
-            found = novelty(nearest, largest, self.shared)
+            found = novelty(nearest, largest, self.shared)  # whatever is frequent
+            if self.manifest.prior:
+                logits += np.concatenate([task.prior for task in tasks])
         self._require_finite("logits", logits)
         temperature = 1.0 if self._calibration is None else self._calibration.temperature
         return Scores(logits / np.float32(temperature), found)
@@ -255,18 +259,23 @@ class FeatureEngine:
         # Of a damaged factor this refuses the version, whatever it answers with.
         computed = discriminant(every, self.shared, denoise=covariances is None)
         weight, bias = computed if rows is None else row_discriminant(every, rows)
+        prior = prior_logits(every.counts, self.manifest.prior)
         digest, start = self.trunk.form.digest, 0
         tasks = {}
         for task, own in zip(self.manifest.tasks, means, strict=True):
             part = slice(start, start + len(task.classes))
             memory = TaskMemory(task.name, task.classes, own, digest, self.shared.transform, "")
-            tasks[task.name] = FeatureTask(memory, weight[part], bias[part], covariances and covariances.take(part))
+            parts = weight[part], bias[part], prior[part], covariances and covariances.take(part)
+            tasks[task.name] = FeatureTask(memory, *parts)
             start = part.stop
         return tasks
 
     def _added(self, memory: TaskMemory) -> FeatureTask:
-        """A task learnt here, with rows that compare with the bundle's and change none of them."""
-        return FeatureTask(memory, *self._few_shot.head(memory.means))
+        """A task learnt here, with rows that compare with the bundle's and change none of them. A few examples do not
+        say how frequent a class is, so it counts as an average one.
+        """
+        weight, bias = self._few_shot.head(memory.means)
+        return FeatureTask(memory, weight, bias, np.zeros_like(bias))
 
     def _means(self, bundle: Bundle, task: str, classes: int) -> ClassMeans:
         data, where = self._content(bundle, "generator", task)

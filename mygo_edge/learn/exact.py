@@ -11,6 +11,7 @@ from torch import Tensor
 from mygo_edge.bundle.calibration import Calibration
 from mygo_edge.bundle.gaussian import Floats, PowerTransform, SharedFactor, dreams
 from mygo_edge.bundle.own_covariance import OwnCovariances, own_dreams, quadratic
+from mygo_edge.bundle.prior import prior_logits
 from mygo_edge.bundle.rows import ClassRows
 from mygo_edge.data.tasks import Task
 from mygo_edge.domains.features import Features
@@ -52,6 +53,11 @@ class ExactMyGO(Method):
                 "student is linear; use exact"
             )
         self.domain = domain
+        if options.sleep.prior not in ("auto", "0") and self._has_own:
+            raise MygoEdgeError(
+                f"--sleep.prior {options.sleep.prior} cannot work with --trunk {options.trunk}: classes that have "
+                "covariances of their own are taken for equally likely; use auto or 0"
+            )
         self.memory: GaussianMemory | None = None  # from the first task on
         # Where classes have covariances of their own:
         self.scatters: list[Floats] = []  # of every class
@@ -93,7 +99,8 @@ class ExactMyGO(Method):
         return np.full(1 + QUANTILES, np.nan) if found is None else found
 
     def _empty(self, transform: PowerTransform) -> GaussianMemory:
-        return GaussianMemory(transform, self.domain.features, rows=not self._has_own)
+        prior = None if self.options.sleep.prior == "auto" else float(self.options.sleep.prior)
+        return GaussianMemory(transform, self.domain.features, rows=not self._has_own, prior=prior)
 
     @property
     def _has_own(self) -> bool:
@@ -115,6 +122,7 @@ class ExactMyGO(Method):
                 "feature_change": 0.0,
                 "classifier_change": change,
                 "shrinkage": covariance.shrunk.shrinkage,
+                "prior": self._prior_share,
                 "dreams": None,
             }
         )
@@ -172,6 +180,8 @@ class ExactMyGO(Method):
         found: NDArray = vectors @ weight.T + bias
         if self.own is not None:
             found = found + quadratic(vectors, self.memory.means, self.own)
+        if self.prior:
+            found = found + prior_logits(self.memory.means.counts, self.prior)
         return torch.from_numpy(np.asarray(found, np.float32))
 
     def dream(self, task: int, count: int, *, stream: int, step: int) -> tuple[Tensor, Tensor]:
@@ -214,7 +224,20 @@ class ExactMyGO(Method):
         if self._has_own:
             return calibration(self.measured)
         novelty = self.memory.novelty
-        return None if novelty is None else Calibration(self.memory.strength.temperature, novelty)
+        return None if novelty is None else Calibration(self.memory.prior.temperature, novelty)
+
+    @property
+    def _prior_share(self) -> float:
+        """How much frequencies count; where each class has as many images, and for texts, not at all."""
+        assert self.memory is not None
+        counts = self.memory.means.counts
+        return 0.0 if self._has_own or (counts == counts[0]).all() else self.memory.prior.share
+
+    @property
+    def prior(self) -> float:
+        """Weight of the logarithm of a class's frequency, in logits that are not divided by the temperature."""
+        assert self.memory is not None
+        return self._prior_share and self.memory.prior.weight
 
     @property
     def consolidated(self) -> bool:

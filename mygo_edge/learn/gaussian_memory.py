@@ -7,10 +7,11 @@ from numpy.typing import NDArray
 
 from mygo_edge.bundle.gaussian import ClassMeans, Floats, Ids, PowerTransform, SharedFactor, join
 from mygo_edge.learn.moments import PooledMoments
-from mygo_edge.learn.novelty import held_out, known_novelty
+from mygo_edge.learn.novelty import held_out, judged
+from mygo_edge.learn.prior import Prior
 from mygo_edge.learn.sent_rows import SentRows
 from mygo_edge.learn.shared_covariance import SharedCovariance, shrink
-from mygo_edge.learn.strength import Strength, left_out
+from mygo_edge.learn.strength import STRENGTHS, Strength, left_out
 
 RANK = 64  # of the factor: as many normals as a dream of pixels starts from
 WORTH_SENDING = 0.07  # difference of a new covariance's logits above which devices get its rows (docs/photos.md)
@@ -25,15 +26,24 @@ _MEASURED = ("rows", "factor", "novelty", "kept")
 class GaussianMemory:
     """All that is known after some tasks: nothing in it grows but a mean, a row and a count a class."""
 
-    def __init__(self, transform: PowerTransform, features: int, rank: int = RANK, rows: bool = True) -> None:
+    def __init__(
+        self,
+        transform: PowerTransform,
+        features: int,
+        rank: int = RANK,
+        rows: bool = True,
+        prior: float | None = None,
+    ) -> None:
         """features: width of the trunk's vectors; rows: whether devices answer by rows of a linear classifier, which
-        `refactor` makes, and not by what each class's covariance has of its own, besides.
+        `refactor` makes, and not by what each class's covariance has of its own, besides; prior: how much frequencies
+        of classes count, where that is not to be chosen.
         """
         self.rows = rows
         self.transform, self.features, self.rank = transform, features, rank
         self.tasks: list[ClassMeans] = []
         self.pooled = PooledMoments.empty(features, self._few)
         self.strength = Strength()
+        self.prior = Prior(prior)
         self.kept: SentRows | None = None  # the classifier of the box
         self.sent: SentRows | None = None  # that of devices: the box's, or an older one that answers nearly alike
         self._kept_strength = 0.0
@@ -68,22 +78,28 @@ class GaussianMemory:
         if self.strength.due(self.pooled, len(labels)):
             means = self.means
             task = slice(len(means.means) - len(classes), len(means.means))
-            self.strength.learn(left_out(self.pooled, means, task, vectors, labels), len(labels), self.pooled)
+            found = left_out(self.pooled, means, task, vectors, labels)
+            self.strength.learn(found, len(labels), self.pooled)
+            self.prior.calibrate(found, STRENGTHS.index(self.strength.best))
         if self.rows and self._grown("novelty", _JUDGED):
             self._judge(vectors, labels)
         return self.tasks[-1]
 
     def _judge(self, vectors: Floats, labels: Ids) -> None:
-        """How novel images of known classes look, by what was sent before these were seen."""
+        """How novel images of known classes look, and how they are answered, by what was sent before them."""
         self._measured("novelty")
         if self.sent is not None and self.shared is not None:
-            self.novelty = known_novelty(self.sent, self.shared, self.tasks, vectors, labels)
+            found = judged(self.sent, self.shared, self.tasks, vectors, labels)
         elif len(self.tasks) == 1 and len(labels) >= _FIRST and (held := held_out(labels)) is not None:
             pooled = PooledMoments.empty(self.features, self._few)
             rest = [pooled.pool(vectors[~held], labels[~held], [str(n) for n in range(len(self.tasks[0].counts))])]
             covariance = SharedCovariance(shrink(pooled, self.strength.best), self.transform)
             sent, shared = SentRows.of(covariance, rest), covariance.factor(self.rank, rest[0]).shared
-            self.novelty = known_novelty(sent, shared, rest, vectors[held], labels[held], pooled=False)
+            found = judged(sent, shared, rest, vectors[held], labels[held], pooled=False)
+        else:
+            return
+        self.novelty = found.novelty
+        self.prior.learn(found)
 
     def covariance(self, least: float = 0.0) -> SharedCovariance:
         """What all classes share, shrunk as chosen, or `least` where that is more.
@@ -176,7 +192,8 @@ class GaussianMemory:
             numbers = np.array([self.shared.shrinkage, self.shared.spread])
             state |= {"factor": self.shared.factor, "diagonal": self.shared.diagonal, "shared_numbers": numbers}
         state["measured_at"] = np.array([self._at.get(what, 0) for what in _MEASURED], np.int64)
-        state["temperature"] = np.array(self.strength.temperature)
+        state["temperature"] = self.prior.temperatures.copy()
+        state["prior"] = np.stack([self.prior.gains, self.prior.squares])
         if self.novelty is not None:
             state["novelty"] = self.novelty
         state["kept_strength"] = np.array(self._kept_strength)
@@ -200,7 +217,9 @@ class GaussianMemory:
         self.factor_version = int(state["factor_version"])
         # A checkpoint of an older version lacks what is kept: it is made anew.
         self._at = dict(zip(_MEASURED, state["measured_at"].tolist(), strict=False))
-        self.strength.temperature = float(state["temperature"])
+        self.prior.temperatures[:] = state["temperature"]  # an older checkpoint has one
+        if "prior" in state:
+            self.prior.gains, self.prior.squares = state["prior"].copy()
         self.novelty = state["novelty"].copy() if "novelty" in state else None
         self.sent, self.kept = (
             SentRows.from_state(name, state, state["widths"], self.transform) if f"{name}.rows" in state else None

@@ -1,9 +1,12 @@
-"""How novel images of known classes look to a memory that has never seen them: what "none of these" is calibrated on.
+"""How novel images of known classes look to a memory that has never seen them, and how it answers them: what "none of
+these" is calibrated on, and how much frequencies of classes count.
 
 A covariance fits the images that it was made of better than others. So the images of a task are judged in its wake, by
 the covariance of the tasks before, and each by its class mean without it. Of the first task a fifth of the images is
 judged by the rest.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +20,23 @@ _LEAST = 3  # images of a class
 _IMAGES = 1000  # judged, at most
 
 
-def known_novelty(
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Images of a task. novelty: quantiles [QUANTILES] of theirs; logits: [n, classes]; own: [n], of which class they
+    are; counts: [classes], images of each; old: classes of the tasks before.
+    """
+
+    novelty: NDArray[np.float32]
+    logits: NDArray[np.float64]
+    own: Ids
+    counts: Ids
+    old: int
+
+
+def judged(
     sent: SentRows, shared: SharedFactor, tasks: list[ClassMeans], vectors: Floats, labels: Ids, pooled: bool = True
-) -> NDArray[np.float32]:
-    """Quantiles [QUANTILES] of the novelty of a task's images, by rows and factor that were made without them.
+) -> Judged:
+    """A task's images, or 1,000 of them, by rows and factor that were made without them.
 
     Args:
         sent, shared: what devices answer with.
@@ -30,7 +46,8 @@ def known_novelty(
         pooled: whether the means are of these images, too; each is then judged without itself.
     """
     chosen = np.random.default_rng(0).permutation(len(vectors))[:_IMAGES]
-    vectors, own = vectors[chosen], labels[chosen] + sum(len(task.counts) for task in tasks[:-1])
+    old = sum(len(task.counts) for task in tasks[:-1])
+    vectors, own = vectors[chosen], labels[chosen] + old
     means = join(tasks)
     weight, bias = sent.discriminant(tasks)
     logits = (vectors @ weight.T + bias).astype(np.float64)
@@ -42,7 +59,8 @@ def known_novelty(
         logits[rows, own] -= 0.5 * (farther - 1) * (away * sent.covariance.times(away)).sum(1)
         distances[rows, own] *= farther
     found = novelty(distances.min(1), logits.max(1), shared)
-    return np.quantile(found, np.linspace(0, 1, QUANTILES)).astype(np.float32)
+    quantiles = np.quantile(found, np.linspace(0, 1, QUANTILES)).astype(np.float32)
+    return Judged(quantiles, logits, own, means.counts, old)
 
 
 def held_out(labels: Ids) -> NDArray[np.bool_] | None:

@@ -27,27 +27,30 @@ class LeftOut:
     """Of images of the last task, left out in turn.
 
     shares: [strengths], of right answers, the mean of those with the task known and unknown; distances: squared ones to
-    all classes, [strengths, n, classes], the task's own first; own: [n], of which class they are.
+    all classes, [strengths, n, classes], the task's own first; own: [n], of which class they are; counts: [classes],
+    images of each.
     """
 
     shares: NDArray[np.float64]
     distances: NDArray[np.float64]
     own: NDArray[np.int64]
+    counts: NDArray[np.int64]
 
-    def temperature(self, strength: int) -> float:
+    def temperature(self, strength: int, prior: NDArray[np.float64] | float = 0.0) -> float:
         """What logits are to be divided by for a softmax that is right as often as it says, at that strength: the most
-        likely one (Guo et al. 2017, "On calibration of modern neural networks"), given the usual ones.
+        likely one (Guo et al. 2017, "On calibration of modern neural networks"), given the usual ones. prior: [n,
+        classes], what is added to logits once they are divided.
         """
         if self.distances.shape[2] < 2:
             return 1.0
         logits, rows = -0.5 * self.distances[strength], np.arange(len(self.own))
 
         def surprise(logarithm: float) -> float:
-            scaled = logits * np.exp(-logarithm)
+            scaled = logits * np.exp(-logarithm) + prior
             largest = scaled.max(1)
             total = np.log(np.exp(scaled - largest[:, None]).sum(1)) + largest
-            prior = (logarithm - np.log(_USUAL)) ** 2 / (2 * _SPREAD**2)
-            return float((total - scaled[rows, self.own]).sum() + prior)
+            unusual = (logarithm - np.log(_USUAL)) ** 2 / (2 * _SPREAD**2)
+            return float((total - scaled[rows, self.own]).sum() + unusual)
 
         found = minimize_scalar(surprise, bounds=np.log(_TEMPERATURES), method="bounded", options={"xatol": 0.05})
         return float(np.exp(found.x))
@@ -100,7 +103,7 @@ def left_out(
         known, unknown = found[:, :width].argmin(1) == own, found.argmin(1) == own
         shares.append((known.mean() + unknown.mean()) / 2)
         distances.append(found)
-    return LeftOut(np.array(shares), np.stack(distances), own)
+    return LeftOut(np.array(shares), np.stack(distances), own, counts)
 
 
 def _distances(x: NDArray, m: NDArray, own: NDArray, counts: NDArray, weight: float) -> NDArray[np.float64]:
@@ -124,15 +127,13 @@ def _distances(x: NDArray, m: NDArray, own: NDArray, counts: NDArray, weight: fl
 class Strength:
     """Chooses among `STRENGTHS` by all tasks that were tried so far; a task is tried when the pool has grown enough.
 
-    wins: [strengths], right answers of images left out, summed; images: as many; tried_at: the pool's freedom then;
-    temperature: of the classifier's softmax, as the last task that was tried has it.
+    wins: [strengths], right answers of images left out, summed; images: as many; tried_at: the pool's freedom then.
     """
 
     def __init__(self) -> None:
         self.wins = np.zeros(len(STRENGTHS))
         self.images = 0
         self.tried_at = 0
-        self.temperature = 1.0
 
     def due(self, pooled: PooledMoments, images: int) -> bool:
         """Whether a task of so many images is worth trying: the choice costs O(features^3), and less and less changes
@@ -141,12 +142,11 @@ class Strength:
         return pooled.freedom >= (2.0 if images >= _LEAST else 4.0) * self.tried_at
 
     def learn(self, found: LeftOut, images: int, pooled: PooledMoments) -> None:
-        """Count what `left_out` found, for a task of so many images; of few in all, for the temperature alone."""
+        """Count what `left_out` found, for a task of so many images, unless those are few in all."""
         if pooled.freedom >= _LEAST:
             self.wins += found.shares * images
             self.images += images
         self.tried_at = pooled.freedom
-        self.temperature = found.temperature(STRENGTHS.index(self.best))
 
     @property
     def best(self) -> float:

@@ -87,6 +87,17 @@ def test_texts_in_parts_are_said_and_their_number_is_bounded() -> None:
         parse(document)
 
 
+def test_frequencies_count_where_a_manifest_with_a_trunk_says_so(own_bundle: Path) -> None:
+    document = copy.deepcopy(PHOTOS) | {"prior": 5.5, "reader": 6}
+    read = parse(document)
+    assert read.prior == 5.5
+    assert json.loads(json.dumps(manifest_json(read))) == document
+    assert parse(PHOTOS).prior == 0
+    edit_manifest(own_bundle / "v0002", prior=1.0)
+    with pytest.raises(BundleError, match="prior must be from 0 to 1000, with a trunk"):
+        EdgeModel.load(own_bundle)
+
+
 @pytest.mark.parametrize("document", [PHOTOS, TEXT])
 def test_a_manifest_with_a_trunk_is_read_and_written_back_word_for_word(document: dict[str, Any]) -> None:
     read = parse(document)
@@ -116,6 +127,14 @@ def test_a_manifest_with_a_trunk_is_read_and_written_back_word_for_word(document
         ("trunk.input.std", [1, 1, 0], "std must be above 0"),
         ("trunk.input.mean", [0.5], "one number a channel"),
         ("input", {}, "exclude each other"),
+        ("prior", -1, "prior must be from 0 to 1000"),
+        ("prior", 1001, "prior must be from 0 to 1000"),
+        ("prior", float("nan"), "prior must be finite"),
+        ("prior", float("inf"), "prior must be finite"),
+        ("prior", 10**400, "prior must be finite"),
+        ("prior", True, "prior must be numbers"),
+        ("prior", "1", "prior must be numbers"),
+        ("prior", None, "prior must be numbers"),
         ("tasks.0.generator", "Evil!", "generator 'Evil!' must match"),
         ("files.0.path", "sitecustomize.py", "of a trunk must match trunk"),
         ("files.1.path", "trunk-b.onnx", "of a classifier must match classifier"),

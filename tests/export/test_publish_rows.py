@@ -1,5 +1,6 @@
 """A box that sends rows of its classifier: devices answer as it does, updates are small, scores mean what it says."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from mygo_edge.bundle.calibration import Calibration
 from mygo_edge.bundle.gaussian import ClassMeans, PowerTransform, SharedFactor
+from mygo_edge.bundle.prior import prior_logits
 from mygo_edge.bundle.rows import ClassRows
 from mygo_edge.device.edge_model import EdgeModel
 from mygo_edge.errors import MygoEdgeError
@@ -64,6 +66,31 @@ def test_scores_are_read_as_the_box_measured(tmp_path: Path) -> None:
     np.testing.assert_allclose(right.logits(found), sure.logits(found) / 4, rtol=1e-5)
     np.testing.assert_allclose(right.novelty(found), sure.novelty(found), rtol=1e-5)
     assert right.threshold(None, 0.2) == pytest.approx(18.0)
+
+
+def test_frequent_classes_are_favoured_by_what_the_box_chose_and_nothing_else_changes(tmp_path: Path) -> None:
+    memories, shared = photo_memory()
+    uneven = np.array([5, 30, 200])
+    cold = memories[1]._replace(means=ClassMeans(memories[1].means.means, uneven))
+    tasks = with_rows([memories[0], cold, memories[2]], shared)
+    calibration = Calibration(4.0, np.linspace(10, 20, 11, dtype=np.float32))
+    how = {"tasks": tasks, "calibration": calibration}
+    plain = publish_photos(tmp_path / "plain", 3, **how)
+    version = publish_photos(tmp_path / "prior", 3, **how, prior=6.0)
+    assert '"reader":3' in (plain / "manifest.json").read_text()
+    assert '"reader":6' in (version / "manifest.json").read_text()
+    assert "prior" not in json.loads((plain / "manifest.json").read_text())
+    even, favoured = (EdgeModel.load(tmp_path / name) for name in ("plain", "prior"))
+    found = photos(KNOWN, 5, seed=3)[0]
+    added = prior_logits(np.array([30, 30, *uneven, 30, 30]), 6.0)
+    np.testing.assert_allclose(favoured.logits(found), even.logits(found) + added / 4, atol=1e-4)
+    assert added[2] < 0 == added[3] < added[4]
+    assert np.array_equal(favoured.novelty(found), even.novelty(found))
+    # Of what is learnt here it is not known how frequent it will be: it stands as beside classes equally likely.
+    new, labels = photos(["violet", "orange"], 2, seed=1)
+    for model in (even, favoured):
+        model.learn("new", new, labels)
+    assert np.array_equal(favoured.logits(found, task="new"), even.logits(found, task="new"))
 
 
 def test_rows_of_some_tasks_alone_are_not_published(tmp_path: Path) -> None:

@@ -73,10 +73,17 @@ def test_a_sampled_sleep_is_refused_where_the_classifier_is_quadratic() -> None:
         ExactMyGO(Vectors(4), options, CPU)
 
 
+def test_a_fixed_prior_is_refused_where_classes_are_taken_for_equally_likely() -> None:
+    with pytest.raises(MygoEdgeError, match=r"--sleep\.prior 1 cannot work .* use auto or 0"):
+        ExactMyGO(Vectors(4), replace(TrainOptions(), sleep=SleepOptions(prior="1")), CPU)
+    ExactMyGO(Vectors(4), replace(TrainOptions(), sleep=SleepOptions(prior="0")), CPU)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (TrainOptions(sleep=SleepOptions(form="exact")), "--sleep.form exact cannot work"),
+        (TrainOptions(sleep=SleepOptions(prior="0.5")), r"--sleep\.prior 0\.5 cannot work: .* without a --trunk"),
         (TrainOptions(memory=MemoryOptions(generator="gaussian")), "--memory.generator gaussian cannot work"),
         (
             TrainOptions(trunk="resnet18", methods=("mygo",), memory=MemoryOptions(generator="convolutional")),

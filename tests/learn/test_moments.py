@@ -151,7 +151,7 @@ def found(shares: np.ndarray) -> LeftOut:
     """As `left_out` finds, of three images that are far nearer to their class than to the other."""
     own = np.array([0, 1, 1])
     distances = np.where(np.arange(2) == own[:, None], 0.0, 40.0)
-    return LeftOut(shares, np.stack([distances] * len(shares)), own)
+    return LeftOut(shares, np.stack([distances] * len(shares)), own, np.array([20, 40]))
 
 
 def test_the_temperature_makes_a_softmax_as_sure_as_it_is_right() -> None:
@@ -160,7 +160,7 @@ def test_the_temperature_makes_a_softmax_as_sure_as_it_is_right() -> None:
     logits = rng.normal(0, 2, (4000, 4)) + 2 * np.eye(4)[own]
     # Drawn with a temperature of 1, then made seven times as sure.
     drawn = (logits + rng.gumbel(size=logits.shape)).argmax(1)
-    overconfident = LeftOut(np.zeros(1), -2 * 7 * logits[None], drawn)
+    overconfident = LeftOut(np.zeros(1), -2 * 7 * logits[None], drawn, np.full(4, 1000))
     assert overconfident.temperature(0) == pytest.approx(7, rel=0.1)
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from mygo_edge.bundle import vision
 from mygo_edge.bundle.calibration import Calibration
+from mygo_edge.bundle.gaussian import ClassMeans
 from mygo_edge.bundle.gaussian_files import read_means, write_means
 from mygo_edge.bundle.manifest import INTERPOLATIONS, BundleError
 from mygo_edge.bundle.text import Tokenizer
@@ -95,14 +96,17 @@ PARTS = """async (changes) => {
 
 @pytest.fixture(scope="module")
 def photo_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With rows of the classifier, of a covariance of their own, and with what the box measured of its scores."""
+    """With rows of the classifier, of a covariance of their own, and with what the box measured of its scores; some
+    classes are more frequent than others, and that counts.
+    """
     memories, shared = photo_memory(list(PHOTO_TASKS)[:2])
+    memories[1] = memories[1]._replace(means=ClassMeans(memories[1].means.means, np.array([10, 30, 200])))
     given, first = {"tasks": with_rows(memories, shared, 1.5)}, tmp_path_factory.mktemp("first")
     publish_photos(first, **given)
     known = photos([colour for task in list(PHOTO_TASKS)[:2] for colour in PHOTO_TASKS[task]], 20, seed=9)[0]
     usual = np.quantile(EdgeModel.load(first).novelty(known), np.linspace(0, 1, 21)).astype(np.float32)
     folder = tmp_path_factory.mktemp("photos")
-    publish_photos(folder, calibration=Calibration(1.7, usual), **given)
+    publish_photos(folder, calibration=Calibration(1.7, usual), prior=4.0, **given)
     return folder
 
 

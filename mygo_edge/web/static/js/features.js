@@ -1,7 +1,7 @@
 // A version on a trunk that runs: mygo_edge.device.features in a browser. Dreams are vectors, a task is its class means.
 
 import { Refusal, require } from "./errors.js";
-import { discriminant, dreamOf, FewShot, meanOf, Precision } from "./gaussians.js";
+import { discriminant, dreamOf, FewShot, meanOf, Precision, priorLogits } from "./gaussians.js";
 import { newTask } from "./heads.js";
 import { dot } from "./matrices.js";
 import { halved, memoryFile, readCalibration, readCorrection, readMeans, readOwn, readRows, readShared } from "./memories.js";
@@ -48,10 +48,12 @@ export class FeatureModel {
     const calibration = manifest.files.find(({ role }) => role === "calibration");
     this.calibration = calibration && readCalibration(bundle.contents.get(calibration.path), calibration.path);
     const own = entry && readOwn(bundle.contents.get(entry.path), entry.path, shared);
+    const priors = priorLogits(counts, manifest.prior);
     let first = 0;
     this.tasks = memories.map((task) => {
       const end = first + task.classes.length;
-      const made = { ...task, weight: weight.slice(first, end), bias: bias.slice(first, end), own: own?.(first, task.means) };
+      const parts = { weight: weight.slice(first, end), bias: bias.slice(first, end), prior: priors.slice(first, end) };
+      const made = { ...task, ...parts, own: own?.(first, task.means) };
       first = end;
       return made;
     });
@@ -95,7 +97,8 @@ export class FeatureModel {
       ? Math.min(...tasks.flatMap(({ means }) => means.map((mean) => Math.max(distance(mean), 0))))
       : Math.max(distance(this.centre) - 2 * largest, 0);
     const novelty = nearest * (this.shared.factor.rows / vector.length) - 2 * largest, temperature = this.calibration?.temperature ?? 1;
-    return { logits: logits.map((logit) => logit / temperature), novelty };
+    const priors = tasks.flatMap(({ classes, prior }) => (prior ? [...prior] : classes.map(() => 0))); // 0 of what was learnt here
+    return { logits: logits.map((logit, index) => (logit + priors[index]) / temperature), novelty };
   }
 
   async transformed(inputs) {

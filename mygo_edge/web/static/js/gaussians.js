@@ -153,6 +153,12 @@ function quantileOf(values) {
   return (sorted[Math.floor(half)] + sorted[Math.ceil(half)]) / 2;
 }
 
+/** What the frequencies of classes add to their logits, against the class in the middle: `mygo_edge.bundle.prior`. */
+export function priorLogits(counts, prior) {
+  const median = quantileOf(counts);
+  return Float32Array.from(counts, (count) => prior * Math.log(count / median));
+}
+
 /** Heads of classes of few examples, comparable with the bundle's: `mygo_edge.device.few_shot`. */
 export class FewShot {
   /** @param weights of the bundle's classifier, where it is not that of means and factor */

@@ -10,7 +10,7 @@ const FILE_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
 const SHA256 = /^[0-9a-f]{64}$/;
 const PART = /^tasks-[0-9]{1,4}\.json$/; // a file in which older tasks stand, of role "tasks"
 const MAX_SIDE = 4096, MAX_FILE_BYTES = 2 ** 31 - 1;
-const MAX_FEATURES = 2 ** 16, MAX_LATENT = 4096, MAX_TOKENS = 2 ** 16, MAX_PARTS = 16;
+const MAX_FEATURES = 2 ** 16, MAX_LATENT = 4096, MAX_TOKENS = 2 ** 16, MAX_PARTS = 16, MAX_PRIOR = 1000;
 const MAX_MANIFEST_BYTES = 2 ** 22; // and as many of all files of tasks together
 const FIRST_ROLES = ["classifier", "generator", "generators", "selftest"];
 const ROLES = [...FIRST_ROLES, "trunk", "tokenizer", "factor", "covariances", "rows", "correction", "calibration", "tasks"];
@@ -50,6 +50,8 @@ export function parseManifest(bytes, where, parts = new Map()) {
   const latent = top.latent ?? LATENT;
   check(onTrunk ? within(latent, 1, MAX_LATENT) : latent === LATENT, "dreams start from an impossible number of normals");
   check(onTrunk !== isObject(top.input), "it must have either images of pixels as input or a trunk");
+  const { prior = 0 } = top; // how much frequencies of classes count
+  check(prior === 0 || (onTrunk && Number.isFinite(prior) && prior >= 0 && prior <= MAX_PRIOR), "its prior is impossible");
   const named = apart.length > 0 && top.tasks === undefined ? apart : [...apart, top];
   const sections = named.map((part) => list(part.tasks, "tasks").map(task)), tasks = sections.flat();
   unique(tasks.map(({ name }) => name.toLowerCase()), "task");
@@ -68,7 +70,7 @@ export function parseManifest(bytes, where, parts = new Map()) {
   const tolerance = top.selftest?.tolerance;
   check(isTolerance(tolerance), "selftest needs a tolerance in (0, 1]");
   const taken = onTrunk ? { trunk: trunk(top.trunk) } : { input: input(top.input) };
-  return { ...top, tasks, files, tolerance, latent, ...taken };
+  return { ...top, tasks, files, tolerance, latent, prior, ...taken };
 
   function list(values, name) {
     check(Array.isArray(values) && values.length > 0 && values.every(isObject), `${name} must be a list of objects`);
