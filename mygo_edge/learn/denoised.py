@@ -7,9 +7,8 @@ import numpy as np
 from mygo_edge.bundle.gaussian import ClassMeans, Floats, Ids, biases, denoising, middle_of, similar
 from mygo_edge.bundle.rows import ClassRows
 
-_RENEWED = (
-    1.05  # of the classes that were denoised in common; from 1.1 on the newest get more than their share of answers
-)
+# Of the classes that were denoised in common; from 1.1 on the newest get more than their share of answers.
+_RENEWED = 1.05
 
 
 class Denoised:
