@@ -151,7 +151,7 @@ def principal(memory: Remembered, vectors: Vectors) -> NDArray[np.floating]:
     assert memory.learner.memory is not None
     means = join([task.memory.means for task in memory.device.published.values()])
     shared = memory.learner.memory.covariance(LEAST_STRENGTH).factor(memory.factor.rank, means).shared
-    weight, bias = discriminant(means, read_shared(write_shared(shared, "int8"), "factor"), denoise=False)
+    weight, bias = discriminant(means, read_shared(write_shared(shared, "int8"), "factor"), rule=None)
     return TRANSFORM(vectors) @ weight.T + bias
 
 

@@ -19,18 +19,15 @@ from mygo_edge.bundle.feature_selftest import write_feature_selftest
 from mygo_edge.bundle.gaussian import ClassMeans, SharedFactor
 from mygo_edge.bundle.gaussian_files import Precision, read_means, read_shared, write_means, write_shared
 from mygo_edge.bundle.manifest import (
-    CORRECTION_READER,
+    DENOISING_READER,
     GAUSSIAN,
     PART_ROLE,
-    PRIOR_READER,
-    ROWS_READER,
     TASKS_READER,
     TEXT_READER,
     FileEntry,
     Manifest,
     Task,
     TextInput,
-    TrunkFormat,
     manifest_bytes,
 )
 from mygo_edge.bundle.npz import same_arrays
@@ -174,8 +171,9 @@ def publish_features(
         files=tuple(draft.files),
         producer={"mygo_edge": mygo_edge.__version__, "onnxruntime": onnxruntime.__version__, "numpy": np.__version__},
         id=learner_id,
-        reader=PRIOR_READER if prior else _reader(draft.files, trunk.form),
+        reader=DENOISING_READER if own is None else TEXT_READER,
         prior=prior,
+        denoising="smooth" if own is None else "truncated",
         latent=shared.rank,
         features=trunk.form.features,
         trunk=trunk.form,
@@ -184,21 +182,11 @@ def publish_features(
     for index, part in enumerate(parts):
         draft.add(part_path(index), PART_ROLE, part, "fp32")
     if apart:
-        manifest = replace(manifest, apart=apart, reader=TASKS_READER)
+        manifest = replace(manifest, apart=apart, reader=max(manifest.reader, TASKS_READER))
     engine = FeatureEngine(Bundle("the new version", manifest, draft.contents), trunk.form, SessionOptions(), None)
     draft.add("selftest.npz", "selftest", write_feature_selftest(compute(engine)), "fp32")
     whole = replace(manifest, files=tuple(draft.files))
     return write_version(bundle_dir, whole, draft.contents, keep_before=keep_before)
-
-
-def _reader(files: Sequence[FileEntry], form: TrunkFormat) -> int:
-    """The least that a device must be able to read."""
-    roles = {entry.role for entry in files}
-    if "correction" in roles:
-        return CORRECTION_READER
-    if "covariances" in roles or (isinstance(form.input, TextInput) and form.input.parts > 1):
-        return TEXT_READER
-    return ROWS_READER if "rows" in roles else ROWS_READER - 1
 
 
 @dataclass

@@ -11,16 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mygo_edge.bundle.manifest import BundleError
+from mygo_edge.bundle.denoising import denoising, similar
+from mygo_edge.bundle.manifest import BundleError, Rule
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
 Product = Callable[[NDArray], NDArray[np.float64]]
 TINY = 1e-12  # below any norm of a feature vector that is not all zeros
-_SIMILAR = 0.25  # share of the median count: a mean of fewer images would be taken for noise among the others
-# Of a direction of the means that is no longer than noise, or of a mean: too few images show nothing, which is not that
-# there is nothing. From 0.1 to 0.3 answers are as good; with 0, all logits of two noisy classes are equal.
-_LEAST_SIGNAL = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +122,11 @@ class Precision:
 
 
 def discriminant(
-    means: ClassMeans, shared: SharedFactor, centre: Floats | None = None, denoise: bool = True
+    means: ClassMeans, shared: SharedFactor, centre: Floats | None = None, rule: Rule | None = "smooth"
 ) -> tuple[Floats, Floats]:
     """The classifier that sleep reaches with infinitely many dreams: Fisher's linear discriminant.
 
-    See `fisher` for the meaning of the logits, `centre` and `denoise`.
+    See `fisher` for the meaning of the logits, `centre` and `rule`.
 
     Returns:
         weight [classes, features] and bias [classes], for vectors in the transformed space.
@@ -137,7 +134,7 @@ def discriminant(
     Raises:
         BundleError: the numbers of a damaged memory do not give finite weights.
     """
-    return finite_classifier(lambda: fisher(means, Precision(shared).times, shared.spread, centre, denoise))
+    return finite_classifier(lambda: fisher(means, Precision(shared).times, shared.spread, centre, rule))
 
 
 def finite_classifier(made: Callable[[], tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
@@ -152,16 +149,8 @@ def finite_classifier(made: Callable[[], tuple[Floats, Floats]]) -> tuple[Floats
     return weight, bias
 
 
-def similar(counts: Ids) -> NDArray[np.bool_]:
-    """Which classes have so many images that their means shrink together, [classes]: see `fisher`. All, where it would
-    be one: a mean alone has no centre but itself.
-    """
-    many = counts >= np.median(counts) * _SIMILAR
-    return many if many.sum() > 1 else np.full(len(counts), True)
-
-
 def fisher(
-    means: ClassMeans, times: Product, spread: float, centre: Floats | None = None, denoise: bool = True
+    means: ClassMeans, times: Product, spread: float, centre: Floats | None = None, rule: Rule | None = "smooth"
 ) -> tuple[Floats, Floats]:
     """Weight [classes, features] and bias [classes] of the linear discriminant, classes taken as equally likely.
 
@@ -169,28 +158,25 @@ def fisher(
     task's rows are its head, and arg max over all of them answers an unknown task.
 
     A mean of n images lies off its class by noise, which adds spread / n to its squared norm, and which the bias takes
-    back. `denoise` also takes the noise out of the means. Those of similar numbers of images shrink together: in
-    coordinates where the noise is the same in all directions, their singular values shrink as far as noise explains
-    them (empirical Bayes, Efron & Morris 1972; Gavish & Donoho 2017). Of a few images alone nothing says which
-    direction is noise, so such a mean is drawn in to the length that the others have.
+    back. A `rule` also takes the noise out of the means (`mygo_edge.bundle.denoising`).
 
     Args:
         means: of all classes that will be compared.
         times: [n, features] -> the same times the inverse of the covariance.
         spread: mean squared Mahalanobis distance of features to the mean of their class.
-        centre: [features], where all logits are 0; unless given, the mean of the means, of many images with `denoise`.
-            Heads that are computed apart from one another compare only with the same centre, and without `denoise`.
-        denoise: see above.
+        centre: [features], where all logits are 0; unless given, the mean of the means, of many images with a `rule`.
+            Heads that are computed apart from one another compare only with the same centre, and without a `rule`.
+        rule: how noise is taken out of the means; None leaves it there.
 
     Raises:
         numpy.linalg.LinAlgError: numbers that are not finite.
     """
-    many = similar(means.counts) if denoise else np.full(len(means.counts), True)
+    many = similar(means.counts) if rule else np.full(len(means.counts), True)
     middle = middle_of(means.means, many) if centre is None else centre.astype(np.float64)
     away = means.means - middle  # [classes, features]
     weight = times(away).astype(np.float32)  # enough, and twice as fast where classes are hundreds
     inner = (weight @ away.astype(np.float32).T).astype(np.float64)
-    return finished(weight, inner, middle, means.counts, spread, many if denoise else None)
+    return finished(weight, inner, middle, means.counts, spread, many, rule)
 
 
 def middle_of(rows: Floats, many: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -205,20 +191,21 @@ def finished(
     middle: NDArray[np.float64],
     counts: Ids,
     spread: float,
-    many: NDArray[np.bool_] | None,
+    many: NDArray[np.bool_],
+    rule: Rule | None,
 ) -> tuple[Floats, Floats]:
-    """The weight and bias of `fisher`, without the noise in means where `many` says which shrink together.
+    """The weight and bias of `fisher`.
 
     Args:
         weight: [classes, features], means less middle times the inverse of the covariance.
         inner: [classes, classes], products of weight and means less middle.
         middle: [features], the centre.
-        counts, spread: see `fisher`.
-        many: [classes], as `similar` says.
+        counts, spread, rule: see `fisher`.
+        many: [classes], which means shrink together.
     """
     norms, noise = inner.diagonal(), spread / counts
-    if many is not None:
-        mix, norms, noise = denoising(inner, counts, spread, many)
+    if rule is not None:
+        mix, norms, noise = denoising(inner, counts, spread, many, rule)
         weight = mix @ weight
     return weight, biases(weight, norms - noise, middle)
 
@@ -226,33 +213,6 @@ def finished(
 def biases(weight: Floats, norms: NDArray[np.float64], middle: NDArray[np.float64]) -> Floats:
     """[classes], by the squared norms of the means and the centre of `finished`."""
     return (-0.5 * norms - np.einsum("cf,f->c", weight, middle, dtype=np.float64)).astype(np.float32)
-
-
-def denoising(
-    inner: NDArray[np.float64], counts: Ids, spread: float, many: NDArray[np.bool_]
-) -> tuple[Floats, NDArray[np.float64], NDArray[np.float64]]:
-    """The matrix [classes, classes] that takes the noise out of means, their squared norms [classes] then, and the
-    noise that these have left; see `finished`.
-    """
-    norms, noise = inner.diagonal(), spread / counts
-    signal = max(float((norms - noise)[many].mean()), 0.0)
-    share = np.maximum(signal / np.maximum(signal + noise, TINY), _LEAST_SIGNAL)
-    mix, norms = np.diag(np.sqrt(share).astype(np.float32)), share * norms
-    alike = (slice(None), slice(None)) if many.all() else np.ix_(many, many)
-    mix[alike], norms[many] = _shrinkage(inner[alike], counts[many], spread)
-    return mix, norms, np.where(many, 0, share * noise)
-
-
-def _shrinkage(inner: NDArray[np.float64], counts: Ids, spread: float) -> tuple[Floats, NDArray[np.float64]]:
-    """The matrix [classes, classes] that denoises means, out of their inner products under the precision, and their
-    squared norms then, [classes].
-    """
-    root = np.sqrt(counts)
-    values, vectors = np.linalg.eigh(inner * np.outer(root, root))
-    shares = np.maximum(1 - spread / np.maximum(values, TINY), _LEAST_SIGNAL)
-    half = vectors * np.sqrt(shares)
-    mix = half @ half.T * (root / root[:, None])
-    return mix.astype(np.float32), ((mix @ inner) * mix).sum(1)
 
 
 def mahalanobis(

@@ -6,17 +6,15 @@ Standard library only. docs/bundle.md describes the schema.
 import json
 import re
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from mygo_edge.bundle.strict import BundleError, composed
 
 SCHEMA_VERSION = "2.0"
-READER = 6  # what this code can read; a manifest names the least reader that it needs
+READER = 7  # what this code can read; a manifest names the least reader that it needs
 TASKS_READER = 6  # of versions whose older tasks stand in files of their own, and whose self-test is of some of them
 TEXT_READER = 4  # of texts in parts, and of classes with covariances of their own, whose means are taken as they are
-CORRECTION_READER = 5  # of versions whose rows are corrected
-PRIOR_READER = 6  # of versions where frequencies of classes count
-ROWS_READER = 3  # of versions whose classifier comes as rows
+DENOISING_READER = 7  # of versions that name the rule by which noise is taken out of means
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"  # Ed25519 over the bytes of manifest.json, where the publisher signs
 LATENT = 64  # normals a dream starts from, where the manifest says nothing else
@@ -46,6 +44,8 @@ INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 
 MAX_PARTS = 64  # of a text
 MAX_PRIOR = 1000.0  # the largest temperature that a box measures
+
+Rule = Literal["smooth", "truncated"]  # of `mygo_edge.bundle.denoising`; versions that name none mean the latter
 
 TASK_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")  # part of file names, on any file system
 
@@ -148,7 +148,8 @@ class Manifest:
     2.0; trunk: where raw input is not pixels of the classifier; features_digest: of what makes features of images,
     stable while heads alone change (older publishers gave none); expires: a time past which devices warn; next_key:
     the Ed25519 public key, 64 hexadecimal digits, that signs after this one; prior: how much frequencies of classes
-    count, where there is a trunk (`mygo_edge.bundle.prior`); ignored: paths of files that this reader does not know
+    count, where there is a trunk (`mygo_edge.bundle.prior`); denoising: the rule by which noise is taken out of
+    class means where there is a trunk; ignored: paths of files that this reader does not know
     what to do with; apart: how many of the first tasks, with the entries of their files, stand in files of role
     "tasks" instead of in manifest.json (`mygo_edge.bundle.parts`).
     """
@@ -169,6 +170,7 @@ class Manifest:
     expires: str | None = None
     next_key: str | None = None
     prior: float = 0.0
+    denoising: Rule = "truncated"
     ignored: tuple[str, ...] = ()
     apart: int = 0
 
@@ -212,6 +214,7 @@ def manifest_json(manifest: Manifest) -> dict[str, Any]:
         "features": manifest.features,
         "features_digest": manifest.features_digest,
         "prior": manifest.prior or None,
+        "denoising": None if manifest.denoising == "truncated" else manifest.denoising,
         "tasks": [task_json(task) for task in manifest.tasks[manifest.apart :]] or None,
         "input": manifest.input and _pixels_json(manifest.input),
         "trunk": manifest.trunk and _trunk_json(manifest.trunk),

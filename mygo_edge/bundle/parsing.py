@@ -12,15 +12,12 @@ import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+from mygo_edge.bundle.formats import MAX_FEATURES, pixels, trunk_of
 from mygo_edge.bundle.manifest import (
-    CROPS,
-    DTYPE,
+    DENOISING_READER,
     GAUSSIAN,
-    INTERPOLATIONS,
     LATENT,
-    LAYOUTS,
     MANIFEST,
-    MAX_PARTS,
     MAX_PRIOR,
     OF_TASKS,
     PART_ROLE,
@@ -32,11 +29,9 @@ from mygo_edge.bundle.manifest import (
     TASK_NAME,
     TASKS_READER,
     FileEntry,
-    ImageInput,
-    InputFormat,
     Manifest,
+    Rule,
     Task,
-    TextInput,
     TrunkFormat,
 )
 from mygo_edge.bundle.strict import SHA256, BundleError, Reader, load_object
@@ -50,10 +45,7 @@ MAX_CLASSES = 4096  # of a task
 MAX_ALL_CLASSES = 2**16
 MAX_FILES = 4096
 MAX_MANIFEST_BYTES = 2**22  # and as many of all files of role "tasks" together
-_MAX_SIDE = 4096  # of an image, in pixels
-_MAX_FEATURES = 2**16
 _MAX_LATENT = 4096
-_MAX_TOKENS = 2**16
 
 LEARNER_ID = re.compile(r"[0-9a-f]{32}")
 _KIND = re.compile(r"[a-z][a-z0-9-]{0,31}")  # of a generator; later ones are new files of known roles
@@ -106,7 +98,7 @@ def parse_manifest(data: bytes, where: str, parts: Mapping[str, bytes] = Mapping
     _require_unique(top, files, ignored)
     producer = top.value("producer", dict)
     top.require(all(isinstance(version, str) for version in producer.values()), "producer must hold text only")
-    trunk = _trunk(top.reader("trunk"), files) if not first and "trunk" in top else None
+    trunk = trunk_of(top.reader("trunk"), files) if not first and "trunk" in top else None
     if trunk:
         top.require("input" not in top, "input and trunk exclude each other")
     digest = "trunk" if first else "features_digest"
@@ -114,19 +106,20 @@ def parse_manifest(data: bytes, where: str, parts: Mapping[str, bytes] = Mapping
         sequence=top.integer("sequence", 0, 10**9 - 1),
         created=top.time("created"),
         tasks=tuple(tasks),
-        input=None if trunk else _input(top.reader("input")),
+        input=None if trunk else pixels(top.reader("input")),
         tolerance=top.reader("selftest").tolerance(),
         files=tuple(files),
         producer=producer,
         id=None if first else top.match("id", LEARNER_ID),
         reader=reader,
         latent=LATENT if first else top.integer("latent", 1, _MAX_LATENT),
-        features=None if first else top.integer("features", 1, _MAX_FEATURES),
+        features=None if first else top.integer("features", 1, MAX_FEATURES),
         trunk=trunk,
         features_digest=top.match(digest, SHA256) if digest in top else None,
         expires=top.time("expires") if not first and "expires" in top else None,
         next_key=_next_key(top, first),
         prior=_prior(top, trunk) if "prior" in top else 0.0,
+        denoising=_denoising(top, reader, trunk) if "denoising" in top else "truncated",
         ignored=tuple(ignored),
         apart=apart,
     )
@@ -178,6 +171,13 @@ def _prior(top: Reader, trunk: TrunkFormat | None) -> float:
     return prior
 
 
+def _denoising(top: Reader, reader: int, trunk: TrunkFormat | None) -> Rule:
+    top.require(reader >= DENOISING_READER, f"denoising needs reader {DENOISING_READER}")  # those before would not look
+    top.require(trunk is not None, "denoising is of means that stand on a trunk")
+    top.choice("denoising", ("smooth",))
+    return "smooth"
+
+
 def _task(reader: Reader, first: bool) -> Task:
     return Task(
         name=reader.match("name", TASK_NAME),
@@ -185,64 +185,6 @@ def _task(reader: Reader, first: bool) -> Task:
         head=reader.text("head"),
         generator="convolutional" if first else reader.match("generator", _KIND),
     )
-
-
-def _input(reader: Reader) -> InputFormat:
-    shape = reader.value("shape", list)
-    fits = len(shape) == 3 and all(type(side) is int and 0 < side <= _MAX_SIDE for side in shape)
-    reader.require(fits, f"shape must be channels, height, width, each from 1 to {_MAX_SIDE}")
-    reader.require(reader.value("dtype", str) == DTYPE, f"dtype must be {DTYPE}; publish the version again")
-    mean, std = _scale(reader, shape[0])
-    return InputFormat((shape[0], shape[1], shape[2]), mean, std)
-
-
-def _scale(reader: Reader, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    mean, std = reader.numbers("mean"), reader.numbers("std")
-    reader.require(len(mean) == len(std) == channels, "mean and std need one number a channel")
-    reader.require(min(std) > 0, "std must be above 0")
-    return mean, std
-
-
-def _trunk(reader: Reader, files: Sequence[FileEntry]) -> TrunkFormat:
-    paths = {entry.path: entry.role for entry in files}
-    file = reader.text("file")
-    reader.require(paths.get(file) == "trunk", f"file {file!r} is no file of role trunk")
-    form = reader.reader("input")
-    kind = form.choice("kind", ("image", "text"))
-    image = _image(form) if kind == "image" else _text(form, paths)
-    return TrunkFormat(
-        digest=reader.match("digest", SHA256),
-        file=file,
-        output=reader.text("output"),
-        features=reader.integer("features", 1, _MAX_FEATURES),
-        input=image,
-    )
-
-
-def _image(reader: Reader) -> ImageInput:
-    size = reader.value("size", list)
-    fits = len(size) == 2 and all(type(side) is int and 0 < side <= _MAX_SIDE for side in size)
-    reader.require(fits, f"size must be height and width, each from 1 to {_MAX_SIDE}")
-    crop = reader.choice("crop", CROPS)
-    resize = None if reader.values.get("resize") is None else reader.integer("resize", 1, _MAX_SIDE)
-    reader.require(resize is None or resize >= max(size) or crop == "none", "resize is smaller than the crop")
-    mean, std = _scale(reader, 3)
-    return ImageInput(
-        size=(size[0], size[1]),
-        resize=resize,
-        crop=crop,
-        interpolation=reader.choice("interpolation", INTERPOLATIONS),
-        mean=mean,
-        std=std,
-        layout=reader.choice("layout", LAYOUTS),
-    )
-
-
-def _text(reader: Reader, paths: dict[str, str]) -> TextInput:
-    tokenizer = reader.text("tokenizer")
-    reader.require(paths.get(tokenizer) == "tokenizer", f"tokenizer {tokenizer!r} is no file of role tokenizer")
-    parts = reader.integer("parts", 1, MAX_PARTS) if "parts" in reader else 1
-    return TextInput(tokenizer, reader.integer("max_tokens", 1, _MAX_TOKENS), parts)
 
 
 def _files(top: Reader, tasks: Sequence[Task], roles: tuple[str, ...], ignored: list[str]) -> list[FileEntry]:

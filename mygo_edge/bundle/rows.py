@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mygo_edge.bundle.gaussian import ClassMeans, Floats, finished, finite_classifier, middle_of, similar
-from mygo_edge.bundle.manifest import BundleError
+from mygo_edge.bundle.denoising import similar
+from mygo_edge.bundle.gaussian import ClassMeans, Floats, finished, finite_classifier, middle_of
+from mygo_edge.bundle.manifest import BundleError, Rule
 from mygo_edge.bundle.npz import ERRORS, array_names, read_arrays, write_arrays
 
 _LEVELS = 127  # of int8
@@ -38,7 +39,7 @@ def join_rows(tasks: Sequence[ClassRows]) -> ClassRows:
     return ClassRows(np.concatenate([task.rows for task in tasks]), spreads.pop())
 
 
-def row_discriminant(means: ClassMeans, rows: ClassRows) -> tuple[Floats, Floats]:
+def row_discriminant(means: ClassMeans, rows: ClassRows, rule: Rule = "smooth") -> tuple[Floats, Floats]:
     """Weight [classes, features] and bias [classes]: as `mygo_edge.bundle.gaussian.fisher`, of the same classes.
 
     Raises:
@@ -50,7 +51,7 @@ def row_discriminant(means: ClassMeans, rows: ClassRows) -> tuple[Floats, Floats
         middle, centre = (middle_of(each, many) for each in (means.means, rows.rows))
         weight = (rows.rows - centre).astype(np.float32)
         inner = (weight @ (means.means - middle).astype(np.float32).T).astype(np.float64)
-        return finished(weight, inner, middle, means.counts, rows.spread, many)
+        return finished(weight, inner, middle, means.counts, rows.spread, many, rule)
 
     return finite_classifier(made)
 

@@ -103,7 +103,7 @@ class FeatureEngine:
         # After the line that refuses what is no covariance.
         self._precision = Precision(self.shared)
         weights = np.concatenate([task.weight for task in self.published.values()]) if self._has_rows else None
-        self._few_shot = FewShot(join(means), self.shared, self._centre, weights)
+        self._few_shot = FewShot(join(means), self.shared, self._centre, weights, self.manifest.denoising)
 
     @property
     def takes_text(self) -> bool:
@@ -257,8 +257,9 @@ class FeatureEngine:
         """The tasks of the bundle, with their part of the discriminant of all of them."""
         every = join(means)
         # Of a damaged factor this refuses the version, whatever it answers with.
-        computed = discriminant(every, self.shared, denoise=covariances is None)
-        weight, bias = computed if rows is None else row_discriminant(every, rows)
+        rule = self.manifest.denoising
+        computed = discriminant(every, self.shared, rule=rule if covariances is None else None)
+        weight, bias = computed if rows is None else row_discriminant(every, rows, rule)
         prior = prior_logits(every.counts, self.manifest.prior)
         digest, start = self.trunk.form.digest, 0
         tasks = {}

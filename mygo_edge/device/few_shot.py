@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mygo_edge.bundle.gaussian import ClassMeans, Floats, Precision, SharedFactor, discriminant
+from mygo_edge.bundle.manifest import Rule
 
 _SCATTER = 0.25  # of real features' squared distance to their mean, relative: 0.24 on photos by EfficientNet-Lite0
 
@@ -19,9 +20,16 @@ _SCATTER = 0.25  # of real features' squared distance to their mean, relative: 0
 class FewShot:
     """How far the classes of a bundle are from their centre, and heads that go by it."""
 
-    def __init__(self, means: ClassMeans, shared: SharedFactor, centre: Floats, weights: Floats | None = None) -> None:
+    def __init__(
+        self,
+        means: ClassMeans,
+        shared: SharedFactor,
+        centre: Floats,
+        weights: Floats | None = None,
+        rule: Rule = "smooth",
+    ) -> None:
         """means: of all classes of the bundle; centre: their mean [features]; weights: [classes, features], where the
-        bundle's classifier is not that of means and factor.
+        bundle's classifier is not that of means and factor; rule: by which noise was taken out of it.
         """
         self._shared, self._centre = shared, centre
         self._precision = Precision(shared)
@@ -29,13 +37,13 @@ class FewShot:
         self._norm, self._variance = float(norms.mean()), float(norms.var())
         self._scale = 1.0
         if weights is not None and len(means.counts) > 1:
-            computed, _ = discriminant(means, shared)
+            computed, _ = discriminant(means, shared, rule=rule)
             apart, sent = (float((each * (means.means - centre)).sum()) for each in (computed, weights))
             self._scale = sent / apart if apart > 0 and sent > 0 else 1.0
 
     def head(self, means: ClassMeans) -> tuple[Floats, Floats]:
         """Weight [classes, features] and bias [classes], comparable with the bundle's. Raises as `discriminant`."""
-        weight, bias = discriminant(means, self._shared, self._centre, denoise=False)
+        weight, bias = discriminant(means, self._shared, self._centre, rule=None)
         if not self._norm > 0:  # one class alone says nothing of distances between classes
             return weight, bias
         products, norms = self._products(means)

@@ -58,7 +58,7 @@ def measure(
     own = own_covariances([*known.scatters, *alone.scatters()], means.counts, covariance, directions)
     rank = answering_rank(len(means.counts), directions, features)
     shared = answering_factor(covariance, means, rank, own.directions)
-    weight, bias = covariance.discriminant(means, denoise=False)
+    weight, bias = covariance.discriminant(means, rule=None)
     left = vectors[held]
     logits = left @ weight.T + bias + quadratic(left, means, own)
     precision, largest = Precision(shared), logits.max(1)

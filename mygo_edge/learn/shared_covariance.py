@@ -13,6 +13,7 @@ from mygo_edge.bundle.gaussian import (
     SharedFactor,
     fisher,
 )
+from mygo_edge.bundle.manifest import Rule
 from mygo_edge.learn.estimates import Estimate, RootInverse
 from mygo_edge.learn.moments import PooledMoments
 
@@ -85,9 +86,9 @@ class SharedCovariance:
         """[n, features] -> [n, features]: each vector x becomes S^-1 x."""
         return self._inverse.solve(vectors * self._scale).astype(np.float64) * self._scale
 
-    def discriminant(self, means: ClassMeans, denoise: bool = True) -> tuple[Floats, Floats]:
+    def discriminant(self, means: ClassMeans, rule: Rule | None = "smooth") -> tuple[Floats, Floats]:
         """Weight [classes, features] and bias [classes]: as `mygo_edge.bundle.gaussian.fisher` says."""
-        return fisher(means, self.times, self.spread, denoise=denoise)
+        return fisher(means, self.times, self.spread, rule=rule)
 
     def difference(self, one: Floats, other: Floats) -> float:
         """How far two classifiers' weights [classes, features] differ in what they answer: the share, from 0 to 1, of

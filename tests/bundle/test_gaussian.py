@@ -1,10 +1,12 @@
 """The Gaussian memory in feature space: its classifier, distances, dreams and files."""
 
 import io
+from typing import get_args
 
 import numpy as np
 import pytest
 
+from mygo_edge.bundle.denoising import denoising
 from mygo_edge.bundle.gaussian import (
     ClassMeans,
     PowerTransform,
@@ -16,7 +18,7 @@ from mygo_edge.bundle.gaussian import (
     mahalanobis,
 )
 from mygo_edge.bundle.gaussian_files import read_means, read_shared, write_means, write_shared
-from mygo_edge.bundle.manifest import BundleError
+from mygo_edge.bundle.manifest import BundleError, Rule
 from mygo_edge.bundle.npz import write_arrays
 
 FEATURES, RANK, CLASSES = 40, 6, 7
@@ -50,7 +52,7 @@ def test_distances_are_those_of_the_full_covariance(means: ClassMeans, shared: S
 
 def test_logits_differ_as_the_log_likelihoods_do(means: ClassMeans, shared: SharedFactor) -> None:
     vectors = np.random.default_rng(3).normal(size=(9, FEATURES)) + 3
-    weight, bias = discriminant(means, shared, denoise=False)
+    weight, bias = discriminant(means, shared, rule=None)
     logits = vectors @ weight.T + bias
     expected = -0.5 * mahalanobis(vectors, means, shared)
     assert weight.shape == (CLASSES, FEATURES)
@@ -59,9 +61,9 @@ def test_logits_differ_as_the_log_likelihoods_do(means: ClassMeans, shared: Shar
 
 def test_heads_computed_apart_around_one_centre_compare(means: ClassMeans, shared: SharedFactor) -> None:
     centre = means.means[0] * 0.9
-    weight, bias = discriminant(means, shared, centre, denoise=False)
+    weight, bias = discriminant(means, shared, centre, rule=None)
     first, second = (ClassMeans(means.means[part], means.counts[part]) for part in (slice(3), slice(3, None)))
-    parts = [discriminant(part, shared, centre, denoise=False) for part in (first, second)]
+    parts = [discriminant(part, shared, centre, rule=None) for part in (first, second)]
     # How a product rounds may depend on how many rows it has.
     assert np.allclose(weight, np.concatenate([part[0] for part in parts]), rtol=1e-6, atol=1e-9)
     assert np.allclose(bias, np.concatenate([part[1] for part in parts]), rtol=1e-6, atol=1e-9)
@@ -95,16 +97,27 @@ def test_many_classes_of_few_images_are_told_apart_better_once_denoised(shared: 
         noisy = truth + rng.normal(size=truth.shape) @ root.T / 2
         tests = truth[:, None] + rng.normal(size=(60, 40, FEATURES)) @ root.T
         scores = []
-        for denoise in (False, True):
-            weight, bias = discriminant(ClassMeans(noisy.astype(np.float32), counts), shared, denoise=denoise)
+        for rule in (None, *get_args(Rule)):
+            weight, bias = discriminant(ClassMeans(noisy.astype(np.float32), counts), shared, rule=rule)
             scores.append(((tests @ weight.T + bias).argmax(2) == np.arange(60)[:, None]).mean())
-        gains.append(scores[1] - scores[0])
-    assert np.mean(gains) > 0.02
+        gains.append(np.subtract(scores[1:], scores[0]))
+    assert (np.mean(gains, axis=0) > 0.02).all()
+
+
+def test_rules_keep_a_fifth_of_what_is_all_noise_and_nearly_all_of_what_is_long() -> None:
+    counts, everywhere = np.full(3, 25), np.full(3, True)
+    doubts: dict[Rule, float] = {"smooth": 2, "truncated": 1}
+    for rule, doubt in doubts.items():
+        short, long = (
+            denoising(np.diag([length / 25] * 3), counts, 2.0, everywhere, rule)[0] for length in (1e-3, 1e3)
+        )
+        np.testing.assert_allclose(short, 0.2 * np.eye(3), atol=1e-4)
+        np.testing.assert_allclose(long, (1 - doubt * 2.0 / 1e3) * np.eye(3), atol=1e-4)
 
 
 def test_denoising_many_images_changes_nothing(means: ClassMeans, shared: SharedFactor) -> None:
     many = ClassMeans(means.means, np.full(CLASSES, 10**9))
-    for got, expected in zip(discriminant(many, shared), discriminant(many, shared, denoise=False), strict=True):
+    for got, expected in zip(discriminant(many, shared), discriminant(many, shared, rule=None), strict=True):
         assert np.allclose(got, expected, atol=1e-4)
 
 

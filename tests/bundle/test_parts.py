@@ -16,7 +16,7 @@ from mygo_edge.bundle.feature_selftest import (
     read_feature_selftest,
     write_feature_selftest,
 )
-from mygo_edge.bundle.manifest import READER, ROWS_READER, TASKS_READER, FileEntry, Manifest, Task, manifest_bytes
+from mygo_edge.bundle.manifest import DENOISING_READER, READER, TASKS_READER, FileEntry, Manifest, Task, manifest_bytes
 from mygo_edge.bundle.parsing import MAX_ALL_CLASSES, MAX_TASKS, parse_manifest, part_entries
 from mygo_edge.bundle.parts import PART_BYTES, part_path, parts_of
 from mygo_edge.bundle.reading import read_bundle
@@ -233,7 +233,7 @@ def test_a_version_with_tasks_apart_answers_as_one_without(own: Path, tmp_path: 
     one, other = EdgeModel.load(own), EdgeModel.load(tmp_path / "whole")
     assert one.tasks == other.tasks
     np.testing.assert_array_equal(one.logits(one.example(5)), other.logits(one.example(5)))
-    assert [read_bundle(folder).manifest.reader for folder in (own, tmp_path / "whole")] == [TASKS_READER, ROWS_READER]
+    assert [read_bundle(folder).manifest.reader for folder in (own, tmp_path / "whole")] == [DENOISING_READER] * 2
 
 
 def test_a_changed_or_missing_file_of_tasks_is_refused_by_name(own: Path) -> None:

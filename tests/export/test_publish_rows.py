@@ -38,7 +38,7 @@ def test_a_device_answers_by_the_rows_and_says_so_to_older_readers(tmp_path: Pat
     found = photos(KNOWN, 20, seed=3)[0]
     gap = np.abs(sent.logits(found) - computed.logits(found)).max()
     assert gap < 0.1 * np.abs(computed.logits(found)).max()
-    assert '"reader":3' in (version / "manifest.json").read_text()
+    assert '"reader":7' in (version / "manifest.json").read_text()
     assert (version / "means-warm.int8.npz").is_file()
 
 
@@ -77,8 +77,8 @@ def test_frequent_classes_are_favoured_by_what_the_box_chose_and_nothing_else_ch
     how = {"tasks": tasks, "calibration": calibration}
     plain = publish_photos(tmp_path / "plain", 3, **how)
     version = publish_photos(tmp_path / "prior", 3, **how, prior=6.0)
-    assert '"reader":3' in (plain / "manifest.json").read_text()
-    assert '"reader":6' in (version / "manifest.json").read_text()
+    assert '"reader":7' in (plain / "manifest.json").read_text()
+    assert '"reader":7' in (version / "manifest.json").read_text()
     assert "prior" not in json.loads((plain / "manifest.json").read_text())
     even, favoured = (EdgeModel.load(tmp_path / name) for name in ("plain", "prior"))
     found = photos(KNOWN, 5, seed=3)[0]
@@ -183,7 +183,7 @@ def test_rows_of_200_classes_follow_a_new_covariance_within_130_kb(tmp_path: Pat
         "manifest.json",
     }
     assert sum(map(len, fresh.values())) <= 130_000
-    assert '"reader":6' in (version / "manifest.json").read_text()
+    assert '"reader":7' in (version / "manifest.json").read_text()
     anew = tmp_path / "anew"
     publish_features(anew, tasks=tasks(21, few, 1300.0), sequence=21, **how)
     seen = np.random.default_rng(1).integers(0, 256, (20, 3, 8, 8), dtype=np.uint8)

@@ -55,7 +55,7 @@ def test_the_inverse_of_few_images_is_that_of_the_matrix() -> None:
     np.testing.assert_allclose(apart, other.times(probe), rtol=1e-3, atol=1e-3)
     expected = np.trace(np.linalg.solve(other.shrunk.matrix, other.shrunk.covariance))
     assert one.spread == pytest.approx(expected, rel=1e-4)
-    weights = (shared.discriminant(join(means), denoise=False)[0] for shared in (one, other))
+    weights = (shared.discriminant(join(means), rule=None)[0] for shared in (one, other))
     np.testing.assert_allclose(*weights, rtol=1e-3, atol=1e-3)
 
 

@@ -57,7 +57,7 @@ def own_matrix(shared: SharedFactor, own: OwnCovariances, label: int) -> NDArray
 def test_logits_differ_as_the_log_likelihoods_of_the_classes_gaussians_do(world: World) -> None:
     own = world.own(6)
     shared = answering_factor(world.shared, world.means, 16, own.directions)
-    weight, bias = discriminant(world.means, shared, denoise=False)
+    weight, bias = discriminant(world.means, shared, rule=None)
     logits = world.vectors[:50] @ weight.T + bias + quadratic(world.vectors[:50], world.means, own)
     expected = np.empty_like(logits)
     for label in range(CLASSES):
@@ -107,8 +107,8 @@ def test_dreams_have_the_covariance_of_their_class(world: World) -> None:
 
 @pytest.mark.parametrize("rank", [12, 16, 20])
 def test_a_factor_of_any_rank_gives_the_classifier_of_the_full_covariance(world: World, rank: int) -> None:
-    expected = world.shared.discriminant(world.means, denoise=False)
-    found = discriminant(world.means, answering_factor(world.shared, world.means, rank), denoise=False)
+    expected = world.shared.discriminant(world.means, rule=None)
+    found = discriminant(world.means, answering_factor(world.shared, world.means, rank), rule=None)
     np.testing.assert_allclose(found[0], expected[0], atol=1e-3)
     np.testing.assert_allclose(np.diff(found[1]), np.diff(expected[1]), atol=1e-3)  # one level for all
     assert world.shared.difference(expected[0], found[0]) < 1e-6 < world.shared.factor(rank, world.means).difference

@@ -188,6 +188,13 @@ def test_corrected_rows_answer_as_in_python(
         )
 
 
+def test_photos_of_an_earlier_version_are_answered_by_its_rule(open_page: Open, runtime: Path, tmp_path: Path) -> None:
+    golden = Path(__file__).parent.parent / "device" / "golden" / "photos"
+    model = EdgeModel.load(golden)
+    with served(server(site_files(golden, runtime), "127.0.0.1", 0)) as address:
+        answered_as_in_python(ready(open_page(address)), model, list(PHOTO_TASKS["cold"]), tmp_path)
+
+
 def test_ten_texts_are_answered_as_in_python(text_page: Any, text_bundle: Path) -> None:
     model = EdgeModel.load(text_bundle)
     known = [topic for topics in TEXT_TASKS.values() for topic in topics]

@@ -41,10 +41,10 @@ export class FeatureModel {
     this.inverse = new Precision(shared);
     this.centre = Float32Array.from(meanOf(means));
     const entry = manifest.files.find(({ role }) => role === "covariances");
-    const computed = discriminant(means, counts, this.inverse, shared.spread, undefined, !entry);
+    const computed = discriminant(means, counts, this.inverse, shared.spread, undefined, entry ? null : manifest.denoising);
     const rows = this.readRows(memories, features);
     this.apart = rows !== undefined; // logits and distances are then of two covariances
-    const { weight, bias } = rows ? discriminant(means, counts, this.inverse, rows.spread, rows.rows) : computed;
+    const { weight, bias } = rows ? discriminant(means, counts, this.inverse, rows.spread, rows.rows, manifest.denoising) : computed;
     const calibration = manifest.files.find(({ role }) => role === "calibration");
     this.calibration = calibration && readCalibration(bundle.contents.get(calibration.path), calibration.path);
     const own = entry && readOwn(bundle.contents.get(entry.path), entry.path, shared);
@@ -57,7 +57,7 @@ export class FeatureModel {
       first = end;
       return made;
     });
-    this.fewShot = new FewShot(means, counts, this.inverse, shared.spread, this.centre, rows && weight);
+    this.fewShot = new FewShot(means, counts, this.inverse, shared.spread, this.centre, rows && weight, manifest.denoising);
     this.labels = memories.flatMap(({ name, classes }) => classes.map((label) => ({ task: name, label })));
   }
 

@@ -105,11 +105,12 @@ function sent(means, centre, rows, many) {
  * @param {Float32Array[]} means a class each
  * @param {number[]} counts images behind each
  * @param {Float32Array[]} rows S^-1 (mean - a centre) of each, where the box sends them
- * @param denoise whether noise is taken out of the means, and not of their norms alone
+ * @param rule by which noise is taken out of the means, of `mygo_edge.bundle.denoising`; null takes it out of their
+ *   norms alone
  * @returns {{weight: Float32Array[], bias: Float32Array}}
  */
-export function discriminant(means, counts, precision, spread, rows, denoise = true) {
-  const median = quantileOf(counts), similar = counts.map((count) => !denoise || count >= median * SIMILAR);
+export function discriminant(means, counts, precision, spread, rows, rule = "truncated") {
+  const median = quantileOf(counts), similar = counts.map((count) => !rule || count >= median * SIMILAR);
   const many = similar.filter(Boolean).length > 1 ? similar : similar.fill(true); // a mean alone has no centre but itself
   const middle = meanOf(means.filter((_, index) => many[index]));
   const { away, weight } = rows ? sent(means, middle, rows, many) : products(means, middle, precision);
@@ -119,15 +120,15 @@ export function discriminant(means, counts, precision, spread, rows, denoise = t
   const signal = Math.max(chosen.reduce((sum, index) => sum + inner.data[index * (n + 1)] - noise[index], 0) / chosen.length, 0);
   const share = noise.map((value) => Math.max(signal / Math.max(signal + value, TINY), LEAST_SIGNAL)), mix = matrix(n, n);
   share.forEach((value, index) => (mix.data[index * (n + 1)] = Math.sqrt(value)));
-  if (denoise) {
-    const shrunk = shrinkage(inner, counts, chosen, spread);
+  if (rule) {
+    const shrunk = shrinkage(inner, counts, chosen, spread, rule);
     chosen.forEach((row, i) => chosen.forEach((column, j) => (mix.data[row * n + column] = shrunk.data[i * chosen.length + j])));
   } else noise.forEach((_, index) => (mix.data[index * (n + 1)] = 1));
   const mixed = times(mix, inner), bias = new Float32Array(n);
   const denoised = Array.from({ length: n }, (_, row) => {
     const own = new Float64Array(middle.length);
     rowOf(mix, row).forEach((value, column) => value && addTo(own, value, weight[column]));
-    const left = !denoise ? noise[row] : many[row] ? 0 : share[row] * noise[row];
+    const left = !rule ? noise[row] : many[row] ? 0 : share[row] * noise[row];
     bias[row] = -0.5 * (dot(rowOf(mixed, row), rowOf(mix, row)) - left) - dot(own, middle);
     return Float32Array.from(own);
   });
@@ -137,13 +138,16 @@ export function discriminant(means, counts, precision, spread, rows, denoise = t
 }
 
 /** The matrix that denoises means: what lies in their common directions beyond the noise. */
-function shrinkage(inner, counts, chosen, spread) {
+function shrinkage(inner, counts, chosen, spread, rule) {
   const n = chosen.length, root = chosen.map((index) => Math.sqrt(counts[index])), products = matrix(n, n);
   chosen.forEach((row, i) => chosen.forEach((column, j) => {
     // Of the lower triangle, as numpy: rounded rows make the other a little different.
     products.data[i * n + j] = inner.data[Math.max(row, column) * inner.rows + Math.min(row, column)] * root[i] * root[j];
   }));
-  const shares = withEigenvalues(eigen(products), (value) => Math.max(1 - spread / Math.max(value, TINY), LEAST_SIGNAL));
+  const kept = rule === "smooth"
+    ? (length) => (length ** 2 + spread ** 2) / ((length + spread) ** 2 + 4 * spread ** 2)
+    : (length) => Math.max(1 - spread / length, LEAST_SIGNAL);
+  const shares = withEigenvalues(eigen(products), (value) => kept(Math.max(value, TINY)));
   shares.data.forEach((value, index, data) => (data[index] = (value * root[index % n]) / root[Math.floor(index / n)]));
   return shares;
 }
@@ -161,12 +165,12 @@ export function priorLogits(counts, prior) {
 
 /** Heads of classes of few examples, comparable with the bundle's: `mygo_edge.device.few_shot`. */
 export class FewShot {
-  /** @param weights of the bundle's classifier, where it is not that of means and factor */
-  constructor(means, counts, precision, spread, centre, weights) {
+  /** @param weights of the bundle's classifier, where it is not that of means and factor; @param rule of the bundle */
+  constructor(means, counts, precision, spread, centre, weights, rule) {
     Object.assign(this, { precision, spread, centre, scale: 1 });
     if (weights && means.length > 1) {
       const summed = (rows) => rows.reduce((sum, row, index) => sum + dot(row, means[index].map((value, place) => value - centre[place])), 0);
-      const apart = summed(discriminant(means, counts, precision, spread).weight), told = summed(weights);
+      const apart = summed(discriminant(means, counts, precision, spread, undefined, rule).weight), told = summed(weights);
       if (apart > 0 && told > 0) this.scale = told / apart;
     }
     const norms = this.products(means, counts).norms;

@@ -3,7 +3,8 @@
 import { Refusal, require } from "./errors.js";
 
 export const LATENT = 64; // normals a dream starts from
-const READER = 6; // what this page can read; a manifest may ask for more
+const READER = 7; // what this page can read; a manifest may ask for more
+const DENOISING_READER = 7; // of versions that name the rule by which noise is taken out of means
 export const TASKS_READER = 6; // of versions whose older tasks stand in files of their own
 const TASK_NAME = /^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$/;
 const FILE_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
@@ -52,6 +53,8 @@ export function parseManifest(bytes, where, parts = new Map()) {
   check(onTrunk !== isObject(top.input), "it must have either images of pixels as input or a trunk");
   const { prior = 0 } = top; // how much frequencies of classes count
   check(prior === 0 || (onTrunk && Number.isFinite(prior) && prior >= 0 && prior <= MAX_PRIOR), "its prior is impossible");
+  const { denoising = "truncated" } = top; // by which rule noise is taken out of class means
+  check(denoising === "truncated" || (onTrunk && denoising === "smooth" && top.reader >= DENOISING_READER), "its denoising is unknown");
   const named = apart.length > 0 && top.tasks === undefined ? apart : [...apart, top];
   const sections = named.map((part) => list(part.tasks, "tasks").map(task)), tasks = sections.flat();
   unique(tasks.map(({ name }) => name.toLowerCase()), "task");
@@ -70,7 +73,7 @@ export function parseManifest(bytes, where, parts = new Map()) {
   const tolerance = top.selftest?.tolerance;
   check(isTolerance(tolerance), "selftest needs a tolerance in (0, 1]");
   const taken = onTrunk ? { trunk: trunk(top.trunk) } : { input: input(top.input) };
-  return { ...top, tasks, files, tolerance, latent, prior, ...taken };
+  return { ...top, tasks, files, tolerance, latent, prior, denoising, ...taken };
 
   function list(values, name) {
     check(Array.isArray(values) && values.length > 0 && values.every(isObject), `${name} must be a list of objects`);
