@@ -32,7 +32,7 @@ class Memory(NamedTuple):
         """Logits of vectors in the transformed space: [n, features] -> [n, classes of all tasks]."""
         means = join(self.means)
         if self.rows is None:
-            weight, bias = discriminant(means, self.shared, rule="smooth" if self.own is None else None)
+            weight, bias = discriminant(means, self.shared, rule="ridge" if self.own is None else None)
         else:
             weight, bias = row_discriminant(means, self.rows)
 

@@ -173,7 +173,7 @@ def publish_features(
         id=learner_id,
         reader=DENOISING_READER if own is None else TEXT_READER,
         prior=prior,
-        denoising="smooth" if own is None else "truncated",
+        denoising="ridge" if own is None else "truncated",
         latent=shared.rank,
         features=trunk.form.features,
         trunk=trunk.form,

@@ -18,10 +18,11 @@ from mygo_edge.learn.phase import Phase
 from mygo_edge.model import gan
 from mygo_edge.model.gan import ImageConvolution
 from mygo_edge.options import MemoryOptions
+from mygo_edge.run.device import multiplies_bf16
 
-WAYS = ("PyTorch's layers", "ours", "compiled", "graph")
+WAYS = ("PyTorch's layers", "ours", "ours, bf16", "compiled", "graph")
 CHECKED_STEPS = 3
-TOLERANCE = 5e-3  # of a loss
+TOLERANCE = {True: 5e-2, False: 5e-3}  # of a loss, in bf16 and not
 
 
 def task_of(images: int = 1024) -> Task:
@@ -41,8 +42,10 @@ class MemoryCase:
         """Raises CannotRunError."""
         if name == "graph" and self.device.type != "cuda":
             raise CannotRunError("CUDA graphs need CUDA; not yet run on a GPU")
+        if name == "ours, bf16" and self.device.type == "cpu" and not multiplies_bf16():
+            raise CannotRunError("this processor has no matrix instructions for bf16")
         made, numbers = self._gan(name), itertools.count()
-        return Way(lambda: made.step(next(numbers)), lambda: self._agree(self._gan(name)))
+        return Way(lambda: step(made, next(numbers), name), lambda: self._agree(name))
 
     def _gan(self, name: str) -> GAN:
         made = GAN(
@@ -55,13 +58,21 @@ class MemoryCase:
             made._take = plainly(made._take)
         return made
 
-    def _agree(self, made: GAN) -> None:
+    def _agree(self, name: str) -> None:
         """The losses of the first steps are those with PyTorch's layers. Weights say less: Adam without momentum takes
         the sign of a gradient, which rounding turns where there is hardly any.
         """
-        expected = self._gan("PyTorch's layers")
+        made, expected, tolerance = self._gan(name), self._gan("PyTorch's layers"), TOLERANCE["bf16" in name]
         for number in range(CHECKED_STEPS):
-            torch.testing.assert_close(made.step(number), expected.step(number), rtol=TOLERANCE, atol=TOLERANCE)
+            torch.testing.assert_close(
+                step(made, number, name), expected.step(number), rtol=tolerance, atol=tolerance, check_dtype=False
+            )
+
+
+def step(made: GAN, number: int, name: str) -> tuple[Tensor, Tensor]:
+    """A step as a phase of the run takes it."""
+    with torch.autocast(made._device.type, torch.bfloat16, enabled="bf16" in name, cache_enabled=False):
+        return made.step(number)
 
 
 def transposed(kind: str, maps: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -11,7 +11,9 @@ from mygo_edge.bundle.manifest import Rule
 
 TINY = 1e-12
 Counts = NDArray[np.int64]
-LONG = 2.0  # of a long direction the rule "smooth" keeps 1 - 2 noise / length: more than its own noise
+# Of few images a class neither the means nor the covariance that measures them says much, and directions that are told
+# from noise by luck cost answers. So all shrink, as if noise were five times as much, by a share of 10 / (10 + images).
+_DOUBT, _FEW = 5.0, 10.0
 # Of a direction of the means that is no longer than noise, or of a mean: too few images show nothing, which is not that
 # there is nothing. From 0.1 to 0.3 answers are as good; with 0, all logits of two noisy classes are equal.
 _LEAST_SIGNAL = 0.2
@@ -24,6 +26,16 @@ def similar(counts: Counts) -> NDArray[np.bool_]:
     """
     many = counts >= np.median(counts) * _SIMILAR
     return many if many.sum() > 1 else np.full(len(counts), True)
+
+
+def _few(counts: Counts) -> float:
+    """How few images the classes have in the middle, from 0 to 1."""
+    return float(_FEW / (_FEW + np.median(counts)))
+
+
+def doubt(counts: Counts) -> float:
+    """How many times the noise the rule "ridge" takes from a long direction."""
+    return 1 + (_DOUBT - 1) * _few(counts)
 
 
 def denoising(
@@ -42,9 +54,9 @@ def denoising(
         counts: [classes], images behind each.
         spread: mean squared Mahalanobis distance of features to the mean of their class.
         many: [classes], as `similar` says.
-        rule: what is kept of a direction whose squared length is x, where noise has v, which is `spread`. smooth:
-            (x^2 + v^2) / ((x + v)^2 + 4 v^2), a fifth of the shortest and 1 - 2 v / x of the longest
-            (docs/exact-sleep.md). truncated, of bundles that name no rule: 1 - v / x, a fifth at least.
+        rule: what is kept of a direction whose squared length is x, where noise has v, which is `spread`. truncated,
+            of bundles that name no rule: 1 - v / x, a fifth at least. ridge: of classes of few images rather
+            x / (x + 5 v), as in a ridge regression (docs/exact-sleep.md).
     """
     norms, noise = inner.diagonal(), spread / counts
     signal = max(float((norms - noise)[many].mean()), 0.0)
@@ -55,10 +67,10 @@ def denoising(
     root = np.sqrt(counts[many])
     lengths, directions = np.linalg.eigh(inner[alike] * np.outer(root, root))
     lengths = np.maximum(lengths, TINY)
-    if rule == "smooth":
-        kept = (lengths**2 + spread**2) / ((lengths + spread) ** 2 + 4 * spread**2)
-    else:
-        kept = np.maximum(1 - spread / lengths, _LEAST_SIGNAL)
+    kept = np.maximum(1 - spread / lengths, _LEAST_SIGNAL)
+    if rule == "ridge":
+        few = _few(counts[many])
+        kept = (1 - few) * kept + few * lengths / (lengths + _DOUBT * spread)
     half = directions * np.sqrt(kept)
     together = half @ half.T * (root / root[:, None])
     mix[alike], norms[many] = together, ((together @ inner[alike]) * together).sum(1)

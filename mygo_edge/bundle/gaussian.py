@@ -122,7 +122,7 @@ class Precision:
 
 
 def discriminant(
-    means: ClassMeans, shared: SharedFactor, centre: Floats | None = None, rule: Rule | None = "smooth"
+    means: ClassMeans, shared: SharedFactor, centre: Floats | None = None, rule: Rule | None = "ridge"
 ) -> tuple[Floats, Floats]:
     """The classifier that sleep reaches with infinitely many dreams: Fisher's linear discriminant.
 
@@ -150,7 +150,7 @@ def finite_classifier(made: Callable[[], tuple[Floats, Floats]]) -> tuple[Floats
 
 
 def fisher(
-    means: ClassMeans, times: Product, spread: float, centre: Floats | None = None, rule: Rule | None = "smooth"
+    means: ClassMeans, times: Product, spread: float, centre: Floats | None = None, rule: Rule | None = "ridge"
 ) -> tuple[Floats, Floats]:
     """Weight [classes, features] and bias [classes] of the linear discriminant, classes taken as equally likely.
 

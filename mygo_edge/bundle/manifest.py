@@ -45,7 +45,7 @@ INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 MAX_PARTS = 64  # of a text
 MAX_PRIOR = 1000.0  # the largest temperature that a box measures
 
-Rule = Literal["smooth", "truncated"]  # of `mygo_edge.bundle.denoising`; versions that name none mean the latter
+Rule = Literal["ridge", "truncated"]  # of `mygo_edge.bundle.denoising`; versions that name none mean the latter
 
 TASK_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")  # part of file names, on any file system
 

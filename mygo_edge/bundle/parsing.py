@@ -174,8 +174,8 @@ def _prior(top: Reader, trunk: TrunkFormat | None) -> float:
 def _denoising(top: Reader, reader: int, trunk: TrunkFormat | None) -> Rule:
     top.require(reader >= DENOISING_READER, f"denoising needs reader {DENOISING_READER}")  # those before would not look
     top.require(trunk is not None, "denoising is of means that stand on a trunk")
-    top.choice("denoising", ("smooth",))
-    return "smooth"
+    top.choice("denoising", ("ridge",))
+    return "ridge"
 
 
 def _task(reader: Reader, first: bool) -> Task:

@@ -39,7 +39,7 @@ def join_rows(tasks: Sequence[ClassRows]) -> ClassRows:
     return ClassRows(np.concatenate([task.rows for task in tasks]), spreads.pop())
 
 
-def row_discriminant(means: ClassMeans, rows: ClassRows, rule: Rule = "smooth") -> tuple[Floats, Floats]:
+def row_discriminant(means: ClassMeans, rows: ClassRows, rule: Rule = "ridge") -> tuple[Floats, Floats]:
     """Weight [classes, features] and bias [classes]: as `mygo_edge.bundle.gaussian.fisher`, of the same classes.
 
     Raises:

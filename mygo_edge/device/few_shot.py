@@ -26,7 +26,7 @@ class FewShot:
         shared: SharedFactor,
         centre: Floats,
         weights: Floats | None = None,
-        rule: Rule = "smooth",
+        rule: Rule = "ridge",
     ) -> None:
         """means: of all classes of the bundle; centre: their mean [features]; weights: [classes, features], where the
         bundle's classifier is not that of means and factor; rule: by which noise was taken out of it.

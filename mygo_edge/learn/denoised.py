@@ -4,7 +4,7 @@ which costs O(classes^2 features); until there are enough new ones for that, a n
 
 import numpy as np
 
-from mygo_edge.bundle.denoising import LONG, denoising, similar
+from mygo_edge.bundle.denoising import denoising, doubt, similar
 from mygo_edge.bundle.gaussian import ClassMeans, Floats, Ids, biases, middle_of
 from mygo_edge.bundle.rows import ClassRows
 
@@ -19,11 +19,11 @@ class Denoised:
 
     def __init__(self, means: ClassMeans, rows: ClassRows) -> None:
         many = similar(means.counts)
-        self._counts, self._spread = means.counts, rows.spread
+        self._counts, self._doubted = means.counts, doubt(means.counts[many]) * rows.spread
         self._middle, self._centre = (middle_of(each, many) for each in (means.means, rows.rows))
         self._away, weight = self._from_centre(means, rows)
         inner = (weight @ self._away.T).astype(np.float64)
-        self._mix, norms, noise = denoising(inner, means.counts, rows.spread, many, "smooth")
+        self._mix, norms, noise = denoising(inner, means.counts, rows.spread, many, "ridge")
         self._inner, self._own = inner.astype(np.float32), np.float32(self._mix.diagonal().mean())
         self.weight = self._mix @ weight
         self.bias = biases(self.weight, norms - noise, self._middle)
@@ -36,13 +36,13 @@ class Denoised:
         """Add classes.
 
         Each keeps as much of its own mean as the others keep of theirs on average. For the rest stands what these
-        predict of it: a regression by (I - mix) / (2 spread), which is the inverse of their products where those are
-        long.
+        predict of it: a regression by (I - mix) / noise, which is the inverse of their products where those are
+        long; how much noise, `doubt` says.
         """
         away, weight = self._from_centre(means, rows)
         products = weight @ self._away.T  # [new, classes]
         counted = products * self._counts.astype(np.float32)
-        predicted = (counted - counted @ self._mix) * ((1 - self._own) / np.float32(LONG * self._spread))
+        predicted = (counted - counted @ self._mix) * ((1 - self._own) / np.float32(self._doubted))
         mixed = predicted @ self._mix  # of the others' rows, with their noise
         crossed = (2 * self._own * products + mixed @ self._inner) * mixed
         norms = self._own**2 * (weight * away).sum(1) + crossed.sum(1)

@@ -122,7 +122,7 @@ class GaussianMemory:
         """
         if self.kept is not None and self.kept.covariance is covariance:
             return self.kept.discriminant(self.tasks)
-        return covariance.discriminant(self.means, rule="smooth" if self.rows else None)
+        return covariance.discriminant(self.means, rule="ridge" if self.rows else None)
 
     def refactor(self, covariance: SharedCovariance, weight: Floats | None = None) -> SharedFactor:
         """What devices get: the rows and the factor that they have, unless new rows would answer differently enough.

@@ -15,7 +15,7 @@ from mygo_edge.kernels.dream import DreamBatch
 from mygo_edge.learn.team import ALONE, Team
 from mygo_edge.model.memory import GenerativeMemory
 
-CHUNK = 1024  # dreams a teacher sees at once, which bounds its activations (50 KB an image for 28 x 28 pixels)
+CHUNK = 256  # dreams a teacher sees at once: its activations, 50 KB an image of 28 x 28 pixels, stay near a CPU's cache
 
 
 class Lesson(NamedTuple):

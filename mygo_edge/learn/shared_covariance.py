@@ -86,7 +86,7 @@ class SharedCovariance:
         """[n, features] -> [n, features]: each vector x becomes S^-1 x."""
         return self._inverse.solve(vectors * self._scale).astype(np.float64) * self._scale
 
-    def discriminant(self, means: ClassMeans, rule: Rule | None = "smooth") -> tuple[Floats, Floats]:
+    def discriminant(self, means: ClassMeans, rule: Rule | None = "ridge") -> tuple[Floats, Floats]:
         """Weight [classes, features] and bias [classes]: as `mygo_edge.bundle.gaussian.fisher` says."""
         return fisher(means, self.times, self.spread, rule=rule)
 

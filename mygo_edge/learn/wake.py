@@ -13,7 +13,7 @@ from mygo_edge.learn.randomness import Batches, derived_seed, generator
 from mygo_edge.model.network import NeocortexNet
 from mygo_edge.options import WakeOptions
 
-EVALUATION_BATCH = 2000
+EVALUATION_BATCH = 256  # as many as `mygo_edge.learn.lessons` shows a teacher at once, and for the same reason
 
 
 @torch.no_grad()

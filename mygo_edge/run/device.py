@@ -11,6 +11,20 @@ from mygo_edge.learn.team import Team
 from mygo_edge.options import TrainOptions
 
 
+def multiplies_bf16() -> bool:
+    """Whether this processor has matrix instructions for bf16 (AMX)."""
+    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
+
+
+def in_bf16(options: TrainOptions, device: torch.device, method: str, phase: str) -> bool:
+    """Whether a method's phase runs in mixed precision. The published algorithm never does: its GAN's binary
+    cross-entropy has no half-precision form.
+    """
+    if method == "reference" or options.precision == "fp32":
+        return False
+    return options.precision == "bf16" or (phase == "memory" and device.type == "cpu" and multiplies_bf16())
+
+
 def check_team(options: TrainOptions, team: Team) -> None:
     """Raise MygoEdgeError for what several processes cannot share."""
     if options.memory.reuse and team.size > 1:
@@ -30,8 +44,10 @@ def choose_device(options: TrainOptions) -> torch.device:
     if options.device == "cuda" and not torch.cuda.is_available():
         raise MygoEdgeError("--device cuda: PyTorch sees no CUDA device here; check the driver, or use --device cpu")
     name = "cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu"
-    if name == "cpu" and options.precision != "fp32":
-        raise MygoEdgeError("--precision bf16 is for CUDA; use fp32 on the CPU")
+    if name == "cpu" and options.precision == "bf16" and not multiplies_bf16():
+        raise MygoEdgeError(
+            "--precision bf16: this processor has no matrix instructions for it (AMX); use auto or fp32"
+        )
     if name == "cpu" and options.step == "graph":
         raise MygoEdgeError("--step graph is for CUDA; use auto, eager or compile on the CPU")
     try:

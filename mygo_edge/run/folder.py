@@ -19,6 +19,7 @@ from mygo_edge.files import write_json
 from mygo_edge.options import TrainOptions
 from mygo_edge.options_check import check
 from mygo_edge.options_json import as_json, from_json
+from mygo_edge.run.device import multiplies_bf16
 
 Event = Mapping[str, Any]  # a line of metrics.jsonl
 
@@ -75,7 +76,10 @@ class RunFolder:
         if writes and document["device"]["threads"] != torch.get_num_threads():
             began = document["device"]["threads"]
             warn(f"{path} began with {began} threads; set OMP_NUM_THREADS to it for equal results")
-        return cls(path, document, writes, on_event), _options(document, document["options"])
+        options, here = _options(document, document["options"]), multiplies_bf16()
+        if writes and options.precision == "auto" and document["device"].get("bf16", here) != here:
+            warn(f"{path} began {'without' if here else 'with'} AMX: GANs learn in other arithmetic on this processor")
+        return cls(path, document, writes, on_event), options
 
     def streams(self) -> list[tuple[TrainOptions, list[str | None]]]:
         """Where tasks came from, in order: options that name the data, and the tasks' names, None if forgotten."""
@@ -213,7 +217,12 @@ def _surroundings(device: torch.device) -> dict[str, Any]:
     return {
         "versions": versions,
         "git_commit": _git_commit(),
-        "device": {"type": device.type, "name": name, "threads": torch.get_num_threads()},
+        "device": {
+            "type": device.type,
+            "name": name,
+            "threads": torch.get_num_threads(),
+            "bf16": multiplies_bf16(),
+        },
     }
 
 

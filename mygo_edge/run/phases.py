@@ -53,7 +53,7 @@ class RunPhase(Phase):
         save: keeps a step number and the state that belongs to it; None for work that is simply done again.
         restore: loads what an earlier process saved of this phase and returns its step number, 0 when there is none.
         every: seconds between two saves.
-        autocast: run the steps in bf16 mixed precision (CUDA).
+        autocast: run the steps in bf16 mixed precision.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class RunPhase(Phase):
         started = saved = shown = time.monotonic()
         arithmetic: contextlib.AbstractContextManager = contextlib.nullcontext()
         if self._autocast:  # without the cache of cast weights, which a captured step would not refresh
-            arithmetic = torch.autocast("cuda", torch.bfloat16, cache_enabled=False)
+            arithmetic = torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
         for step in range(begin, total):
             with arithmetic:
                 yield step

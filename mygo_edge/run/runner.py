@@ -15,6 +15,7 @@ from mygo_edge.learn.phase import Stateful
 from mygo_edge.learn.team import ALONE, LostError, Team
 from mygo_edge.options import TrainOptions
 from mygo_edge.run.checkpoint import Checkpoint
+from mygo_edge.run.device import in_bf16
 from mygo_edge.run.evaluation import Evaluation, new_results
 from mygo_edge.run.folder import RunFolder
 from mygo_edge.run.forgetting import forget
@@ -246,8 +247,7 @@ class Runner:
             every=self.options.checkpoint_seconds,
             team=self.team,
             step_mode=self.options.step,
-            # The published GAN's binary cross-entropy has no half-precision form.
-            autocast=self.options.precision == "bf16" and self.device.type == "cuda" and method != "reference",
+            autocast=in_bf16(self.options, self.device, method, name),
         )
         phase.attempt = within["attempt"]
         return phase

@@ -6,7 +6,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from mygo_edge.bundle.denoising import denoising
+from mygo_edge.bundle.denoising import denoising, doubt
 from mygo_edge.bundle.gaussian import (
     ClassMeans,
     PowerTransform,
@@ -104,15 +104,28 @@ def test_many_classes_of_few_images_are_told_apart_better_once_denoised(shared: 
     assert (np.mean(gains, axis=0) > 0.02).all()
 
 
-def test_rules_keep_a_fifth_of_what_is_all_noise_and_nearly_all_of_what_is_long() -> None:
-    counts, everywhere = np.full(3, 25), np.full(3, True)
-    doubts: dict[Rule, float] = {"smooth": 2, "truncated": 1}
-    for rule, doubt in doubts.items():
-        short, long = (
-            denoising(np.diag([length / 25] * 3), counts, 2.0, everywhere, rule)[0] for length in (1e-3, 1e3)
+def test_directions_that_are_all_noise_nearly_vanish_and_long_ones_stay() -> None:
+    counts, everywhere, noise = np.full(3, 40), np.full(3, True), 2.0
+    few = 10 / (10 + 40)
+    for rule in get_args(Rule):
+        short, middle, long = (
+            denoising(np.diag([length / 40] * 3), counts, noise, everywhere, rule)[0][0, 0]
+            for length in (1e-6, 4 * noise, 1e4 * noise)
         )
-        np.testing.assert_allclose(short, 0.2 * np.eye(3), atol=1e-4)
-        np.testing.assert_allclose(long, (1 - doubt * 2.0 / 1e3) * np.eye(3), atol=1e-4)
+        weight = few if rule == "ridge" else 0.0
+        assert short == pytest.approx((1 - weight) * 0.2, abs=1e-4)
+        assert middle == pytest.approx((1 - weight) * 3 / 4 + weight * 4 / 9, abs=1e-4)
+        assert 1 - long == pytest.approx((doubt(counts) if weight else 1.0) / 1e4, rel=1e-2)
+
+
+def test_the_more_images_a_class_the_less_the_rules_differ() -> None:
+    apart = []
+    for images in (2, 20, 2000):
+        inner, counts = np.diag(np.array([3.0, 9.0, 30.0]) / images), np.full(3, images)
+        mixes = [denoising(inner, counts, 2.0, np.full(3, True), rule)[0] for rule in get_args(Rule)]
+        apart.append(float(np.abs(mixes[0] - mixes[1]).max()))
+    assert apart[0] > apart[1] > apart[2]
+    assert apart[2] < 0.01
 
 
 def test_denoising_many_images_changes_nothing(means: ClassMeans, shared: SharedFactor) -> None:

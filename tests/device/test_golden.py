@@ -45,10 +45,10 @@ def test_the_rule_of_a_version_is_part_of_its_answers(tmp_path: Path) -> None:
     shutil.copytree(GOLDEN.parent / "photos", tmp_path / "photos")
     manifest = tmp_path / "photos" / "v0003" / "manifest.json"
     values = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps(values | {"reader": 7, "denoising": "smooth"}))
+    manifest.write_text(json.dumps(values | {"reader": 7, "denoising": "ridge"}))
     with pytest.raises(BundleError, match="fails its self-test"):
         EdgeModel.load(tmp_path / "photos")
-    for wrong in ({"reader": 6, "denoising": "smooth"}, {"reader": 7, "denoising": "none"}):
+    for wrong in ({"reader": 6, "denoising": "ridge"}, {"reader": 7, "denoising": "none"}):
         manifest.write_text(json.dumps(values | wrong))
         with pytest.raises(BundleError, match="denoising"):
             EdgeModel.load(tmp_path / "photos")

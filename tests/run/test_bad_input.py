@@ -36,7 +36,6 @@ from tests.run.commands import TINY, run
         ("--tasks 0,1/2", "has one class"),
         ("--tasks 0,99", "class 99"),
         ("--device cuda", "PyTorch sees no CUDA device"),
-        ("--device cpu --precision bf16", "bf16 is for CUDA"),
         ("--device cpu --step graph", "--step graph is for CUDA"),
         (
             "--device cpu --backend triton",

@@ -9,6 +9,7 @@ import { addTo, cholesky, dot, eigen, matrix, rowOf, solveLower, times, timesTra
 const TINY = 1e-12; // below any norm of a vector that is not all zeros
 const SIMILAR = 0.25; // share of the median count: a mean of fewer images would be taken for noise among the others
 const LEAST_SIGNAL = 0.2; // of a direction of the means that is no longer than noise
+const DOUBT = 5, FEW = 10; // of few images a class, directions shrink as if noise were so many times as much
 const SCATTER = 0.25; // of real features' squared distance to their mean, relative
 const LEAST = 1e-3; // eigenvalue of a class's own covariance
 const f = Math.fround;
@@ -144,9 +145,8 @@ function shrinkage(inner, counts, chosen, spread, rule) {
     // Of the lower triangle, as numpy: rounded rows make the other a little different.
     products.data[i * n + j] = inner.data[Math.max(row, column) * inner.rows + Math.min(row, column)] * root[i] * root[j];
   }));
-  const kept = rule === "smooth"
-    ? (length) => (length ** 2 + spread ** 2) / ((length + spread) ** 2 + 4 * spread ** 2)
-    : (length) => Math.max(1 - spread / length, LEAST_SIGNAL);
+  const few = rule === "ridge" ? FEW / (FEW + quantileOf(chosen.map((index) => counts[index]))) : 0;
+  const kept = (length) => (1 - few) * Math.max(1 - spread / length, LEAST_SIGNAL) + (few * length) / (length + DOUBT * spread);
   const shares = withEigenvalues(eigen(products), (value) => kept(Math.max(value, TINY)));
   shares.data.forEach((value, index, data) => (data[index] = (value * root[index % n]) / root[Math.floor(index / n)]));
   return shares;

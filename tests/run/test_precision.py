@@ -1,0 +1,55 @@
+"""Which arithmetic a phase runs in."""
+
+import json
+
+import pytest
+import torch
+
+from mygo_edge.errors import MygoEdgeError
+from mygo_edge.options import TrainOptions
+from mygo_edge.run import device as place
+from mygo_edge.run.saved import open_learner
+from tests.run.commands import TINY, run, summary
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+def test_gans_alone_are_learnt_in_bf16_and_only_where_the_processor_multiplies_it(monkeypatch):
+    automatic, every = TrainOptions(), TrainOptions(precision="bf16")
+    for able in (True, False):
+        monkeypatch.setattr(place, "multiplies_bf16", lambda able=able: able)
+        assert place.in_bf16(automatic, CPU, "mygo", "memory") is able
+        for phase in ("head", "expert", "sleep"):
+            assert not place.in_bf16(automatic, CPU, "mygo", phase)
+            assert place.in_bf16(every, CPU, "mygo", phase)
+        assert not place.in_bf16(automatic, CUDA, "mygo", "memory")
+        assert not place.in_bf16(TrainOptions(precision="fp32"), CPU, "mygo", "memory")
+        for options in (automatic, every):
+            assert not place.in_bf16(options, CPU, "reference", "memory")
+
+
+def test_bf16_is_refused_where_the_processor_has_none(monkeypatch):
+    monkeypatch.setattr(place, "multiplies_bf16", lambda: False)
+    with pytest.raises(MygoEdgeError, match="no matrix instructions for it"):
+        place.choose_device(TrainOptions(device="cpu", precision="bf16"))
+
+
+@pytest.mark.skipif(not place.multiplies_bf16(), reason="this processor has no AMX")
+def test_all_in_bf16_learns_and_what_is_kept_is_fp32(tmp_path):
+    done = run(*TINY, "--methods", "mygo", "--precision", "bf16", "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert summary(tmp_path / "run")["methods"]["mygo"]["task_known"]["average"] > 0.8
+    method = open_learner(tmp_path / "run").method
+    assert {weight.dtype for weight in method.net.parameters()} == {torch.float32}
+
+
+def test_a_run_says_so_when_it_goes_on_with_another_arithmetic(tmp_path):
+    done = run(*TINY, "--methods", "mygo", "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["device"]["bf16"] is place.multiplies_bf16()
+    config["device"]["bf16"] = not config["device"]["bf16"]
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    again = run("--resume", tmp_path / "run")
+    assert again.returncode == 0
+    assert "AMX: GANs learn in other arithmetic on this processor" in again.stderr
