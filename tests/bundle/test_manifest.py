@@ -98,6 +98,17 @@ def test_frequencies_count_where_a_manifest_with_a_trunk_says_so(own_bundle: Pat
         EdgeModel.load(own_bundle)
 
 
+def test_noise_comes_out_of_means_by_the_rule_that_a_manifest_with_a_trunk_names(own_bundle: Path) -> None:
+    document = copy.deepcopy(PHOTOS) | {"denoising": "ridge", "reader": 7}
+    read = parse(document)
+    assert read.denoising == "ridge"
+    assert json.loads(json.dumps(manifest_json(read))) == document
+    assert parse(PHOTOS).denoising == "truncated"
+    edit_manifest(own_bundle / "v0002", denoising="ridge", reader=7)
+    with pytest.raises(BundleError, match="denoising is of means that stand on a trunk"):
+        EdgeModel.load(own_bundle)
+
+
 @pytest.mark.parametrize("document", [PHOTOS, TEXT])
 def test_a_manifest_with_a_trunk_is_read_and_written_back_word_for_word(document: dict[str, Any]) -> None:
     read = parse(document)

@@ -54,7 +54,8 @@ export function parseManifest(bytes, where, parts = new Map()) {
   const { prior = 0 } = top; // how much frequencies of classes count
   check(prior === 0 || (onTrunk && Number.isFinite(prior) && prior >= 0 && prior <= MAX_PRIOR), "its prior is impossible");
   const { denoising = "truncated" } = top; // by which rule noise is taken out of class means
-  check(denoising === "truncated" || (onTrunk && denoising === "ridge" && top.reader >= DENOISING_READER), "its denoising is unknown");
+  const ruled = onTrunk && denoising === "ridge" && top.reader >= DENOISING_READER;
+  check(top.denoising === undefined || ruled, "its denoising is unknown");
   const named = apart.length > 0 && top.tasks === undefined ? apart : [...apart, top];
   const sections = named.map((part) => list(part.tasks, "tasks").map(task)), tasks = sections.flat();
   unique(tasks.map(({ name }) => name.toLowerCase()), "task");
