@@ -77,7 +77,9 @@ class RunFolder:
             began = document["device"]["threads"]
             warn(f"{path} began with {began} threads; set OMP_NUM_THREADS to it for equal results")
         options, here = _options(document, document["options"]), multiplies_bf16()
-        if writes and options.precision == "auto" and document["device"].get("bf16", here) != here:
+        began_on = document["device"]
+        on_cpu = began_on["type"] == "cpu"  # elsewhere GANs learn in fp32, whatever the processor
+        if writes and on_cpu and options.precision == "auto" and began_on.get("bf16", here) != here:
             warn(f"{path} began {'without' if here else 'with'} AMX: GANs learn in other arithmetic on this processor")
         return cls(path, document, writes, on_event), options
 
@@ -221,7 +223,7 @@ def _surroundings(device: torch.device) -> dict[str, Any]:
             "type": device.type,
             "name": name,
             "threads": torch.get_num_threads(),
-            "bf16": multiplies_bf16(),
+            "bf16": device.type == "cpu" and multiplies_bf16(),
         },
     }
 
