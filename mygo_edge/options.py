@@ -235,7 +235,7 @@ class TrainOptions:
     """Where to learn."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of training. bf16 is mixed precision, on CUDA or on processors with matrix instructions for it (AMX).
-    auto takes it on such processors, for the GANs alone: their steps take less time, their dreams are as good."""
+    auto takes it on such processors, for GANs and sleeps: their steps take less time, what they learn is as good."""
     backend: Backend = "auto"
     """Which kernels dream and distil: PyTorch's or Triton's (CUDA only). auto takes Triton on CUDA where it is
     installed; the variable MYGO_EDGE_BACKEND decides where this option is auto."""

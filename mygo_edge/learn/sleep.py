@@ -135,12 +135,11 @@ class Consolidation:
             self.total = options.steps if new else 0  # nothing old to bring back in the first sleep
         if anew:
             self.total = RELEARNING * options.steps
+        self._teachers = old_teacher.features, new_teacher.features
         self._lessons = partial(
             Lessons,
             memory,
             self.plan,
-            old_teacher.features,
-            new_teacher.features,
             new_task=new,
             seed=phase.seed,
             stream=DREAM_STREAM + new,
@@ -150,13 +149,16 @@ class Consolidation:
 
     def loss_of(self, dreams: Tensor, teacher_features: Tensor, task_ids: Tensor) -> Tensor:
         """The student's loss on a lesson."""
-        logits = self._net.logits(self._net.features(dreams))
-        return distillation_loss(logits, teacher_features, self._target, task_ids, self._errors)
+        features = self._net.features(dreams)
+        # The answers in single precision, whatever the features are in: they are a small part of the work.
+        with torch.autocast(dreams.device.type, enabled=False):
+            logits = self._net.logits(features.float())
+            return distillation_loss(logits, teacher_features.float(), self._target, task_ids, self._errors)
 
     @torch.no_grad()
     def loss_at(self, step: int) -> float:
         """The student's loss, as it is now, on a step's dreams of all processes."""
-        return float(self.loss_of(*self._lessons()(step)))
+        return float(self.loss_of(*self._lessons(*self._teachers)(step)))
 
     @torch.no_grad()
     def calibrate(self) -> None:
@@ -164,11 +166,9 @@ class Consolidation:
         if not self._options.calibrate or self._published or len(self._net.widths) == 1:
             return
         rounds = -(-CALIBRATION_DREAMS // min(self.plan.counts))
-        first, lessons = self.total + 1, self._lessons()  # `loss_at` takes the step before
-        seen: list[tuple[Tensor, Tensor]] = []
-        for step in range(first, first + rounds * self.plan.steps):
-            lesson = lessons(step)
-            seen.append((self._net.features(lesson.dreams), lesson.task_ids))
+        first = self.total + 1  # `loss_at` takes the step before
+        lessons = self._lessons(self._net.features, self._net.features)  # in place of its teachers'
+        seen = [lessons(step)[1:] for step in range(first, first + rounds * self.plan.steps)]
         features, task_ids = (torch.cat(parts) for parts in zip(*seen, strict=True))
         calibrate(self._net, features, task_ids)
 
@@ -176,7 +176,7 @@ class Consolidation:
         """The steps that the student, whose weights must be trainable by now, takes."""
         # The published teacher is the student: it has to see the very batches that the student sees.
         ahead = 0 if self._published else self._options.ahead_megabytes * 1e6
-        share = self._lessons(total=self.total, ahead_bytes=ahead, team=self._phase.team)
+        share = self._lessons(*self._teachers, total=self.total, ahead_bytes=ahead, team=self._phase.team)
         rate = self._options.learning_rate
         return Descent(self._net.parameters(), self.loss_of, share, self.total, rate, self._phase, student=self._net)
 

@@ -207,6 +207,39 @@ class ImageConvolution(nn.Conv2d):
         return maps.unflatten(1, (images.shape[2] // 2, images.shape[3] // 2)).permute(0, 3, 1, 2)
 
 
+class SpectralLinear(nn.Linear):
+    """A linear layer whose weight is divided by its largest singular value, by one step of power iteration a pass, as
+    `spectral_norm` makes of one (Miyato et al. 2018). What comes out is divided in place of the weight: in a critic
+    those are a tenth as many numbers, forward and backward.
+
+    Buffers:
+        left, right: [outputs] and [inputs], the singular vectors.
+    """
+
+    left: Tensor
+    right: Tensor
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs)
+        self.register_buffer("left", F.normalize(torch.randn(outputs), dim=0))
+        self.register_buffer("right", F.normalize(torch.randn(inputs), dim=0))
+        for _ in range(15):
+            self._iterate()
+
+    @torch.no_grad()
+    def _iterate(self) -> None:
+        self.left.copy_(F.normalize(torch.mv(self.weight, self.right), dim=0))
+        self.right.copy_(F.normalize(torch.mv(self.weight.T, self.left), dim=0))
+
+    def forward(self, values: Tensor) -> Tensor:
+        with torch.autocast(values.device.type, enabled=False):
+            if self.training:
+                self._iterate()
+            left, right = self.left.clone(), self.right.clone()  # this pass's, when its gradient is taken
+            norm = torch.dot(left, torch.mv(self.weight, right))
+        return F.linear(values, self.weight) / norm + self.bias
+
+
 class Discriminator(nn.Module):
     """Images and class ids -> realness [batch]: strided convolutions and a projection of the class (Miyato & Koyama
     2018), every layer but the class embedding spectrally normalised (Miyato et al. 2018).
@@ -224,7 +257,7 @@ class Discriminator(nn.Module):
         # Flattened before the last activation, which then has its gradient in the order of its values: on a CPU the
         # other way round takes up to nine times as long.
         layers.insert(-1, nn.Flatten())
-        layers += [spectral_norm(nn.Linear(channels * height * wide, hidden)), nn.LeakyReLU(0.1)]
+        layers += [SpectralLinear(channels * height * wide, hidden), nn.LeakyReLU(0.1)]
         self.body = nn.Sequential(*layers)
         self.realness = spectral_norm(nn.Linear(hidden, 1))
         self.embedding = nn.Embedding(classes, hidden)
@@ -244,9 +277,9 @@ class VectorDiscriminator(nn.Module):
         super().__init__()
         self.body = nn.Sequential(
             nn.Flatten(),
-            spectral_norm(nn.Linear(width, hidden)),
+            SpectralLinear(width, hidden),
             nn.LeakyReLU(0.1),
-            spectral_norm(nn.Linear(hidden, hidden)),
+            SpectralLinear(hidden, hidden),
             nn.LeakyReLU(0.1),
         )
         self.realness = spectral_norm(nn.Linear(hidden, 1))

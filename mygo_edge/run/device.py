@@ -10,6 +10,9 @@ from mygo_edge.kernels.exactness import set_exact_arithmetic
 from mygo_edge.learn.team import Team
 from mygo_edge.options import TrainOptions
 
+# Phases of what is learnt of or for dreams. Experts lose by it, and they are what sleeps cannot make better.
+AS_GOOD_IN_BF16 = ("memory", "sleep", "forget")
+
 
 def multiplies_bf16() -> bool:
     """Whether this processor has matrix instructions for bf16 (AMX)."""
@@ -22,7 +25,7 @@ def in_bf16(options: TrainOptions, device: torch.device, method: str, phase: str
     """
     if method == "reference" or options.precision == "fp32":
         return False
-    return options.precision == "bf16" or (phase == "memory" and device.type == "cpu" and multiplies_bf16())
+    return options.precision == "bf16" or (phase in AS_GOOD_IN_BF16 and device.type == "cpu" and multiplies_bf16())
 
 
 def check_team(options: TrainOptions, team: Team) -> None:

@@ -78,9 +78,10 @@ class RunFolder:
             warn(f"{path} began with {began} threads; set OMP_NUM_THREADS to it for equal results")
         options, here = _options(document, document["options"]), multiplies_bf16()
         began_on = document["device"]
-        on_cpu = began_on["type"] == "cpu"  # elsewhere GANs learn in fp32, whatever the processor
+        on_cpu = began_on["type"] == "cpu"  # elsewhere all is learnt in fp32, whatever the processor
         if writes and on_cpu and options.precision == "auto" and began_on.get("bf16", here) != here:
-            warn(f"{path} began {'without' if here else 'with'} AMX: GANs learn in other arithmetic on this processor")
+            began = "without" if here else "with"
+            warn(f"{path} began {began} AMX: GANs and sleeps are in other arithmetic on this processor")
         return cls(path, document, writes, on_event), options
 
     def streams(self) -> list[tuple[TrainOptions, list[str | None]]]:

@@ -1,9 +1,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.nn.utils.parametrizations import spectral_norm
 
 from mygo_edge.domains.pixels import network
-from mygo_edge.model.gan import Discriminator, Generator, ImageConvolution
+from mygo_edge.model.gan import Discriminator, Generator, ImageConvolution, SpectralLinear
 from mygo_edge.model.upsampling import upsample
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 48), (1, 13, 21)]
@@ -89,3 +90,37 @@ def test_the_critics_first_layer_is_a_convolution_with_and_without_a_gradient_fo
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     gradients = [torch.autograd.grad(maps.square().sum(), (images, layer.weight)) for maps in (found, expected)]
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-4)
+
+
+def test_a_spectral_linear_layer_is_a_spectrally_normalised_one():
+    torch.manual_seed(0)
+    ours = SpectralLinear(40, 24)
+    theirs = spectral_norm(torch.nn.Linear(40, 24))
+    with torch.no_grad():
+        theirs.parametrizations.weight.original.copy_(ours.weight)
+        theirs.bias.copy_(ours.bias)
+        theirs.parametrizations.weight[0]._u.copy_(ours.left)
+        theirs.parametrizations.weight[0]._v.copy_(ours.right)
+    for training in (True, True, False):
+        ours.train(training), theirs.train(training)
+        values, towards = torch.randn(16, 40), torch.randn(16, 24)
+        results = []
+        for layer, weight in ((ours, ours.weight), (theirs, theirs.parametrizations.weight.original)):
+            given = values.clone().requires_grad_(True)
+            made = layer(given)
+            results.append((made, *torch.autograd.grad((made * towards).sum(), (given, weight, layer.bias))))
+        for our, their in zip(*results, strict=True):
+            torch.testing.assert_close(our, their, atol=1e-5, rtol=1e-5)
+
+
+def test_gradients_through_a_spectral_linear_layer_wait_for_later_passes():
+    torch.manual_seed(0)
+    layer, values = SpectralLinear(12, 6), torch.randn(5, 12)
+    layer(values).square().sum().backward()
+    expected = layer.weight.grad.clone()
+    torch.manual_seed(0)
+    again = SpectralLinear(12, 6)
+    loss = again(values).square().sum()
+    again(values)  # moves the singular vectors
+    loss.backward()
+    torch.testing.assert_close(again.weight.grad, expected)

@@ -14,16 +14,17 @@ from tests.run.commands import TINY, run, summary
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
-def test_gans_alone_are_learnt_in_bf16_and_only_where_the_processor_multiplies_it(monkeypatch):
+def test_gans_and_sleeps_are_in_bf16_and_only_where_the_processor_multiplies_it(monkeypatch):
     automatic, every = TrainOptions(), TrainOptions(precision="bf16")
     for able in (True, False):
         monkeypatch.setattr(place, "multiplies_bf16", lambda able=able: able)
-        assert place.in_bf16(automatic, CPU, "mygo", "memory") is able
-        for phase in ("head", "expert", "sleep"):
+        for phase in ("memory", "sleep", "forget"):
+            assert place.in_bf16(automatic, CPU, "mygo", phase) is able
+            assert not place.in_bf16(automatic, CUDA, "mygo", phase)
+            assert not place.in_bf16(TrainOptions(precision="fp32"), CPU, "mygo", phase)
+        for phase in ("head", "expert"):
             assert not place.in_bf16(automatic, CPU, "mygo", phase)
             assert place.in_bf16(every, CPU, "mygo", phase)
-        assert not place.in_bf16(automatic, CUDA, "mygo", "memory")
-        assert not place.in_bf16(TrainOptions(precision="fp32"), CPU, "mygo", "memory")
         for options in (automatic, every):
             assert not place.in_bf16(options, CPU, "reference", "memory")
 
@@ -52,4 +53,4 @@ def test_a_run_says_so_when_it_goes_on_with_another_arithmetic(tmp_path):
     (tmp_path / "run" / "config.json").write_text(json.dumps(config))
     again = run("--resume", tmp_path / "run")
     assert again.returncode == 0
-    assert "AMX: GANs learn in other arithmetic on this processor" in again.stderr
+    assert "AMX: GANs and sleeps are in other arithmetic on this processor" in again.stderr
