@@ -104,7 +104,7 @@ def with_baselines(run: Summary, other: Summary) -> Summary:
 def machine(run: Summary) -> str:
     versions = run["versions"]
     names = ", ".join(f"{name} {versions[name]}" for name in ("python", "torch", "onnxruntime", "numpy"))
-    arithmetic = ", GANs in bf16" if run["device"].get("bf16") else ""
+    arithmetic = ", GANs and sleeps in bf16" if run["device"].get("bf16") else ""
     return f"{names}; {run['device']['type']}, two runs at a time, one thread each{arithmetic}"
 
 

@@ -25,11 +25,12 @@ from mygo_edge.model.gan import LATENT, FrozenGenerator, Generator
 from mygo_edge.model.memory import GenerativeMemory
 from mygo_edge.model.network import NeocortexNet
 from mygo_edge.options import SleepOptions, StepMode, TrainOptions
+from mygo_edge.run.device import multiplies_bf16
 
-WAYS = ("published algorithm", "loop", "plain", "ahead", "compiled", "graph", "graph + fused")
+WAYS = ("published algorithm", "loop", "plain", "ahead", "ahead, bf16", "compiled", "graph", "graph + fused")
 COMPILED_BATCH = 128  # on CUDA, where time is limited
 CHECKED_STEPS = 3
-TOLERANCE = 2e-3  # of the features' change in so many steps, between a way and the plain one
+TOLERANCE = {True: 0.1, False: 2e-3}  # of the features' change in so many steps, in bf16 and not, against plain steps
 CLASSES = 2
 
 
@@ -78,10 +79,13 @@ class SleepCase:
             raise CannotRunError(str(error)) from error
         if name == "compiled" and self.device.type == "cuda" and self.batch != COMPILED_BATCH:
             raise CannotRunError(f"compiling takes up to a minute a shape: measured for {COMPILED_BATCH} dreams only")
-        how: dict[str, Any] = {"ahead": ahead, "step_mode": step_mode, "backend": backend}
+        bf16 = name.endswith("bf16")
+        if bf16 and self.device.type == "cpu" and not multiplies_bf16():
+            raise CannotRunError("this processor has no matrix instructions for bf16")
+        how: dict[str, Any] = {"ahead": ahead, "step_mode": step_mode, "backend": backend, "bf16": bf16}
         how["compile_loss"] = name == "compiled"
         block = self._rounds_ahead() if ahead else 1
-        return _stepping(OurSteps(self, **how).step, lambda: self._agree(OurSteps(self, **how)), block)
+        return _stepping(OurSteps(self, **how).step, lambda: self._agree(OurSteps(self, **how), TOLERANCE[bf16]), block)
 
     def _rounds_ahead(self) -> int:
         """Steps that are prepared at once: what to time together, so that preparing counts."""
@@ -101,13 +105,13 @@ class SleepCase:
         )
         return lessons.rounds_ahead * plan.steps
 
-    def _agree(self, way: "OurSteps | PlainLoop") -> None:
+    def _agree(self, way: "OurSteps | PlainLoop", tolerance: float = TOLERANCE[False]) -> None:
         """A few steps change the features as the plain way does."""
         start, expected = flat_features(self.learner.expert), self._expected()
         for number in range(CHECKED_STEPS):
             way.step(number)
         error = float((flat_features(way.net) - expected).norm() / (expected - start).norm())
-        assert error < TOLERANCE, f"the features differ from the plain steps' by {error:.1e} of their change"
+        assert error < tolerance, f"the features differ from the plain steps' by {error:.1e} of their change"
 
     def _expected(self) -> Tensor:
         plain = OurSteps(self, ahead=0.0, step_mode="eager", backend="torch", compile_loss=False)
@@ -157,8 +161,18 @@ def _stepping(step: Callable[[int], object], check: Callable[[], None], block: i
 class OurSteps:
     """The learner's own steps."""
 
-    def __init__(self, case: SleepCase, *, ahead: float, step_mode: StepMode, backend: str, compile_loss: bool) -> None:
+    def __init__(
+        self,
+        case: SleepCase,
+        *,
+        ahead: float,
+        step_mode: StepMode,
+        backend: str,
+        compile_loss: bool,
+        bf16: bool = False,
+    ) -> None:
         self.net, learner = deepcopy(case.learner.net), case.learner
+        self._arithmetic = torch.autocast(case.device.type, torch.bfloat16, enabled=bf16, cache_enabled=False)
         memory = deepcopy(learner.memory)
         memory.backend = backend
         options = replace(case.options, ahead_megabytes=ahead, steps=10**6)
@@ -170,7 +184,8 @@ class OurSteps:
         self._descent = consolidation.descent()
 
     def step(self, number: int) -> Tensor:
-        return self._descent.step(number)
+        with self._arithmetic:  # as a phase of the run takes it
+            return self._descent.step(number)
 
 
 class PlainLoop:
