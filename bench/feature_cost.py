@@ -16,6 +16,7 @@ import numpy as np
 
 from mygo_edge.bundle.gaussian import PowerTransform
 from mygo_edge.learn.gaussian_memory import GaussianMemory
+from mygo_edge.run.allocator import keep_freed_memory
 from mygo_edge.trunks.catalogue import load_trunk
 from mygo_edge.trunks.extract import BATCH, Extractor
 from mygo_edge.trunks.options import TrunkOptions
@@ -28,6 +29,7 @@ BETWEEN = 4  # tasks from one batch of the trunk to the next
 
 
 def main() -> None:
+    keep_freed_memory()  # as a run does
     trunks = {str(size): Trunk(size) for size in SIZES}
     rows = []
     for images in IMAGES:
