@@ -29,10 +29,10 @@ METHODS = {
 }
 ABLATION = {
     "base": "**as it is**",
-    "few-large-steps": "250 steps of 48 dreams a task instead of 750 of 16, at the same cost",
+    "few-large-steps": "333 steps of 48 dreams a task instead of 1,000 of 16, at the same cost",
     "other-target-4": "heads of other tasks taught to be at -4 instead of -8",
     "own-heads-only": "nothing taught to heads of other tasks",
-    "task-entropy": "whose dream it is taught by cross-entropy, too, as in `best`",
+    "no-task-entropy": "whose dream it is not taught by cross-entropy, too",
     "no-calibration": "heads not calibrated against each other",
     "published-teacher": "the teacher is a copy of the student, as published",
     "no-expert": "the teacher of the new task is its head on frozen features",
