@@ -2,10 +2,11 @@
 
     python bench/small_sets.py --fashion IDX --photos DIR [--fonts /usr/share/fonts] [--work runs/small]
 
-letters: capital letters drawn with the fonts of this machine (of Debian's packages fonts-*), 240 training images a
-class; fonts of training and test differ. fashion: the first 165 training images a class of Fashion-MNIST, whose IDX
-files IDX holds. photos: the same of DIR, a folder of train/CLASS and test/CLASS; grey, 28 pixels. Finished runs are
-kept. Summaries are copied to bench/results/small/, and are committed.
+letters: capital letters drawn with the fonts below --fonts, 240 training images a class; fonts of training and test
+differ. The published figures are with those of the packages of Debian in FONTS, unpacked by dpkg -x. fashion: the first
+165 training images a class of Fashion-MNIST, whose IDX files IDX holds. photos: the same of DIR, a folder of
+train/CLASS and test/CLASS; grey, 28 pixels. Finished runs are kept. Summaries are copied to bench/results/small/, and
+are committed.
 """
 
 import argparse
@@ -23,6 +24,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from bench.photo_sets import fashion
 
 RESULTS = Path(__file__).parent / "results" / "small"
+FONTS = """adf-accanthis adf-berenis adf-gillius adf-ikarius adf-tribun adf-universalis adf-verana beteckna breip cabin
+cantarell comfortaa comic-neue courier-prime crosextra-caladea crosextra-carlito dancingscript dejavu-core dejavu-extra
+dustin ebgaramond ecolier-court firacode freefont-ttf goudybookletter hack humor-sans inconsolata isabella junicode jura
+karla kristi lato league-spartan liberation linuxlibertine lobster oldstandard open-sans play prociono quicksand
+roboto-unhinted rufscript sil-andika sil-charis texgyre tlwg-garuda tomsontalks urw-base35 vollkorn yanone-kaffeesatz"""
 METHODS = ["--methods", "mygo", "finetune", "joint"]
 RUNS = {"letters-10": (5, 3), "fashion": (5, 3), "photos": (5, 3), "letters-26": (13, 1)}  # tasks and seeds of each set
 TRAINING, TEST = 165, 200  # images a class, but letters
