@@ -20,7 +20,8 @@ def calibrate(net: NeocortexNet, features: Tensor, task_ids: Tensor) -> None:
     """Make the heads of `net` comparable, in place.
 
     Args:
-        features: [n, features], of dreams of all tasks, as many of each; task_ids: int64 [n].
+        features: [n, features], of dreams of all tasks, which count alike however many there are of each; task_ids:
+            int64 [n].
     """
     with torch.no_grad():
         logits = net.logits(features).double()
@@ -28,12 +29,13 @@ def calibrate(net: NeocortexNet, features: Tensor, task_ids: Tensor) -> None:
         claims = torch.stack([head.logsumexp(1) for head in logits.split(net.widths, 1)], 1)  # [n, tasks]
         scale = features.double().std(0).mean().clamp_min(1e-6)
         inputs = F.pad(features.double() / scale, (0, 1), value=1.0)  # [n, features + 1], a constant for the bias
+    weights = 1 / torch.bincount(task_ids, minlength=len(net.widths)).clamp_min(1).double()
     added = torch.zeros(len(net.widths), inputs.shape[1], dtype=torch.float64, device=inputs.device, requires_grad=True)
     optimiser = torch.optim.LBFGS([added], max_iter=ITERATIONS, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimiser.zero_grad()
-        value = F.cross_entropy(claims + inputs @ added.T, task_ids) + RIDGE * added.square().sum()
+        value = F.cross_entropy(claims + inputs @ added.T, task_ids, weights) + RIDGE * added.square().sum()
         value.backward()
         return value
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -49,7 +50,9 @@ class Descent:
     def _step_on(self, *inputs: Tensor) -> Tensor:
         loss = self._loss_of(*inputs)
         self._optimiser.zero_grad()
-        loss.backward()
+        # Gradients are of the types of the values that they are of; mixed precision around would make them all bf16.
+        with torch.autocast(loss.device.type, enabled=False):
+            loss.backward()
         loss = self._team.add_gradients(self._parameters, loss)
         self._optimiser.step()
         return loss.detach()

@@ -41,10 +41,11 @@ def descended(
 
     def batch(step: int) -> tuple[Tensor, Tensor]:
         dreamt = dreams(step)
-        return (dreamt - middle) / deviation, nn.functional.linear(dreamt, weight, bias) / scale
+        with torch.autocast(dreamt.device.type, enabled=False):  # it is compared with an exact one
+            return (dreamt - middle) / deviation, nn.functional.linear(dreamt, weight, bias) / scale
 
     def loss_of(inputs: Tensor, targets: Tensor) -> Tensor:
-        with torch.autocast(inputs.device.type, enabled=False):  # it is compared with an exact one
+        with torch.autocast(inputs.device.type, enabled=False):
             return mse_loss(student(inputs), targets)
 
     fit(Descent(student.parameters(), loss_of, batch, steps, peak, phase, student=student), phase)

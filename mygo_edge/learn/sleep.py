@@ -14,6 +14,7 @@ from mygo_edge.learn.distillation import DistillationTarget, centred_heads, dist
 from mygo_edge.learn.fit import Descent, fit
 from mygo_edge.learn.lessons import Lessons, plan_dreams
 from mygo_edge.learn.phase import Phase, freeze
+from mygo_edge.learn.randomness import derived_seed
 from mygo_edge.model.memory import GenerativeMemory
 from mygo_edge.model.network import NeocortexNet
 from mygo_edge.options import SleepOptions
@@ -81,8 +82,10 @@ def relearn(
 
     It holds what the dreams show and the answers to them, and nothing else of `net`.
     """
-    for width in net.widths:
-        fresh.add_task_head(width)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed(phase.seed, "relearning"))
+        for width in net.widths:
+            fresh.add_task_head(width)
     student = deepcopy(net)
     consolidation = Consolidation(student, fresh, memory, domain, options, phase, anew=True)
     student.requires_grad_(True)
@@ -117,7 +120,7 @@ class Consolidation:
         self._net, self._options, self._phase = net, options, phase
         new = len(net.classifiers) - (0 if anew else 1)
         old_teacher = freeze(deepcopy(net))
-        self._published = options.teacher == "published"
+        self._published = options.teacher == "published" and not anew
         new_teacher = old_teacher if self._published or anew else freeze(expert)
         self._target = distillation_target(old_teacher, new_teacher, options)
         self.plan = plan_dreams(len(memory), options.dreams_per_task, options.batch_size)

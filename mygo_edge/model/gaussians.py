@@ -36,7 +36,14 @@ class Gaussians(nn.Module):
                 self.register_buffer(name, value.detach().clone())
 
     def forward(self, z: Tensor, class_ids: Tensor, words: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """Images [batch, *shape] from z [batch, 64], class ids and words, int64 [batch]."""
+        """Images [batch, *shape] from z [batch, 64], class ids and words, int64 [batch]; in single precision, inside of
+        mixed precision, too, so that dreams are the same.
+        """
+        with torch.autocast(z.device.type, enabled=False):
+            return self._images(z, class_ids, words).unflatten(1, shape)
+
+    def _images(self, z: Tensor, class_ids: Tensor, words: Tensor) -> Tensor:
+        """Images [batch, values]."""
         places = (words[:, None] >= self.bounds[class_ids]).sum(1)  # [batch], which Gaussian of the class
         each = self.bounds.shape[1]
         points = self.centres[class_ids, places]  # [batch, plane]
@@ -44,7 +51,7 @@ class Gaussians(nn.Module):
         for index in range(self.bounds.numel()):
             rows = (class_ids * each + places == index).nonzero()[:, 0]
             points[rows] += z[rows] @ self.factors[index // each, index % each]
-        return torch.addmm(self.mean, points, self.basis).clamp_(-1, 1).unflatten(1, shape)
+        return torch.addmm(self.mean, points, self.basis).clamp_(-1, 1)
 
 
 def share_of_words(share: float) -> Tensor:

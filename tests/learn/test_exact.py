@@ -12,6 +12,7 @@ from mygo_edge.domains.features import Features
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.learn.exact import ExactMyGO
 from mygo_edge.learn.phase import Phase
+from mygo_edge.learn.sampled_sleep import descended
 from mygo_edge.options import MemoryOptions, SleepOptions, TrainOptions
 from mygo_edge.options_check import check
 
@@ -65,6 +66,23 @@ def test_a_sampled_sleep_approaches_the_exact_one() -> None:
     assert (one.argmax(1) == other.argmax(1)).float().mean() > 0.95
     again = learnt(2, ExactMyGO(Vectors(), options, CPU))
     assert torch.equal(again.logits(inputs), one)
+
+
+def test_mixed_precision_does_not_change_what_a_sampled_sleep_teaches() -> None:
+    weight, bias = np.eye(3, 8, dtype=np.float32), np.zeros(3, np.float32)
+
+    def dreams(step: int) -> torch.Tensor:
+        return torch.randn(64, 8, generator=torch.Generator().manual_seed(step))
+
+    class Mixed(Phase):
+        def steps(self, total, **state):
+            for step in super().steps(total, **state):
+                with torch.autocast("cpu", torch.bfloat16):
+                    yield step
+
+    how = (weight, bias), dreams, np.zeros(8, np.float32), 5, 0.01
+    plain, mixed = (descended(*how, phase(torch.device("cpu"), 0)) for phase in (Phase, Mixed))
+    assert all(np.array_equal(one, other) for one, other in zip(plain, mixed, strict=True))
 
 
 def test_a_sampled_sleep_is_refused_where_the_classifier_is_quadratic() -> None:

@@ -108,6 +108,13 @@ def test_which_memory_dreams_is_part_of_the_dream(gaussians):
     assert all(torch.equal(batch.class_ids, dreams[0].class_ids) for batch in dreams)
 
 
+def test_mixed_precision_around_a_dream_of_gaussians_does_not_change_it(gaussians):
+    memory, where = memory_of(gaussians, 0.5), {"seed": 3, "stream": 5, "step": 7}
+    plain = memory.dream([40, 40], **where).images
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(memory.dream([40, 40], **where).images, plain)
+
+
 def test_gaussians_outlive_a_checkpoint_and_stay_at_home(gaussians):
     frozen = memory_of(gaussians, 0.25).generators[1]
     again = FrozenGenerator.from_tensors((1, 8, 8), "convolutional", frozen.state_dict())

@@ -100,6 +100,35 @@ def test_calibration_mends_heads_that_claim_too_much(awake, tasks):
     assert sum(accuracies(answers_on_tests(net, tasks), tasks)[1]) > sum(before) - 0.1
 
 
+def test_calibration_holds_all_tasks_for_alike_however_many_dreams_there_are_of_each(awake):
+    net, _ = slept(awake, calibrate=False)
+    dreams = awake.memory.dream([100, 100], seed=5, stream=1, step=0)
+    features = net.features(dreams.images).detach()
+    rows = torch.cat([torch.arange(100), torch.arange(100, 200).repeat(3)])  # three times as many of the second task
+    alike, uneven = deepcopy(net), deepcopy(net)
+    calibrate(alike, features, dreams.task_ids)
+    calibrate(uneven, features[rows], dreams.task_ids[rows])
+    # Not to the bit: the scale of the features is that of all rows.
+    torch.testing.assert_close(uneven(dreams.images), alike(dreams.images), atol=0.05, rtol=0.05)
+
+
+@pytest.mark.parametrize("teacher", ["expert", "published"])
+def test_what_forgets_is_a_new_network_and_the_same_whatever_was_drawn_before(awake, teacher):
+    nets = []
+    for seed in (1, 2):
+        method = deepcopy(awake)
+        method.options = replace(OPTIONS, sleep=replace(OPTIONS.sleep, steps=3, teacher=teacher))
+        method.phases(1, [new_tasks()[1]])[-1].work(Phase(CPU, 0))  # its sleep
+        torch.manual_seed(seed)
+        for named in method.forgetting(0, []):
+            named.work(Phase(CPU, 0))
+        nets.append(method.net)
+    for one, other in zip(*(net.state_dict().values() for net in nets), strict=True):
+        assert torch.equal(one, other)
+    before = flat_features(awake.net)
+    assert (flat_features(nets[0]) - before).norm() > 0.2 * before.norm()  # though it began as that one began
+
+
 def test_dreams_made_ahead_change_nothing_but_the_order_of_sums(awake):
     plain, report = slept(awake, ahead_megabytes=0, steps=40)
     for megabytes in (0.3, 32):
