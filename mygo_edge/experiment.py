@@ -94,7 +94,8 @@ def _run(setup: Setup, asked: TrainOptions, team: Team, display: Display, interr
         method.remembered = [generator.to(setup.device) for generator in setup.remembered]
     try:
         if asked.forget is not None:
-            runner.add(setup.arrivals)
+            known = [task.name for task in runner.tasks]
+            runner.add([arrival for arrival in setup.arrivals if arrival.name in known])
             forget(runner, asked.forget[0])
         else:
             if setup.changed:

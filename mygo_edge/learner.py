@@ -1,8 +1,8 @@
 """Learner: a learner on disk, for programs. It learns tasks as they arrive, forgets on demand, answers, publishes."""
 
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from mygo_edge.options_check import check
 from mygo_edge.run.checkpoint import Checkpoint
 from mygo_edge.run.device import choose_device
 from mygo_edge.run.folder import Event, RunFolder
-from mygo_edge.run.forgetting import forget
+from mygo_edge.run.forgetting import forget, still_forgetting
 from mygo_edge.run.phases import Interruption
 from mygo_edge.run.progress import Display
 from mygo_edge.run.runner import NamedTask, Runner
@@ -159,7 +159,8 @@ class Learner:
             self.learn_all([arrival])
 
     def learn_all(self, arrivals: Sequence[Arrival], options: TrainOptions | None = None) -> None:
-        """Learn tasks one after another, those first that an earlier process did not finish.
+        """Learn tasks one after another, those first that an earlier process did not finish; before them all, finish
+        forgetting one, where that was cut off.
 
         Args:
             options: where new tasks come from and how they are learnt (default: the learner's own).
@@ -168,8 +169,16 @@ class Learner:
             MygoEdgeError: as `learn`.
         """
         runner = self.runner_for(arrivals)
-        known = [task.name for task in runner.tasks]
         arrivals = [self._fitting(arrival) for arrival in arrivals]
+        if runner.state["forgetting"]:
+            half_forgotten = runner.state["forgetting"]["task"]
+            known = [task.name for task in runner.tasks]
+            runner.add([arrival for arrival in arrivals if arrival.name in known])  # to be measured
+            with self._recovering(runner):
+                forget(runner, half_forgotten)
+            if options is not None:  # the run's own data, which is of tasks that it was to know
+                arrivals = [arrival for arrival in arrivals if arrival.name != half_forgotten]
+        known = [task.name for task in runner.tasks]
         new = [arrival for arrival in arrivals if arrival.name not in known]
         waiting = {task.name for task in runner.tasks[runner.learnt :]} - {arrival.name for arrival in arrivals}
         if waiting and new:
@@ -181,7 +190,8 @@ class Learner:
         runner.add(arrivals)
         for line in weak_classes(new) if runner.domain.name == "pixels" else ():
             self._display.tell(line)
-        runner.run()
+        with self._recovering(runner):
+            runner.run()
 
     def forget(self, task: str) -> None:
         """Let go of a task: its head and generator are removed, a new network learns the other tasks from their dreams,
@@ -190,8 +200,9 @@ class Learner:
         Raises:
             MygoEdgeError: no such task, or none would be left.
         """
-        with self._listening():
-            forget(self._learned(), task)
+        runner = self._learned(half_forgotten=task)
+        with self._listening(), self._recovering(runner):
+            forget(runner, task)
 
     def answers(self, inputs: Any) -> list[tuple[str, str]]:
         """(task, class) of the most likely class of every input, among all tasks."""
@@ -285,10 +296,24 @@ class Learner:
         with torch.inference_mode():
             return torch.cat([method.logits(part) for part in prepared.split(BATCH)]).cpu()
 
-    def _learned(self) -> Runner:
+    def _learned(self, half_forgotten: str | None = None) -> Runner:
+        """The runner, of a learner that knows something, and is not in the middle of forgetting another task."""
         if self.runner is None or not self.runner.learnt:
             raise MygoEdgeError(f"{self.folder.path} has learnt nothing yet; call learn first")
+        forgetting = self.runner.state["forgetting"]
+        if forgetting and forgetting["task"] != half_forgotten:
+            raise still_forgetting(self.runner.state, self.folder.path)
         return self.runner
+
+    @contextmanager
+    def _recovering(self, runner: Runner) -> Iterator[None]:
+        """What is cut off here leaves the learner as its checkpoint has it, to go on or to answer with."""
+        try:
+            yield
+        except BaseException:
+            if self._team.size == 1:  # of several processes none goes on
+                runner.go_back()
+            raise
 
     def _mygo(self, runner: Runner) -> Method:
         method = runner.methods.get("mygo")

@@ -34,6 +34,7 @@ class Method:
     dreams = False  # whether the method has generators
     looks_back = False  # whether it may see the real data of old tasks again
     publishes = False  # whether what it knows goes to devices
+    keeps = True  # whether what it knows is in its state; if not, it must learn again after a stop
 
     def __init__(self, options: TrainOptions, device: torch.device) -> None:
         self.options, self.device = options, device

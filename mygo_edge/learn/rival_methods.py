@@ -30,6 +30,7 @@ class RivalMethod(Method):
     """
 
     looks_back = True  # when a run goes on; joint always does
+    keeps = False
 
     def __init__(self, name: str, domain: Features, options: TrainOptions, device: torch.device) -> None:
         super().__init__(options, device)

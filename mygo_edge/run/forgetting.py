@@ -1,5 +1,6 @@
 """A task is forgotten on demand: every method lets go of it, what stays is consolidated, measured and published."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mygo_edge.errors import MygoEdgeError
@@ -12,9 +13,11 @@ def forget(runner: "Runner", name: str) -> None:
     """Let every method of a run forget a task, or go on with that where a kill cut it off.
 
     Raises:
-        MygoEdgeError: no such task, none would be left, or another one is still being learnt.
+        MygoEdgeError: no such task, none would be left, or another one is still being learnt or forgotten.
     """
     names, state = [task.name for task in runner.tasks], runner.state
+    if state["forgetting"] and state["forgetting"]["task"] != name:
+        raise still_forgetting(state, runner.folder.path)
     if name not in names or len(names) < 2:
         known = ", ".join(names)
         raise MygoEdgeError(f"task {name} cannot be forgotten: the tasks are {known}, and one must stay")
@@ -22,12 +25,14 @@ def forget(runner: "Runner", name: str) -> None:
         raise MygoEdgeError(f"{names[runner.learnt]} is still being learnt; go on with --resume {runner.folder.path}")
     index = names.index(name)
     stay = [task for task in runner.tasks if task.name != name]
-    place = state["forgetting"] = state["forgetting"] or {"task": name, "method": 0, "phase": 0}
+    state["forgetting"] = state["forgetting"] or {"task": name, "method": 0, "phase": 0}
+    next_ = state["forgetting"]["method"], state["forgetting"]["phase"]
     runner.commit()
     for number, method in enumerate(runner.methods.values()):
         for step, named in enumerate(method.forgetting(index, stay)):
-            if (number, step) >= (place["method"], place["phase"]):
-                after = {"forgetting": {"task": name, "method": number, "phase": step + 1}}
+            if (number, step) >= next_ or not method.keeps:
+                done = max(next_, (number, step + 1))
+                after = {"forgetting": {"task": name, "method": done[0], "phase": done[1]}}
                 runner.do(method, index, named, after)
     runner.folder.drop_task(name)
     del runner.tasks[index], state["tasks"][index]
@@ -41,6 +46,12 @@ def forget(runner: "Runner", name: str) -> None:
         if method.publishes:
             runner.publish(method, len(runner.tasks), keep=False)
     runner.finish_task(len(runner.tasks))
+
+
+def still_forgetting(state: dict[str, Any], path: Path) -> MygoEdgeError:
+    """What to say of a run whose task is half forgotten, where that must be finished first."""
+    name = state["forgetting"]["task"]
+    return MygoEdgeError(f"{path} was stopped while it forgot {name}; finish that first with --forget {name} {path}")
 
 
 def forget_results(results: dict[str, Any], index: int) -> None:

@@ -27,6 +27,7 @@ class Interruption:
         self.asked = False
 
     def __enter__(self) -> "Interruption":
+        self.asked = False  # of what begins now
         self._before = {name: signal.signal(name, self._ask) for name in (signal.SIGINT, signal.SIGTERM)}
         return self
 

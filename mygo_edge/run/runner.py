@@ -18,7 +18,6 @@ from mygo_edge.run.checkpoint import Checkpoint
 from mygo_edge.run.device import in_bf16
 from mygo_edge.run.evaluation import Evaluation, new_results
 from mygo_edge.run.folder import RunFolder
-from mygo_edge.run.forgetting import forget
 from mygo_edge.run.methods import new_method
 from mygo_edge.run.outputs import write_outputs, write_summary
 from mygo_edge.run.peaks import begin_peaks, new_peaks, note_peaks
@@ -57,10 +56,16 @@ class Runner:
         self.team = team  # its leader alone evaluates, publishes and writes
         self.options, self.domain, self.folder, self.device = options, domain, folder, device
         self.display, self.interruption, self._publisher = display, interruption, publish
-        self.tasks: list[Task] = []
-        self.methods = {name: new_method(name, domain, options, device) for name in options.methods}
-        self.checkpoint = Checkpoint(folder.path / "checkpoint", writes=team.leads)
         self.evaluation = Evaluation(self)
+        self._phase_started = time.monotonic()
+        self._begin()
+
+    def _begin(self) -> None:
+        """Know nothing yet."""
+        options, domain, folder = self.options, self.domain, self.folder
+        self.tasks: list[Task] = []
+        self.methods = {name: new_method(name, domain, options, self.device) for name in options.methods}
+        self.checkpoint = Checkpoint(folder.path / "checkpoint", writes=self.team.leads)
         self.state: dict[str, Any] = {
             "run": folder.run_id,
             "domain": domain.name,
@@ -73,7 +78,6 @@ class Runner:
             "trunk": {"inputs": 0, "seconds": 0.0},  # passes through it, training and test
             "results": {name: new_results() for name in options.methods},
         }
-        self._phase_started = time.monotonic()
 
     @property
     def learnt(self) -> int:
@@ -99,10 +103,19 @@ class Runner:
                     method.load({key: value.to(self.device) for key, value in tensors.items()})
                     method.sleeps = state["results"][name].get("sleep", [])
                     method.memories = state["results"][name].get("memory", [])
-            [int(number) for number in state["position"]]
+            _, number, _ = (int(place) for place in state["position"])
+            if number < len(self.methods) and not list(self.methods.values())[number].keeps:
+                state["position"][2] = 0
             self.tasks = [Task(task["name"], task["classes"], None, None, self._prepare) for task in state["tasks"]]
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
             raise MygoEdgeError(f"{file} does not fit this run ({error}); start it again in another --out") from error
+
+    def go_back(self) -> None:
+        """To what the checkpoint has, after work was cut off that this object is in the middle of."""
+        known = {task.name: task for task in self.tasks}
+        self._begin()
+        self.resume()
+        self.tasks = [known.get(task.name, task) for task in self.tasks]  # with their data
 
     def add(self, arrivals: Sequence[Arrival]) -> None:
         """Take tasks up, new ones and the data of those that are known.
@@ -136,9 +149,7 @@ class Runner:
         self.checkpoint.drop(IN_PROGRESS)
 
     def run(self) -> None:
-        """Do all that is left."""
-        if self.state["forgetting"]:
-            forget(self, self.state["forgetting"]["task"])
+        """Learn all that is left."""
         for index in range(self.learnt, len(self.tasks)):
             self._learn(index)
         if self.team.leads:

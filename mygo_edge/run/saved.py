@@ -15,6 +15,7 @@ from mygo_edge.model.gan import FrozenGenerator
 from mygo_edge.options import TrainOptions
 from mygo_edge.run.checkpoint import Checkpoint
 from mygo_edge.run.folder import RunFolder, read_config
+from mygo_edge.run.forgetting import still_forgetting
 from mygo_edge.run.methods import new_method
 
 NamedTask = tuple[str, list[str]]  # a task's name and its classes'
@@ -50,6 +51,8 @@ def open_learner(run: Path) -> Saved:
     try:
         method = new_method("mygo", domain_of_state(state, options, run), options, torch.device("cpu"))
         method.load(tensors)
+        if state["forgetting"]:
+            raise still_forgetting(state, run)
         tasks = [_named(task) for task in state["tasks"]]
         publications = int(state["publications"])
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
