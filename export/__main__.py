@@ -31,9 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--max-loss",
         type=float,
-        default=MAX_LOSS,
-        help="publish nothing when a precision loses more than this share of right answers, of dreams that are "
-        f"recognised, or of the pixels' range, against fp32 (default: {MAX_LOSS})",
+        help="with --precision, publish nothing when it loses more than this share of right answers, of dreams that "
+        f"are recognised, or of the pixels' range, against fp32 (default: {MAX_LOSS})",
     )
     parser.add_argument(
         "--data-root",
@@ -43,8 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.precision is not None and options.precision not in PRECISIONS:
         raise MygoEdgeError(f"--precision {options.precision} is not available; use one of {', '.join(PRECISIONS)}")
-    if not 0 <= options.max_loss <= 1:
-        raise MygoEdgeError(f"--max-loss {options.max_loss} must be a fraction, from 0 to 1")
+    if options.max_loss is not None and options.precision is None:
+        raise MygoEdgeError("--max-loss is what a --precision may lose; give --precision too, or leave it out")
+    max_loss = MAX_LOSS if options.max_loss is None else options.max_loss
+    if not 0 <= max_loss <= 1:
+        raise MygoEdgeError(f"--max-loss {max_loss} must be a fraction, from 0 to 1")
     if options.data_root is not None and options.precision in (None, "fp32"):
         raise MygoEdgeError("--data-root compares another precision with fp32; give --precision too, or leave it out")
     from mygo_edge.export.publication import publish_run  # torch takes seconds to import; bad options need not wait
@@ -53,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.run,
         options.to or options.run / "bundle",
         precision=options.precision,
-        max_loss=options.max_loss,
+        max_loss=max_loss,
         data_root=options.data_root,
         say=lambda line: print(line, file=sys.stderr, flush=True),
     )

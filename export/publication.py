@@ -214,6 +214,8 @@ def _publish_saved(
         )
     real = []
     if data_root is not None:
+        if saved.options.trunk is not None:
+            raise MygoEdgeError(f"--data-root is for runs without a trunk; {run} is compared on dreams: leave it out")
         real = real_images(replace(saved.options, data_root=data_root, download=False), tasks)
     bundle.mkdir(parents=True, exist_ok=True)
     live = live_bundle(bundle)

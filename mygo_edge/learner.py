@@ -13,7 +13,7 @@ from torch import Tensor
 from mygo_edge.bundle.images import to_pixels
 from mygo_edge.bundle.manifest import TASK_NAME
 from mygo_edge.data.arrays import arrival_from, raw_inputs
-from mygo_edge.data.conversion import brought_to
+from mygo_edge.data.conversion import brought_to, pictures_read
 from mygo_edge.data.split import Split
 from mygo_edge.data.tasks import Arrival, folder_arrival, weak_classes
 from mygo_edge.device.dreaming import Dreams
@@ -147,7 +147,7 @@ class Learner:
             MygoEdgeError: data that it cannot take, a name that is taken, or a memory that could not be made. What was
                 learnt before stays, and is published.
         """
-        if TASK_NAME.fullmatch(name) is None:
+        if not isinstance(name, str) or TASK_NAME.fullmatch(name) is None:
             raise MygoEdgeError(f"{name!r} cannot name a task; use letters, digits, '_' and '-', 64 at most")
         if labels is None and isinstance(inputs, str | Path):
             known = self.runner.domain if self.runner is not None else None
@@ -155,6 +155,8 @@ class Learner:
             arrival = folder_arrival(name, Path(inputs), self.options, shape)
         else:
             arrival = arrival_from(name, inputs, labels, classes=classes, test=test)
+            test_read = arrival.test and self._read(arrival.test)
+            arrival = replace(arrival, train=self._read(arrival.train), test=test_read)
         with self._listening():
             self.learn_all([arrival])
 
@@ -217,6 +219,10 @@ class Learner:
         kept = [index for index, (name, _) in enumerate(columns) if task in (None, name)]
         found = self._logits(inputs)[:, kept].argmax(1).tolist()
         names = [str(label.item() if isinstance(label, Tensor) else label) for label in labels]
+        if unknown := set(names) - {label for _, label in columns}:
+            raise MygoEdgeError(
+                f"{min(unknown)!r} is the name of no class; they are {', '.join(c for _, c in columns)}"
+            )
         if len(names) != len(found) or not names:
             raise MygoEdgeError(f"{len(found)} inputs and {len(names)} labels do not match; give one label each")
         return sum(columns[kept[place]][1] == label for place, label in zip(found, names, strict=True)) / len(names)
@@ -237,7 +243,10 @@ class Learner:
         `how` is as for `mygo_edge.export.bundle.publish`.
         """
         runner = self._learned()
-        what = Path(bundle), self._mygo(runner), runner.named_tasks[: runner.learnt]
+        if len(runner.tasks) > runner.learnt:
+            unfinished = runner.tasks[runner.learnt].name
+            raise MygoEdgeError(f"{unfinished} is not finished; learn it again with its data first")
+        what = Path(bundle), self._mygo(runner), runner.named_tasks
 
         def publish(number: int) -> Path:
             named = {"learner_id": self.id, "sequence": number, **how}
@@ -288,13 +297,24 @@ class Learner:
         test = arrival.test and brought_to(arrival.test, shape)
         return replace(arrival, train=brought_to(arrival.train, shape), test=test)
 
+    def _read(self, split: Split) -> Split:
+        """Files of pictures as their pixels, where no trunk is there to take them."""
+        if self.runner is not None:
+            domain = self.runner.domain
+            return pictures_read(split, domain.shape) if domain.name == "pixels" else split  # type: ignore[arg-type]
+        form = self.options.folder
+        shape = (1 if form.colour == "grey" else 3, form.size, form.size)
+        return pictures_read(split, shape) if self.options.trunk is None else split
+
     def _logits(self, inputs: Any) -> Tensor:
         runner = self._learned()
-        split = brought_to(Split(raw_inputs("inputs", inputs), torch.empty(0)), runner.domain.shape)
+        split = self._read(Split(raw_inputs("inputs", inputs), torch.empty(0)))
+        split = brought_to(split, runner.domain.shape)
         prepared = runner.domain.prepare(split.inputs, self._device)
         method = self._mygo(runner)
+        known = sum(len(classes) for classes in self.tasks.values())  # without a task that is not finished
         with torch.inference_mode():
-            return torch.cat([method.logits(part) for part in prepared.split(BATCH)]).cpu()
+            return torch.cat([method.logits(part)[:, :known] for part in prepared.split(BATCH)]).cpu()
 
     def _learned(self, half_forgotten: str | None = None) -> Runner:
         """The runner, of a learner that knows something, and is not in the middle of forgetting another task."""

@@ -40,6 +40,8 @@ def check(options: TrainOptions) -> None:
         refuse("--methods", "(none)", f"one or more of {', '.join(METHODS)}")
     if len(set(options.methods)) < len(options.methods):
         refuse("--methods", " ".join(options.methods), "different methods")
+    if options.text.label == options.text.column:
+        refuse("--text.column", options.text.column, "another column than --text.label")
     for name in options.task_names.split(",") if options.task_names is not None else ():
         if TASK_NAME.fullmatch(name) is None:
             refuse("--task-names", options.task_names, "names of letters, digits, '_' and '-', with commas between")

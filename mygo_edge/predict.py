@@ -20,7 +20,7 @@ _LINES = 64  # of standard input at a time
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print a line an input, or JSON. Raises MygoEdgeError, before any image's is printed, with what to put right."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     if options.top < 1:
         parser.error(f"--top {options.top} must be at least 1")
     model = EdgeModel.load(options.bundle, precision=options.precision, public_key=options.public_key)

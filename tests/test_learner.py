@@ -6,16 +6,18 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from PIL import Image
 from sklearn.datasets import load_digits
 
 from mygo_edge import EdgeModel, Learner, MygoEdgeError
-from mygo_edge.options import MemoryOptions, PublishOptions, SleepOptions, TrainOptions, WakeOptions
+from mygo_edge.options import FolderOptions, MemoryOptions, PublishOptions, SleepOptions, TrainOptions, WakeOptions
 from tests.run.commands import environment
 
 OPTIONS = TrainOptions(
@@ -77,7 +79,16 @@ def test_every_publication_has_a_higher_number_under_the_learners_name(learner, 
     ("change", "message"),
     [
         ({"name": "../x"}, "cannot name a task"),
+        ({"name": 3}, "3 cannot name a task"),
         ({"name": "small"}, "task small is learnt already"),
+        ({"labels": ["", "6"] * 179}, "'' cannot name a class"),
+        ({"labels": ["a\nb", "6"] * 179}, "cannot name a class"),
+        ({"labels": ["a" * 201, "6"] * 179}, "cannot name a class"),
+        ({"labels": [float("nan"), 6.0] * 179}, "input 0 has no label, but nan"),
+        ({"labels": ["5", None] * 179}, "input 1 has no label, but None"),
+        ({"labels": None}, "give a dataset of .image, label. pairs"),
+        ({"test": digits(5, 6)[0]}, "test takes a pair"),
+        ({"inputs": ["/nowhere/a.png"] * 2, "labels": ["5", "6"]}, "/nowhere/a.png"),
         ({"labels": ["5", "6", "5"]}, "do not match"),
         ({"inputs": np.zeros((4, 8, 8), np.int32), "labels": ["5", "6"] * 2}, "images must be uint8"),
         ({"inputs": np.full((4, 8, 8), 7.0), "labels": ["5", "6"] * 2}, r"floats must be in \[0, 1\]"),
@@ -94,6 +105,24 @@ def test_what_cannot_be_learnt_is_refused_early_and_changes_nothing(learner, cha
     with pytest.raises(MygoEdgeError, match=message):
         learner.learn(**given)
     assert (learner.folder.path / "config.json").read_bytes() == before
+
+
+def test_labels_that_name_no_class_are_not_measured_by(learner):
+    with pytest.raises(MygoEdgeError, match="'zero' is the name of no class; they are 0, 1, 2"):
+        learner.accuracy(digits(0)[0], ["zero"] * len(digits(0)[0]))
+
+
+def test_files_of_pictures_are_learnt_and_answered_as_their_pixels_are(tmp_path):
+    images, names = digits(0, 1)
+    files = [tmp_path / f"{place}.png" for place in range(len(images))]
+    for file, image in zip(files, images, strict=True):
+        Image.fromarray(image).save(file)
+    options = replace(OPTIONS, folder=FolderOptions(size=8, colour="grey"))
+    with Learner.create(tmp_path / "files", options) as one, Learner.create(tmp_path / "pixels", options) as other:
+        one.learn("small", files, names, test=(files, names))
+        other.learn("small", images, names, test=(images, names))
+        assert one.answers(np.array([str(file) for file in files])) == other.answers(images)
+        assert one.answers(str(files[0])) == other.answers(images[:1])
 
 
 def test_a_kill_and_the_same_call_again_lead_to_the_same_learner(tmp_path):

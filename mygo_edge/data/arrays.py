@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mygo_edge.bundle.strict import MAX_NAME, printable
 from mygo_edge.data.datasets import check_split, image_batch
 from mygo_edge.data.split import Split
 from mygo_edge.data.tasks import Arrival
@@ -38,11 +39,15 @@ def arrival_from(
     names = list(classes or known or _names(train_labels))
     if len(names) < 2 or len(set(names)) < len(names):
         raise MygoEdgeError(f"{name}: a task needs two or more classes of different names, not {names}")
+    if unnamed := [label for label in names if not printable(label) or not label.strip()]:
+        raise MygoEdgeError(f"{name}: {unnamed[0]!r} cannot name a class; use printable characters, {MAX_NAME} at most")
     train = _split(name, train_inputs, train_labels, names)
     if missing := [label for index, label in enumerate(names) if not (train.labels == index).any()]:
         raise MygoEdgeError(f"{name}: class {missing[0]!r} has no training input; add some")
     if test is None:
         return Arrival(name, names, train)
+    if not isinstance(test, tuple | list) or len(test) != 2:
+        raise MygoEdgeError(f"{name}: test takes a pair of inputs and labels, as (inputs, labels)")
     test_inputs, test_labels, _ = _pair(*test)
     return Arrival(name, names, train, _split(f"{name}, test", test_inputs, test_labels, names))
 
@@ -55,10 +60,15 @@ def _pair(inputs: Any, labels: Any) -> tuple[Any, list[Any], list[str] | None]:
             images = [np.asarray(image.detach().cpu() if isinstance(image, Tensor) else image) for image, _ in pairs]
             return np.stack(images), [label for _, label in pairs], getattr(inputs, "classes", None)
         except (TypeError, ValueError) as error:
-            raise MygoEdgeError(f"without labels, give a dataset of (image, label) pairs ({error})") from error
+            raise MygoEdgeError("without labels, give a dataset of (image, label) pairs, all images alike") from error
     if isinstance(labels, Tensor):
         labels = labels.detach().cpu().numpy()
-    return inputs, [label.item() if isinstance(label, np.generic) else label for label in labels], None
+    found = [label.item() if isinstance(label, np.generic) else label for label in labels]
+    if missing := [place for place, label in enumerate(found) if label is None or label != label]:  # NaN is not itself
+        raise MygoEdgeError(
+            f"input {missing[0]} has no label, but {found[missing[0]]}; name its class, or leave it out"
+        )
+    return inputs, found, None
 
 
 def _names(labels: list[Any]) -> list[str]:
@@ -80,12 +90,16 @@ def _split(what: str, inputs: Any, labels: list[Any], names: list[str]) -> Split
 
 def raw_inputs(what: str, inputs: Any) -> Any:
     """Images as a tensor [n, channels, height, width]; paths and texts as a list. Raises MygoEdgeError."""
+    if isinstance(inputs, str | Path):
+        return [inputs]
     if isinstance(inputs, list | tuple) and inputs and all(isinstance(item, str | Path) for item in inputs):
         return list(inputs)
     try:
         array = np.asarray(inputs.detach().cpu() if isinstance(inputs, Tensor) else inputs)
     except ValueError as error:
         raise MygoEdgeError(f"{what}: images of one shape are needed ({error})") from error
+    if array.ndim == 1 and array.dtype.kind in "UTO" and all(isinstance(item, str | Path) for item in array):
+        return array.tolist()
     if (
         array.ndim not in (3, 4)
         or array.dtype.kind not in "uf"

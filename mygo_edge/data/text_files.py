@@ -191,6 +191,8 @@ def _delimiter(path: Path, text: str, wanted: Sequence[str]) -> str:
         if set(wanted) <= set(names):
             return delimiter
         found = max(found, names, key=len)
+    if not found:
+        raise MygoEdgeError(f"{path} holds no texts")
     missing = next(name for name in wanted if name not in found)
     shown = ", ".join(found)[:200]
     raise MygoEdgeError(

@@ -30,12 +30,13 @@ from mygo_edge.device.feature_selftest import run_selftest
 from mygo_edge.device.few_shot import FewShot
 from mygo_edge.device.learning import new_task, require_labels
 from mygo_edge.device.noise import dream_noise, feature_noise
-from mygo_edge.device.session import SessionOptions
+from mygo_edge.device.session import SessionOptions, memory_limit
 from mygo_edge.device.trunk import Trunk
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.files import write_bytes
 
 _DREAMS = 256  # at a time, to bound the memory of a device
+_MATRICES = 32  # bytes: four numbers for every pair of classes, which is what the closed form holds at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,11 @@ class FeatureEngine:
         for task in self.manifest.tasks:
             if task.generator != GAUSSIAN:
                 raise BundleError(f"task {task.name} has a generator of kind {task.generator!a}; update mygo_edge")
+        classes = sum(len(task.classes) for task in self.manifest.tasks)
+        if _MATRICES * classes**2 > memory_limit():
+            raise BundleError(
+                f"{self.version} has {classes} classes, too many for the memory that this process may use"
+            )
         means = [self._means(bundle, task.name, len(task.classes)) for task in self.manifest.tasks]
         self._centre = join(means).means.mean(0, dtype=np.float64).astype(np.float32)
         rows = self._rows(bundle, means)

@@ -19,6 +19,7 @@ CLUSTERS = 8  # of a class; 1 and 30 dreamt less well of Fashion-MNIST
 LEAST_MEMBERS = 20  # images a cluster, on average
 LEAST_IN_CLUSTER = 5  # images; no centre is an image, or nearly one
 PRIOR = 30.0  # images that the class's pooled covariance counts for, beside a cluster's own
+INVISIBLE = 1e-9  # variance of pixels in [-1, 1]: they deviate by a two-hundredth of a grey level
 ROUNDS = 15  # of k-means
 IMITATED = 64  # dreams a step
 IMITATION_STEPS = 300  # at least
@@ -71,11 +72,21 @@ def _clusters(points: Tensor, each: int, *names: str | int) -> tuple[Tensor, Ten
     for place in range(each):
         own = apart[nearest == place]
         covariance = (own.T @ own + PRIOR * pooled) / (len(own) + PRIOR)
-        values, vectors = torch.linalg.eigh(covariance)
+        values, vectors = _principal_axes(covariance)
         kept = min(LATENT, len(values))
         factors.append((vectors[:, -kept:] * values[-kept:].clamp_min(0).sqrt()).T)
     ends = torch.bincount(nearest, minlength=each).cumsum(0)
     return centres, torch.stack(factors), ends * (WORD + 1) // len(points)
+
+
+def _principal_axes(covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues, ascending, and eigenvectors. What rounding leaves of images that are all alike is taken for nothing:
+    LAPACK fails on it, or makes NaN.
+    """
+    if covariance.diagonal().amax() < INVISIBLE:
+        return torch.zeros_like(covariance[0]), torch.zeros_like(covariance)
+    values, vectors = torch.linalg.eigh(covariance)
+    return values, vectors
 
 
 def _without_small(points: Tensor, centres: Tensor, nearest: Tensor) -> Tensor:

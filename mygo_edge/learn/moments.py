@@ -9,7 +9,7 @@ from mygo_edge.bundle.gaussian import ClassMeans, Floats, Ids
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.learn.estimates import Estimate, Root, Whole
 
-_ROUNDING = 1e-6  # of a feature, in float32
+_ROUNDING = 1e-3  # of a feature's usual size: what the square root makes of a trunk's rounding in float32
 _ROWS = 512  # of a product, enough for a matrix library to run at full speed
 
 
@@ -90,7 +90,8 @@ class PooledMoments:
         means = _means(vectors, labels, counts, parts)
         if not any(_vary(vectors[part], means[labels[part]]) for part in parts):
             raise MygoEdgeError(
-                "the trunk makes the same features of all images of a class; use another trunk, or other images"
+                "the trunk makes the same features of all images of a class: they are all alike, or it does not tell "
+                "them apart; give other images, or another trunk"
             )
         for part in parts:
             self._add(vectors[part] - means[labels[part]])
@@ -128,7 +129,8 @@ def _means(vectors: Floats, labels: Ids, counts: NDArray[np.int64], parts: list[
 
 def _vary(vectors: Floats, means: Floats) -> bool:
     """Whether any feature of any of the vectors [n, features] is not its class mean, beyond rounding."""
-    return bool((np.abs(vectors - means) > _ROUNDING * np.abs(vectors)).any())
+    usual = np.sqrt(np.square(means).mean())
+    return bool((np.abs(vectors - means) > _ROUNDING * usual).any())
 
 
 def _merged(root: Floats, rows: Floats) -> Floats:

@@ -106,6 +106,8 @@ class FeCAM:
             self.inverses.append(self._inverse(np.atleast_2d(np.cov(own, rowvar=False))))
 
     def _inverse(self, covariance: NDArray[Any]) -> Floats:
+        if not covariance.any():  # of images that are all alike there is no correlation
+            return np.eye(len(covariance), dtype=np.float32)
         width = len(covariance)
         variance = covariance.diagonal().mean()
         rest = (covariance.sum() - covariance.trace()) / (width * (width - 1))

@@ -7,6 +7,7 @@ import platform
 import subprocess
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TextIO
@@ -82,6 +83,10 @@ class RunFolder:
         if writes and on_cpu and options.precision == "auto" and began_on.get("bf16", here) != here:
             began = "without" if here else "with"
             warn(f"{path} began {began} AMX: GANs and sleeps are in other arithmetic on this processor")
+        if options.precision == "bf16" and on_cpu and not here:
+            if writes:
+                warn(f"{path} began in bf16, for which this processor has no instructions (AMX): it goes on in fp32")
+            options = replace(options, precision="fp32")
         return cls(path, document, writes, on_event), options
 
     def streams(self) -> list[tuple[TrainOptions, list[str | None]]]:

@@ -1,11 +1,13 @@
 """Who listens to a run's events besides metrics.jsonl: TensorBoard, and a table of all accuracies."""
 
 import csv
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mygo_edge.errors import MygoEdgeError
+from mygo_edge.files import write_text
 from mygo_edge.options import TrainOptions
 from mygo_edge.run.folder import Event
 
@@ -31,18 +33,21 @@ def listen(options: TrainOptions, folder: Path) -> Callable[[Event], None] | Non
 
 
 def write_accuracies(path: Path, event: Event) -> None:
-    """Append a row a task and measure of an `accuracy` event; other events change nothing."""
+    """Add a row a task and measure of an `accuracy` event, in place of those that a run which was killed since had of
+    the same method after the same task; other events change nothing.
+    """
     if event["event"] != "accuracy":
         return
-    begins = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.writer(file)
-        if begins:
-            writer.writerow(_COLUMNS)
-        for measure in ("task_known", "task_unknown"):
-            for task, accuracy in enumerate(event[measure]):
-                if accuracy is not None:
-                    writer.writerow([event["method"], event["task"], task, measure, f"{accuracy:.6f}"])
+    key, rows = [str(event["method"]), str(event["task"])], [list(_COLUMNS)]
+    if path.exists():
+        rows = [row for row in csv.reader(path.read_text().splitlines()) if row[:2] != key]
+    for measure in ("task_known", "task_unknown"):
+        for task, accuracy in enumerate(event[measure]):
+            if accuracy is not None:
+                rows.append([*key, str(task), measure, f"{accuracy:.6f}"])
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    write_text(path, text.getvalue())
 
 
 class TensorBoard:

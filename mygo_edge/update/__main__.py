@@ -132,10 +132,13 @@ def _stale_heads(bundle: Path) -> list[str]:
     """Why heads that were learnt on this device are not used any more."""
     if not (bundle / HEADS).is_dir():
         return []
-    from mygo_edge.bundle.heads import read_heads  # imports numpy, which nothing else here needs
+    from mygo_edge.bundle.heads import read_heads, read_kept  # imports numpy, which nothing else here needs
+    from mygo_edge.bundle.memories import read_memory
 
     manifest = read_manifest(version_folder(bundle, current_version(bundle)))
-    return list(read_heads(bundle / HEADS, manifest, None)[1].values())
+    if manifest.trunk is None:
+        return list(read_heads(bundle / HEADS, manifest, None)[1].values())
+    return list(read_kept(bundle / HEADS, manifest, read_memory)[1].values())
 
 
 def _summary(bundle: Path, report: Report) -> str:

@@ -16,9 +16,11 @@ from PIL import Image
 from mygo_edge.bundle.gaussian import discriminant, join, mahalanobis
 from mygo_edge.bundle.manifest import BundleError
 from mygo_edge.bundle.memories import TaskMemory, memory_bytes, parse_memory
+from mygo_edge.device import features
 from mygo_edge.device.edge_model import EdgeModel
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.kernels.noise import dream_noise, feature_noise
+from mygo_edge.update.__main__ import _stale_heads
 from tests.device.test_commands import refused, run
 from tests.features import (
     PHOTO_TASKS,
@@ -173,6 +175,7 @@ def test_a_task_learnt_here_outlasts_updates_and_answers_the_same_after_a_restar
     np.testing.assert_array_equal(again.logits(images), model.logits(images))
     assert [path.name for path in (own_bundle / "heads").iterdir()] == ["new.json"]
     publish_photos(own_bundle, 3)  # another task, and the factor of all three
+    assert _stale_heads(own_bundle) == []
     updated = EdgeModel.load(own_bundle)
     assert list(updated.tasks) == ["warm", "cold", "grey", "new"]
     assert accuracy(updated, ["violet", "orange"]) > 0.9
@@ -198,6 +201,7 @@ def test_a_memory_of_another_trunk_or_space_or_of_a_task_of_the_bundle_is_left_o
     path.unlink()
     (own_bundle / "heads" / "warm.json").write_bytes(memory_bytes(replace(memory, name="warm")))
     assert "the bundle has a task warm itself" in EdgeModel.load(own_bundle).refused_heads["warm"]
+    assert [line for line in _stale_heads(own_bundle) if "the bundle has a task warm itself" in line]
 
 
 def test_no_damage_to_a_memorys_file_gets_through(own_bundle: Path) -> None:
@@ -291,9 +295,10 @@ def test_a_text_graph_may_ask_for_kinds_of_tokens_and_gets_zeros(tmp_path: Path)
 
 def test_predict_takes_photos_texts_and_lines(bundle: Path, text_model: EdgeModel, tmp_path: Path) -> None:
     Image.fromarray(photos(["cyan"], 1)[0][0]).save(tmp_path / "a.png")
-    done = run("predict", bundle, tmp_path / "a.png", "--top", 2)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"{tmp_path}/a.png: cyan  (task cold, ")
+    for order in (["--top", 2, tmp_path / "a.png"], [tmp_path / "a.png", "--top", 2]):
+        done = run("predict", bundle, *order)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith(f"{tmp_path}/a.png: cyan  (task cold, ")
     refused(run("predict", bundle, "--text", "goal"), "takes images: give their files")
     publish_texts(tmp_path / "texts")
     done = run("predict", tmp_path / "texts", "--text", "goal of the team", "--text", "moon orbit", "--json")
@@ -319,6 +324,12 @@ def test_the_selftest_command_measures_a_bundle_with_a_trunk(bundle: Path) -> No
     assert (done.returncode, done.stderr) == (0, "")
     for words in ("v0002/trunk.onnx: computes what was published", "v0002/factor.int8.npz: computes", "first dream"):
         assert words in done.stdout
+
+
+def test_more_classes_than_memory_has_room_for_are_refused(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "_MATRICES", 2**34)  # bytes a pair of classes
+    with pytest.raises(BundleError, match="classes, too many for the memory"):
+        EdgeModel.load(bundle)
 
 
 def test_a_trunk_comes_in_one_precision(bundle: Path) -> None:

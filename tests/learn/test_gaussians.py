@@ -73,6 +73,20 @@ def test_two_images_a_class_are_enough_to_fit(task):
     assert torch.isfinite(few(*noise(50), (1, 8, 8))).all()
 
 
+def test_a_class_of_images_that_are_all_alike_is_a_point(task):
+    images = torch.cat([task.train.inputs[:59], task.train.inputs[:1].expand(59, -1, -1, -1)])
+    for blank in (1.0, -1.0, 0.3):
+        images[59:] = blank
+        fitted = fit_gaussians(images, torch.arange(2).repeat_interleave(59), 2, 1.0, 0, "blank")
+        z, class_ids, words = noise(200, 2)
+        dreams = fitted(z, class_ids, words, (1, 8, 8))
+        assert dreams.isfinite().all()
+        torch.testing.assert_close(
+            dreams[class_ids == 1], torch.full_like(dreams[class_ids == 1], blank), atol=0.01, rtol=0
+        )
+        assert dreams[class_ids == 0].std(0).mean() > 0.1
+
+
 def memory_of(gaussians, share):
     torch.manual_seed(1)
     memory = GenerativeMemory((1, 8, 8))

@@ -55,11 +55,15 @@ def test_features_far_from_zero_keep_their_scatter() -> None:
     assert np.allclose(near, far, rtol=0.02, atol=0.5)
 
 
+ROUNDED = np.random.default_rng(0).uniform(-1e-4, 1e-4, (4, FEATURES)).astype(np.float32)  # as a trunk may round
+
+
 @pytest.mark.parametrize(
     ("vectors", "labels", "reason"),
     [
         (np.ones((3, FEATURES), np.float32), np.array([0, 0, 1]), "class 'class 1' has 1 image"),
         (np.ones((4, FEATURES), np.float32), np.array([0, 0, 1, 1]), "same features"),
+        (np.ones((4, FEATURES), np.float32) + ROUNDED, np.array([0, 0, 1, 1]), "same features"),
         (np.full((4, FEATURES), np.nan, np.float32), np.array([0, 0, 1, 1]), "NaN"),
     ],
 )

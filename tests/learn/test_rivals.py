@@ -66,3 +66,14 @@ def test_nothing_but_the_joint_bound_keeps_real_features() -> None:
     joint = Joint()
     joint.learn(*many)
     assert joint.bytes == many[0].nbytes
+
+
+def test_fecam_answers_beside_a_class_whose_images_are_all_alike() -> None:
+    features, labels = data(0)
+    features[labels == 2] = 3.0
+    fecam = FeCAM()
+    fecam.learn(features, labels)
+    tested, truth = data(1)
+    logits = fecam.logits(tested)
+    assert np.isfinite(logits).all()
+    assert (logits.argmax(1) == truth)[truth != 2].mean() > 0.7

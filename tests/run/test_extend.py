@@ -12,6 +12,7 @@ import torch
 
 from mygo_edge.device.edge_model import EdgeModel
 from mygo_edge.errors import MygoEdgeError
+from mygo_edge.run.listeners import write_accuracies
 from mygo_edge.train import main
 from tests.run.commands import TINY, run, start, summary
 
@@ -143,3 +144,7 @@ def test_accuracies_go_to_a_table_where_they_are_asked_for(tmp_path):
         ["mygo", "0", "0", "task_known"],
         ["mygo", "0", "0", "task_unknown"],
     ]
+    again = {"event": "accuracy", "method": "mygo", "task": 0, "task_known": [0.5], "task_unknown": [None]}
+    write_accuracies(tmp_path / "run" / "accuracies.csv", again)  # as of a run that was killed and measures anew
+    lines = (tmp_path / "run" / "accuracies.csv").read_text().splitlines()
+    assert lines[1:] == ["mygo,0,0,task_known,0.500000"]

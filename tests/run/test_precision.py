@@ -5,9 +5,12 @@ import json
 import pytest
 import torch
 
+from mygo_edge import Learner
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.options import TrainOptions
 from mygo_edge.run import device as place
+from mygo_edge.run import folder
+from mygo_edge.run.folder import RunFolder
 from mygo_edge.run.saved import open_learner
 from tests.run.commands import TINY, run, summary
 
@@ -33,6 +36,19 @@ def test_bf16_is_refused_where_the_processor_has_none(monkeypatch):
     monkeypatch.setattr(place, "multiplies_bf16", lambda: False)
     with pytest.raises(MygoEdgeError, match="no matrix instructions for it"):
         place.choose_device(TrainOptions(device="cpu", precision="bf16"))
+
+
+def test_what_began_in_bf16_goes_on_where_the_processor_has_none(tmp_path, monkeypatch, capsys):
+    options = TrainOptions(dataset="arrays", methods=("mygo",), device="cpu")
+    RunFolder.create(tmp_path / "run", options, CPU).__exit__()
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config["options"]["precision"] = "bf16"
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    for module in (place, folder):
+        monkeypatch.setattr(module, "multiplies_bf16", lambda: False)
+    with Learner.open(tmp_path / "run") as learner:
+        assert learner.options.precision == "fp32"
+    assert "it goes on in fp32" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not place.multiplies_bf16(), reason="this processor has no AMX")

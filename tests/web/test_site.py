@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mygo_edge.bundle.manifest import MAX_PARTS
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.web import runtime as runtime_module
 from mygo_edge.web.runtime import FILES, extract, fetch, read_runtime
@@ -106,3 +107,7 @@ def test_no_script_makes_html_or_code_of_text() -> None:
         assert len(text.splitlines()) <= 300
         for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "eval(", "new Function", "document.write"):
             assert word not in text, (path.name, word)
+
+
+def test_a_page_takes_texts_of_as_many_parts_as_a_device_does() -> None:
+    assert f"MAX_PARTS = {MAX_PARTS}," in (STATIC / "js" / "manifest.js").read_text()

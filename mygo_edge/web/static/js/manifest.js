@@ -11,7 +11,7 @@ const FILE_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
 const SHA256 = /^[0-9a-f]{64}$/;
 const PART = /^tasks-[0-9]{1,4}\.json$/; // a file in which older tasks stand, of role "tasks"
 const MAX_SIDE = 4096, MAX_FILE_BYTES = 2 ** 31 - 1;
-const MAX_FEATURES = 2 ** 16, MAX_LATENT = 4096, MAX_TOKENS = 2 ** 16, MAX_PARTS = 16, MAX_PRIOR = 1000;
+const MAX_FEATURES = 2 ** 16, MAX_LATENT = 4096, MAX_TOKENS = 2 ** 16, MAX_PARTS = 64, MAX_PRIOR = 1000;
 const MAX_MANIFEST_BYTES = 2 ** 22; // and as many of all files of tasks together
 const FIRST_ROLES = ["classifier", "generator", "generators", "selftest"];
 const ROLES = [...FIRST_ROLES, "trunk", "tokenizer", "factor", "covariances", "rows", "correction", "calibration", "tasks"];
