@@ -145,7 +145,7 @@ def test_a_text_beyond_reason_is_cut_and_it_is_said(tmp_path: Path, capsys: pyte
         ("a.csv", "label,text\na,one\na,two\na,three\n", "one class, 'a'"),
         ("a.csv", "label,text\na,one\na,two\nb,three\n", "class 'b' has 0 training texts"),
         ("a.csv", "label,text\n", "holds no texts"),
-        ("a.csv", "", "no column 'label'"),
+        ("a.csv", "", "holds no texts"),
         ("a.csv", "class,body\na,one\n", "no column 'label' among class, body"),
         ("a.xml", "<x/>", r"must end in one of \.csv"),
     ],
