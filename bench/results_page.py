@@ -45,6 +45,8 @@ SMALL = {
     "letters-26": "letters of fonts, 26 classes in 13 tasks, 240 a class",
     "fashion": "Fashion-MNIST, 165 a class",
     "photos": "photos, grey, 28 pixels, 165 a class",
+    "signs": "four signs a class, 10 classes in 5 tasks, 1,200 a class",
+    "photos-colour": "photos, in colour, 32 pixels, 1,000 a class, without a trunk",
 }
 Summary = dict[str, Any]
 

@@ -1,12 +1,14 @@
-"""Sets of a few hundred images a class, learnt by MyGO, fine-tuning and joint training: Pixels that are not digits.
+"""Sets of a few hundred images a class, and two hard ones, learnt by MyGO, fine-tuning and joint training: pixels that
+are not digits.
 
     python bench/small_sets.py --fashion IDX --photos DIR [--fonts /usr/share/fonts] [--work runs/small]
 
 letters: capital letters drawn with the fonts below --fonts, 240 training images a class; fonts of training and test
 differ. The published figures are with those of the packages of Debian in FONTS, unpacked by dpkg -x. fashion: the first
 165 training images a class of Fashion-MNIST, whose IDX files IDX holds. photos: the same of DIR, a folder of
-train/CLASS and test/CLASS; grey, 28 pixels. Finished runs are kept. Summaries are copied to bench/results/small/, and
-are committed.
+train/CLASS and test/CLASS; grey, 28 pixels. signs: a class is four signs that have nothing in common, drawn like the
+letters, 1,200 images a class. photos-colour: all of DIR, in colour, 32 pixels. Finished runs are kept. Summaries are
+copied to bench/results/small/, and are committed.
 """
 
 import argparse
@@ -30,7 +32,16 @@ dustin ebgaramond ecolier-court firacode freefont-ttf goudybookletter hack humor
 karla kristi lato league-spartan liberation linuxlibertine lobster oldstandard open-sans play prociono quicksand
 roboto-unhinted rufscript sil-andika sil-charis texgyre tlwg-garuda tomsontalks urw-base35 vollkorn yanone-kaffeesatz"""
 METHODS = ["--methods", "mygo", "finetune", "joint"]
-RUNS = {"letters-10": (5, 3), "fashion": (5, 3), "photos": (5, 3), "letters-26": (13, 1)}  # tasks and seeds of each set
+RUNS = {  # tasks and seeds of each set
+    "letters-10": (5, 3),
+    "fashion": (5, 3),
+    "photos": (5, 3),
+    "letters-26": (13, 1),
+    "signs": (5, 1),
+    "photos-colour": (5, 1),
+}
+SIGNS = ["".join(four) for four in zip("ABCDEFGHJK", "rqnhgfedba", "0123456789", "LMNPQRTUVY", strict=True)]  # a class
+DRAWN_SIGNS, TEST_SIGNS = 1200, 200
 TRAINING, TEST = 165, 200  # images a class, but letters
 DRAWN_TRAINING, DRAWN_TEST = 240, 60
 SIDE = 28
@@ -48,7 +59,8 @@ def main() -> None:
     RESULTS.mkdir(parents=True, exist_ok=True)
     for name, (tasks, seeds) in RUNS.items():
         for seed in range(seeds):
-            learn(f"{name}-seed{seed}", sets / name, tasks, seed, options.work)
+            folder = options.photos if name == "photos-colour" else sets / name
+            learn(f"{name}-seed{seed}", folder, tasks, seed, options.work)
 
 
 def make_sets(fashion_files: Path, photos: Path, fonts: Path, to: Path) -> None:
@@ -61,7 +73,10 @@ def make_sets(fashion_files: Path, photos: Path, fonts: Path, to: Path) -> None:
         first_of_each(photos, to / "photos")
     for letters in ("ABCDEFGHIJ", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"):
         if not (folder := to / f"letters-{len(letters)}").is_dir():
-            draw_letters(letters, fonts, folder)
+            draw_classes({letter: letter for letter in letters}, fonts, folder, (DRAWN_TRAINING, DRAWN_TEST), seed=0)
+    if not (to / "signs").is_dir():
+        classes = {f"c{place}": signs for place, signs in enumerate(SIGNS)}
+        draw_classes(classes, fonts, to / "signs", (DRAWN_SIGNS, TEST_SIGNS), seed=1)
 
 
 def first_of_each(source: Path, to: Path) -> None:
@@ -73,22 +88,25 @@ def first_of_each(source: Path, to: Path) -> None:
                 shutil.copyfile(file, to / part / folder.name / file.name)
 
 
-def draw_letters(letters: str, fonts: Path, to: Path) -> None:
-    """Letters of random fonts and sizes, moved and turned a little; a fifth of the families is for testing alone."""
-    source = random.Random(0)
+def draw_classes(classes: dict[str, str], fonts: Path, to: Path, counts: tuple[int, int], seed: int) -> None:
+    """Classes of one or more signs, in turn, of random fonts and sizes, moved and turned a little; a fifth of the
+    families is for testing alone.
+    """
+    source = random.Random(seed)
     families: dict[str, list[Path]] = {}
     for file in sorted([*fonts.rglob("*.ttf"), *fonts.rglob("*.otf")]):
-        if draws(file, letters):
+        if draws(file, "".join(classes.values())):
             families.setdefault(file.stem.split("-")[0][:10], []).append(file)
     names = sorted(families)
     source.shuffle(names)
     cut = len(names) // 5
-    for part, kept, count in (("test", names[:cut], DRAWN_TEST), ("train", names[cut:], DRAWN_TRAINING)):
+    for part, kept, count in (("test", names[:cut], counts[1]), ("train", names[cut:], counts[0])):
         files = [file for name in kept for file in families[name]]
-        for letter in letters:
-            (to / part / letter).mkdir(parents=True)
+        for name, signs in classes.items():
+            (to / part / name).mkdir(parents=True)
             for index in range(count):
-                draw(letter, source.choice(files), source).save(to / part / letter / f"{index:04}.png")
+                sign = signs[index % len(signs)]
+                draw(sign, source.choice(files), source).save(to / part / name / f"{index:04}.png")
 
 
 def draws(file: Path, letters: str) -> bool:
@@ -119,7 +137,8 @@ def draw(letter: str, file: Path, source: random.Random) -> Image.Image:
 def learn(name: str, folder: Path, tasks: int, seed: int, work: Path) -> None:
     """Run or resume one run to its end and copy its summary."""
     out = work / name
-    words = ["--dataset", "folder", "--folder.colour", "grey", "--tasks", str(tasks), *METHODS, "--seed", str(seed)]
+    form = ["--folder.size", "32"] if name.startswith("photos-colour") else ["--folder.colour", "grey"]
+    words = ["--dataset", "folder", *form, "--tasks", str(tasks), *METHODS, "--seed", str(seed)]
     arguments = [*words, "--data-root", str(folder), "--out", str(out)]
     if (out / "config.json").exists():
         arguments = ["--resume", str(out)]
