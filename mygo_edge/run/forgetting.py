@@ -22,7 +22,8 @@ def forget(runner: "Runner", name: str) -> None:
         known = ", ".join(names)
         raise MygoEdgeError(f"task {name} cannot be forgotten: the tasks are {known}, and one must stay")
     if runner.learnt < len(names):
-        raise MygoEdgeError(f"{names[runner.learnt]} is still being learnt; go on with --resume {runner.folder.path}")
+        name, again = names[runner.learnt], f"--resume {runner.folder.path}"
+        raise MygoEdgeError(f"{name} is still being learnt; finish it by {again}, or in a program by learning it again")
     index = names.index(name)
     stay = [task for task in runner.tasks if task.name != name]
     state["forgetting"] = state["forgetting"] or {"task": name, "method": 0, "phase": 0}
