@@ -42,11 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.precision is not None and options.precision not in PRECISIONS:
         raise MygoEdgeError(f"--precision {options.precision} is not available; use one of {', '.join(PRECISIONS)}")
-    if options.max_loss is not None and options.precision is None:
-        raise MygoEdgeError("--max-loss is what a --precision may lose; give --precision too, or leave it out")
     max_loss = MAX_LOSS if options.max_loss is None else options.max_loss
     if not 0 <= max_loss <= 1:
         raise MygoEdgeError(f"--max-loss {max_loss} must be a fraction, from 0 to 1")
+    if options.max_loss is not None and options.precision is None:
+        raise MygoEdgeError("--max-loss is what a --precision may lose; give --precision too, or leave it out")
     if options.data_root is not None and options.precision in (None, "fp32"):
         raise MygoEdgeError("--data-root compares another precision with fp32; give --precision too, or leave it out")
     from mygo_edge.export.publication import publish_run  # torch takes seconds to import; bad options need not wait

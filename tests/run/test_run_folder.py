@@ -168,6 +168,7 @@ def test_export_in_int8_says_what_it_measured_and_a_device_predicts_with_it(whol
         (("--max-loss", "2"), "must be a fraction"),
         (("--data-root", "."), "give --precision too"),
         (("--max-loss", "nan"), "must be a fraction"),
+        (("--max-loss", "0.1"), "give --precision too"),
     ],
 )
 def test_export_refuses_options_that_cannot_work_in_one_line(tmp_path, arguments, words):
