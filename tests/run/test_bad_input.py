@@ -30,6 +30,7 @@ from tests.run.commands import TINY, run
         ("--task-names a,b,c", "--task-names gives 3 names, --tasks makes 5 tasks"),
         ("--tasks 0,1/2,3 --task-names a,A", "--task-names a,A cannot work: it must be different names"),
         ("--task-names ../x", "--task-names ../x cannot work"),
+        ("--text.label 1 --text.column 1", "--text.column 1 cannot work: it must be another column than --text.label"),
         ("--dataset arrays", "is what a program gives to Learner.learn"),
         ("--tasks 3", "does not divide 10 classes"),
         ("--tasks 0,1/1,2", "class 1 twice"),

@@ -105,6 +105,17 @@ def test_rivals_stand_beside_it_and_a_device_answers_the_files(whole: Path, mate
         assert learner.answers(pictures) == answers
 
 
+def test_an_export_of_features_is_compared_on_dreams_alone(whole: Path, material: Path, tmp_path: Path) -> None:
+    asked = ("--to", tmp_path / "bundle", "--precision", "fp16", "--data-root", material / "data")
+    refused = run(whole, *asked, module="export")
+    assert refused.returncode == 2
+    assert (
+        refused.stderr
+        == f"error: --data-root is for runs without a trunk; {whole} is compared on dreams: leave it out\n"
+    )
+    assert not (tmp_path / "bundle").exists()
+
+
 def test_no_photo_and_no_vector_of_one_is_kept(whole: Path) -> None:
     sizes = {key: tuple(value.shape) for key, value in memory_of(whole).items()}
     assert sizes["means"][0] == 6  # a mean a class, and nothing with a row a photo
