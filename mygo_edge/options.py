@@ -105,8 +105,9 @@ class MemoryOptions:
     """Decay of the generator's moving average, the one that is kept."""
     generator: MemoryKind = "auto"
     """What remembers a task. gaussian: class means and a shared covariance, of vectors of a --trunk, and what auto is
-    there. convolutional: a GAN of images, and what auto is without a trunk. perceptron: the same with one hidden layer,
-    which dreams faster and remembers less; with a --trunk it is a GAN of vectors, which devices do not take."""
+    there. convolutional: a GAN of images, and what auto is for grey ones without a trunk. perceptron: the same with one
+    hidden layer, which dreams faster and remembers less; with a --trunk it is a GAN of vectors, which devices do not
+    take."""
     width: int = 64
     """Channels of the generator where it is widest, or units of the perceptron (twice as many for colour)."""
     restarts: int = 2
@@ -206,7 +207,9 @@ class TrainOptions:
     """Folder that holds the dataset, or a file of texts."""
     trunk: str | None = None
     """Learn in the feature space of this frozen network: efficientnet-lite0, mobilenet_v3_small, resnet18 and others
-    for photos of any size, static-256 or minilm for texts, or a FILE.onnx. Without it, small images as they are."""
+    for photos of any size, static-256 or minilm for texts, or a FILE.onnx; or patches: filters made of the first task's
+    own small images, where there is no network for such. Without it, small grey images as they are, and small ones in
+    colour by patches."""
     download: bool = False
     """Fetch a torchvision dataset into --data-root when it is not there."""
     tasks: str = "5"

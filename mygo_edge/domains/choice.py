@@ -8,14 +8,20 @@ import torch
 from torch import Tensor
 
 from mygo_edge.domains.domain import Domain
-from mygo_edge.domains.features import Features, features_for
+from mygo_edge.domains.features import Features, features_for, own_features
 from mygo_edge.domains.pixels import Pixels
 from mygo_edge.domains.trunk_folder import load_trunk, save_trunk
 from mygo_edge.domains.vectors import Vectors
 from mygo_edge.errors import MygoEdgeError, warn
-from mygo_edge.options import TrainOptions
+from mygo_edge.options import TRUNK_METHODS, TrainOptions
+from mygo_edge.trunks.patches import LEAST_SIDE
 
 TRUNK = "trunk"  # folder within a run's
+CHOSEN = (
+    "images in colour: remembered as Gaussians of the answers of filters that are made of patches of the first task's "
+    "images (--trunk patches); --memory.generator convolutional takes a GAN of pixels"
+)
+_COLOUR = 0.01  # of the range of a pixel, by which its channels must differ on average
 NOT_PUBLISHED = (
     "no bundle is published of this run: devices do not take a GAN of a trunk's vectors; leave --memory.generator out "
     "to publish"
@@ -33,7 +39,25 @@ def domain_for(inputs: Any, options: TrainOptions) -> Domain:
         return Vectors(domain)
     if not isinstance(inputs, Tensor):
         raise MygoEdgeError("pictures of any size, and texts, need a frozen network; name one with --trunk")
+    if _wants_patches(inputs, options):
+        return own_features(options, inputs)
     return _pixels(inputs.shape[1:])
+
+
+def _wants_patches(images: Tensor, options: TrainOptions) -> bool:
+    """Whether patches of the images remember them better than a GAN would: where they are in colour, and nothing was
+    asked for that patches have not (docs/results.md has both).
+    """
+    asked = (
+        options.memory.generator != "auto"
+        or options.memory.reuse is not None
+        or options.sleep.form == "sampled"
+        or any(method not in TRUNK_METHODS for method in options.methods)
+    )
+    if asked or images.shape[1] != 3 or min(images.shape[2:]) < LEAST_SIDE:
+        return False
+    pixels = images.float() * (1 if images.is_floating_point() else 1 / 255)
+    return bool((pixels.amax(1) - pixels.amin(1)).mean() > _COLOUR)
 
 
 def keep_domain(domain: Domain, run: Path) -> None:

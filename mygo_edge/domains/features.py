@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mygo_edge.bundle.gaussian import PowerTransform
+from mygo_edge.bundle.vision import Preparation, from_pixels, read_photo
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.options import TrainOptions
+from mygo_edge.trunks import patches
 from mygo_edge.trunks.catalogue import load_trunk
 from mygo_edge.trunks.extract import Extractor
 from mygo_edge.trunks.options import LARGE
@@ -77,8 +79,7 @@ class Features:
             return [self._texts(inputs, progress)] if inputs else []
         assert self._pictures is not None
         if isinstance(inputs, Tensor):
-            pixels = inputs if inputs.dtype == torch.uint8 else (inputs * 255).round().to(torch.uint8)
-            return self._pictures.images(pixels.numpy(), progress)
+            return self._pictures.images(_raw_pixels(inputs).numpy(), progress)
         if not all(isinstance(item, Path) for item in inputs):
             raise MygoEdgeError(f"--trunk {self.trunk.name} takes pictures, not texts; name a trunk for texts")
         return self._pictures.files(inputs, progress)
@@ -117,8 +118,32 @@ def features_for(options: TrainOptions, inputs: Any) -> Features:
             samples=samples,
         )
         return Features(texts, own.threads, own.batch_size)
+    if options.trunk == patches.NAME:
+        return own_features(options, inputs)
     trunk = load_trunk(options.trunk, own, _shorter_side(inputs), options.download)
     return Features(trunk, own.threads, own.batch_size)
+
+
+def own_features(options: TrainOptions, inputs: Any) -> Features:
+    """The domain of a trunk that is made of patches of the pictures themselves. Raises as `learn_patches`."""
+    own = options.trunk_input
+    if isinstance(inputs, Tensor) and own.size is None:  # as they are
+        size, resize = (int(inputs.shape[2]), int(inputs.shape[3])), None
+    else:
+        side = own.size or min(patches.SIDE, _shorter_side(inputs))
+        size, resize = (side, side), own.resize or side
+    # Resampled as pixels of a folder are, so that pixels and files of one picture agree.
+    form = Preparation(size, resize, "box", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    some = inputs[:: max(1, len(inputs) // patches.IMAGES)]
+    if isinstance(some, Tensor):
+        pictures = from_pixels(_raw_pixels(some).numpy(), form)
+    else:
+        pictures = np.stack([read_photo(path, form) for path in some])
+    return Features(patches.learn_patches(pictures, form, options.seed), own.threads, own.batch_size)
+
+
+def _raw_pixels(images: Tensor) -> Tensor:
+    return images if images.dtype == torch.uint8 else (images * 255).round().to(torch.uint8)
 
 
 def _shorter_side(inputs: Any) -> int:

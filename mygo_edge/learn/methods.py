@@ -107,11 +107,11 @@ class MyGO(Network):
         self.memories.append({"task": index, **asdict(report)})
         if report.poor and phase.team.leads:
             colour = self.domain.shape[0] == 3
-            other = ", or learn photographs above a trunk: --trunk efficientnet-lite0" if colour else ""
+            found = f"the dreams of {task.name} are poor: {report.recognised:.0%} of them are recognised, and "
+            other = "; photographs are learnt best above a network: --trunk efficientnet-lite0" if colour else ""
             warn(
-                f"the dreams of {task.name} are poor: {report.recognised:.0%} of them are recognised, and "
-                f"{report.recognised_real:.0%} of the real images. Sleeps keep what they dream of: give the task more "
-                f"images, or try --memory.epochs higher{other}"
+                f"{found}{report.recognised_real:.0%} of the real images. Sleeps keep what they dream of: give the "
+                f"task more images, or learn them anew with --trunk patches, which remembers more{other}"
             )
 
     def _sleep(self, index: int, phase: Phase) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mygo_edge.domains.choice import NOT_PUBLISHED
+from mygo_edge.domains.features import Features
+from mygo_edge.domains.vectors import Vectors
 from mygo_edge.files import write_json
 from mygo_edge.measure.plots import plot_accuracies, plot_dreams
 from mygo_edge.measure.report import dream_rows, write_report
@@ -23,9 +25,9 @@ def summary(run: Runner) -> dict[str, Any]:
         "learner": run.folder.run_id,
     }
     tasks = [{"name": task.name, "classes": task.classes} for task in run.tasks]
-    if run.domain.name != "pixels":
-        document["trunk"] = {"name": run.options.trunk, **run.state["trunk"]}
-    if run.domain.name == "vectors":
+    if isinstance(run.domain, Features | Vectors):
+        document["trunk"] = {"name": run.domain.trunk.name, **run.state["trunk"]}
+    if isinstance(run.domain, Vectors):
         document["not_published"] = NOT_PUBLISHED
     return document | {"tasks": tasks, "methods": run.state["results"]}
 

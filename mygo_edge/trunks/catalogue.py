@@ -6,6 +6,7 @@ from pathlib import Path
 from mygo_edge.bundle.vision import Preparation
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.trunks.options import LARGE, TrunkOptions
+from mygo_edge.trunks.patches import NAME as PATCHES
 from mygo_edge.trunks.trunk import Trunk
 
 EFFICIENTNET_LITE0 = "efficientnet-lite0"
@@ -18,7 +19,7 @@ TORCHVISION = (
     "regnet_y_400mf",
     "shufflenet_v2_x1_0",
 )
-NAMES = (EFFICIENTNET_LITE0, *TORCHVISION)
+NAMES = (EFFICIENTNET_LITE0, *TORCHVISION, PATCHES)
 SMALL = 160  # of smaller pictures: 224 takes twice as long (what it brings stands in docs/photos.md)
 SMALL_PICTURE = 96  # pixels of the shorter side
 
@@ -32,7 +33,7 @@ def load_trunk(name: str, options: TrunkOptions, shorter_side: int = LARGE, down
     """The trunk that a user named.
 
     Args:
-        name: one of `NAMES`, or the path of an ONNX file.
+        name: one of `NAMES` that has weights, or the path of an ONNX file.
         options: how.
         shorter_side: of the pictures it will see, typically, in pixels; sets the default size.
         download: whether weights may be fetched.

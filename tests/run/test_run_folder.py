@@ -187,7 +187,8 @@ def test_colour_images_of_a_folder_go_all_the_way_to_the_device(tmp_path):
             pixels[row : row + 8, column : column + 8] = rng.integers(120, 256) * np.array(colour)
             Image.fromarray(pixels).save(tmp_path / "images" / name / f"{number}.png")
     source = ["--dataset", "folder", "--data-root", tmp_path / "images", "--folder.size", "16", "--methods", "mygo"]
-    done = run(*TINY, *source, "--wake.batch-size", "32", "--out", tmp_path / "run")
+    gan = ["--memory.generator", "convolutional", "--wake.batch-size", "32"]  # images in colour have patches else
+    done = run(*TINY, *source, *gan, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     model = EdgeModel.load(tmp_path / "run" / "bundle")
     assert dict(model.tasks) == {"task0": ("blue", "green"), "task1": ("pink", "red")}

@@ -1,0 +1,118 @@
+"""The trunk of patches: its graph computes what the papers say, it keeps no patch, and runs in colour choose it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mygo_edge.bundle.vetting import vet
+from mygo_edge.bundle.vision import Preparation
+from mygo_edge.device.edge_model import EdgeModel
+from mygo_edge.domains.choice import domain_for
+from mygo_edge.domains.features import Features
+from mygo_edge.domains.pixels import Pixels
+from mygo_edge.errors import MygoEdgeError
+from mygo_edge.learner import Learner
+from mygo_edge.options import FolderOptions, MemoryOptions, SleepOptions, TrainOptions
+from mygo_edge.trunks import patches
+from mygo_edge.trunks.extract import Extractor
+from tests.features import photos
+
+
+def form(height: int, width: int) -> Preparation:
+    return Preparation((height, width), None, "box", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+def noise(height: int, width: int, count: int = 40) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, height, width, 3)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("height", "width"), [(28, 28), (17, 30), (8, 8)])
+def test_the_graph_computes_thresholded_answers_of_whitened_patches_averaged_over_parts(
+    monkeypatch: pytest.MonkeyPatch, height: int, width: int
+) -> None:
+    monkeypatch.setattr(patches, "FILTERS", 7)
+    images = noise(height, width)
+    side = 4 if min(height, width) < 16 else 6
+    made: list[tuple] = []
+    graph = patches._graph
+    monkeypatch.setattr(patches, "_graph", lambda *parts: made.append(parts) or graph(*parts))
+    trunk = patches.learn_patches(images, form(height, width), seed=3)
+    filters, bias, threshold, *_ = made[0]
+
+    raw = torch.from_numpy(images[:5].transpose(0, 3, 1, 2)).double()
+    columns = F.unfold(raw, side).transpose(1, 2)  # [batch, places, values]
+    columns = columns - columns.mean(2, keepdim=True)
+    columns = columns / (columns.square().mean(2, keepdim=True) + patches._CONTRAST**2).sqrt()
+    answers = columns @ torch.from_numpy(filters).T + torch.from_numpy(bias)
+    both = torch.cat([(answers - threshold).relu(), (-answers - threshold).relu()], 2)
+    maps = both.transpose(1, 2).unflatten(2, (height - side + 1, width - side + 1))
+    strides = [extent // 3 for extent in maps.shape[2:]]
+    kernel = [extent - 2 * stride for extent, stride in zip(maps.shape[2:], strides, strict=True)]
+    expected = F.avg_pool2d(maps, kernel, strides).flatten(1)
+
+    found = Extractor(trunk, threads=1)(images[:5])
+    assert found.shape == (5, trunk.features)
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_its_filters_whiten_patches_and_hold_none_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple] = []
+    graph = patches._graph
+    monkeypatch.setattr(patches, "_graph", lambda *parts: made.append(parts) or graph(*parts))
+    images = noise(16, 16)
+    trunk = patches.learn_patches(images, form(16, 16), seed=0)
+    vet(trunk.graph)  # devices take it
+    assert patches.learn_patches(images, form(16, 16), seed=0).graph == trunk.graph
+    assert patches.learn_patches(images, form(16, 16), seed=1).graph != trunk.graph
+    filters, bias, *_ = made[0]
+    some = patches._contrast_normalised(patches._some_patches(images, 6, np.random.default_rng(9)))
+    answers = some @ filters.T + bias
+    assert np.abs(answers.mean(0)).max() < 0.2
+    # Directions of one length in a space where all variances are nearly one.
+    assert 0.8 < answers.std(0).min() <= answers.std(0).max() < 1.1
+
+
+def test_images_too_small_are_refused() -> None:
+    with pytest.raises(MygoEdgeError, match="6 x 20 pixels are too small"):
+        patches.learn_patches(noise(6, 20), form(6, 20), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("changed", "chosen"),
+    [
+        ({}, Features),
+        ({"methods": ("mygo", "finetune", "joint")}, Features),
+        ({"methods": ("mygo", "frozen")}, Pixels),  # which patches have not
+        ({"memory": MemoryOptions(generator="convolutional")}, Pixels),
+        ({"sleep": SleepOptions(form="sampled")}, Pixels),
+    ],
+)
+def test_images_in_colour_are_remembered_by_patches_unless_something_else_is_asked_for(
+    changed: dict, chosen: type
+) -> None:
+    options = replace(TrainOptions(), **changed)
+    colour = torch.from_numpy(noise(12, 12).transpose(0, 3, 1, 2).copy())
+    assert isinstance(domain_for(colour, options), chosen)
+    assert isinstance(domain_for(colour / 255, options), chosen)
+    grey = colour[:, :1]
+    assert isinstance(domain_for(grey, options), Pixels)
+    assert isinstance(domain_for(grey.expand(-1, 3, -1, -1), options), Pixels)  # grey all the same
+
+
+def test_a_learner_of_colour_images_learns_by_patches_and_goes_on_after_it_was_closed(tmp_path) -> None:
+    options = TrainOptions(folder=FolderOptions(size=20))
+    images, labels = photos(["red", "blue"], 30)
+    more, names = photos(["green", "white"], 30, seed=1)
+    test = photos(["red", "blue"], 10, seed=2), photos(["green", "white"], 10, seed=3)
+    with Learner.create(tmp_path / "run", options) as learner:
+        learner.learn("first", images, labels)
+    with Learner.open(tmp_path / "run") as learner:
+        learner.learn("second", more, names)
+        found = [learner.answers(part) for part, _ in test]
+    for task, answers, (_, wanted) in zip(("first", "second"), found, test, strict=True):
+        assert [tuple(answer) for answer in answers] == [(task, name) for name in wanted]
+    model = EdgeModel.load(tmp_path / "run" / "bundle")
+    assert model.predict(test[0][0]) == test[0][1]
