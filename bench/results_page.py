@@ -72,6 +72,8 @@ def main() -> None:
         "ablation": ablation_table(others),
         "small": small_table(),
         "small_targets": small_targets(),
+        "patches": patches_table(),
+        "patches_targets": patches_targets(),
         "commands": commands(runs),
         "second_commands": commands(others),
     }
@@ -290,6 +292,46 @@ def small_targets() -> str:
     lines = []
     for name, runs in small_runs().items():
         missed = [line for line in relative_table(runs).splitlines() if "missed" in line]
+        words = "; ".join("{}, {}, is {}: {}".format(*line.strip("| ").split(" | ")) for line in missed)
+        lines.append(f"- {SMALL[name]}: {words or 'all met'}.")
+    return "\n".join(lines)
+
+
+def patches_runs() -> dict[str, tuple[list[Summary], list[Summary]]]:
+    """On each set the runs above the trunk of patches, and those on pixels."""
+    found = {
+        name: (sorted((RESULTS / "small").glob(f"{name}-patches-seed*.json")), runs)
+        for name, runs in small_runs().items()
+    }
+    return {
+        name: ([json.loads(file.read_text()) for file in files], runs) for name, (files, runs) in found.items() if files
+    }
+
+
+def patches_table() -> str:
+    rows = []
+    for name, (runs, pixels) in patches_runs().items():
+        accuracies = [
+            spread(values)
+            for pick in (known, unknown)
+            for values in (of(runs, "mygo", pick), of(pixels, "mygo", pick), of(pixels, "joint", pick))
+        ]
+        seconds = [run["methods"]["mygo"]["seconds"]["total"] + run["trunk"]["seconds"] for run in runs]
+        rows.append([SMALL[name], *accuracies, spread(of(runs, "mygo", score)), f"{sum(seconds) / len(seconds):.0f}"])
+    methods = ["patches", "pixels", "joint, pixels"]
+    header = ["", *(f"{method}, known" for method in methods), *(f"{method}, unknown" for method in methods)]
+    return table([*header, "score of dreams", "seconds"], rows)
+
+
+def patches_targets() -> str:
+    """The targets that MyGO above the trunk of patches misses, beside the other methods on pixels."""
+    lines = []
+    for name, (runs, pixels) in patches_runs().items():
+        merged = [
+            {**other, "methods": {**other["methods"], "mygo": run["methods"]["mygo"]}}
+            for run, other in zip(runs, pixels, strict=False)
+        ]
+        missed = [line for line in relative_table(merged).splitlines() if "missed" in line]
         words = "; ".join("{}, {}, is {}: {}".format(*line.strip("| ").split(" | ")) for line in missed)
         lines.append(f"- {SMALL[name]}: {words or 'all met'}.")
     return "\n".join(lines)

@@ -1,5 +1,5 @@
 """Sets of a few hundred images a class, and two hard ones, learnt by MyGO, fine-tuning and joint training: pixels that
-are not digits.
+are not digits. MyGO learns them once more above the trunk of patches.
 
     python bench/small_sets.py --fashion IDX --photos DIR [--fonts /usr/share/fonts] [--work runs/small]
 
@@ -31,7 +31,8 @@ cantarell comfortaa comic-neue courier-prime crosextra-caladea crosextra-carlito
 dustin ebgaramond ecolier-court firacode freefont-ttf goudybookletter hack humor-sans inconsolata isabella junicode jura
 karla kristi lato league-spartan liberation linuxlibertine lobster oldstandard open-sans play prociono quicksand
 roboto-unhinted rufscript sil-andika sil-charis texgyre tlwg-garuda tomsontalks urw-base35 vollkorn yanone-kaffeesatz"""
-METHODS = ["--methods", "mygo", "finetune", "joint"]
+GAN = ["--memory.generator", "convolutional", "--methods", "mygo", "finetune", "joint"]
+PATCHES = ["--trunk", "patches", "--methods", "mygo"]
 RUNS = {  # tasks and seeds of each set
     "letters-10": (5, 3),
     "fashion": (5, 3),
@@ -60,7 +61,9 @@ def main() -> None:
     for name, (tasks, seeds) in RUNS.items():
         for seed in range(seeds):
             folder = options.photos if name == "photos-colour" else sets / name
-            learn(f"{name}-seed{seed}", folder, tasks, seed, options.work)
+            learn(f"{name}-seed{seed}", folder, tasks, GAN, seed, options.work)
+            if name != "photos":  # a trunk would see their colours
+                learn(f"{name}-patches-seed{seed}", folder, tasks, PATCHES, seed, options.work)
 
 
 def make_sets(fashion_files: Path, photos: Path, fonts: Path, to: Path) -> None:
@@ -134,11 +137,13 @@ def draw(letter: str, file: Path, source: random.Random) -> Image.Image:
     return turned.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
 
 
-def learn(name: str, folder: Path, tasks: int, seed: int, work: Path) -> None:
+def learn(name: str, folder: Path, tasks: int, how: list[str], seed: int, work: Path) -> None:
     """Run or resume one run to its end and copy its summary."""
     out = work / name
     form = ["--folder.size", "32"] if name.startswith("photos-colour") else ["--folder.colour", "grey"]
-    words = ["--dataset", "folder", *form, "--tasks", str(tasks), *METHODS, "--seed", str(seed)]
+    if how == PATCHES:  # a trunk reads pictures itself
+        form = []
+    words = ["--dataset", "folder", *form, "--tasks", str(tasks), *how, "--seed", str(seed)]
     arguments = [*words, "--data-root", str(folder), "--out", str(out)]
     if (out / "config.json").exists():
         arguments = ["--resume", str(out)]
