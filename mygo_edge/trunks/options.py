@@ -22,7 +22,7 @@ class TrunkOptions:
     """The value of an ONNX file to take as features, where it has several outputs."""
     size: int | None = None
     """Height and width, in pixels, that pictures are brought to: a multiple of 32. By default 224, and 160 for pictures
-    whose shorter side is below 96."""
+    whose shorter side is below 96; for patches their own, and at most 32."""
     resize: int | None = None
     """Pixels that the shorter side is brought to before the middle is cut out; by default the size itself."""
     interpolation: Interpolation = "bicubic"
