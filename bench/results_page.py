@@ -71,9 +71,9 @@ def main() -> None:
         "second_targets": relative_table(second),
         "ablation": ablation_table(others),
         "small": small_table(),
-        "small_targets": small_targets(),
+        "small_targets": small_targets(small_runs()),
         "patches": patches_table(),
-        "patches_targets": patches_targets(),
+        "patches_targets": small_targets(patches_beside_pixels()),
         "commands": commands(runs),
         "second_commands": commands(others),
     }
@@ -269,9 +269,9 @@ def relative_table(best: list[Summary]) -> str:
     return table(["", "target", "measured", ""], rows)
 
 
-def small_runs() -> dict[str, list[Summary]]:
-    """Runs on each set of few images a class, seed by seed."""
-    files = {name: sorted((RESULTS / "small").glob(f"{name}-seed*.json")) for name in SMALL}
+def small_runs(kind: str = "") -> dict[str, list[Summary]]:
+    """Runs on each set of few images a class, seed by seed: on pixels, or of another kind, as "-patches"."""
+    files = {name: sorted((RESULTS / "small").glob(f"{name}{kind}-seed*.json")) for name in SMALL}
     return {name: [json.loads(file.read_text()) for file in found] for name, found in files.items() if found}
 
 
@@ -287,34 +287,14 @@ def small_table() -> str:
     return table([*header, "score of dreams"], rows)
 
 
-def small_targets() -> str:
-    """The targets of `relative_table` that each set misses."""
-    lines = []
-    for name, runs in small_runs().items():
-        missed = [line for line in relative_table(runs).splitlines() if "missed" in line]
-        words = "; ".join("{}, {}, is {}: {}".format(*line.strip("| ").split(" | ")) for line in missed)
-        lines.append(f"- {SMALL[name]}: {words or 'all met'}.")
-    return "\n".join(lines)
-
-
-def patches_runs() -> dict[str, tuple[list[Summary], list[Summary]]]:
-    """On each set the runs above the trunk of patches, and those on pixels."""
-    found = {
-        name: (sorted((RESULTS / "small").glob(f"{name}-patches-seed*.json")), runs)
-        for name, runs in small_runs().items()
-    }
-    return {
-        name: ([json.loads(file.read_text()) for file in files], runs) for name, (files, runs) in found.items() if files
-    }
-
-
 def patches_table() -> str:
-    rows = []
-    for name, (runs, pixels) in patches_runs().items():
+    """The runs above the trunk of patches beside those on pixels."""
+    rows, pixels = [], small_runs()
+    for name, runs in small_runs("-patches").items():
         accuracies = [
-            spread(values)
+            spread(of(found, method, pick))
             for pick in (known, unknown)
-            for values in (of(runs, "mygo", pick), of(pixels, "mygo", pick), of(pixels, "joint", pick))
+            for found, method in ((runs, "mygo"), (pixels[name], "mygo"), (pixels[name], "joint"))
         ]
         seconds = [run["methods"]["mygo"]["seconds"]["total"] + run["trunk"]["seconds"] for run in runs]
         rows.append([SMALL[name], *accuracies, spread(of(runs, "mygo", score)), f"{sum(seconds) / len(seconds):.0f}"])
@@ -323,15 +303,23 @@ def patches_table() -> str:
     return table([*header, "score of dreams", "seconds"], rows)
 
 
-def patches_targets() -> str:
-    """The targets that MyGO above the trunk of patches misses, beside the other methods on pixels."""
-    lines = []
-    for name, (runs, pixels) in patches_runs().items():
-        merged = [
+def patches_beside_pixels() -> dict[str, list[Summary]]:
+    """The runs on pixels, with MyGO as it is above the trunk of patches."""
+    pixels = small_runs()
+    return {
+        name: [
             {**other, "methods": {**other["methods"], "mygo": run["methods"]["mygo"]}}
-            for run, other in zip(runs, pixels, strict=False)
+            for run, other in zip(runs, pixels[name], strict=True)
         ]
-        missed = [line for line in relative_table(merged).splitlines() if "missed" in line]
+        for name, runs in small_runs("-patches").items()
+    }
+
+
+def small_targets(sets: dict[str, list[Summary]]) -> str:
+    """The targets of `relative_table` that each set misses."""
+    lines = []
+    for name, runs in sets.items():
+        missed = [line for line in relative_table(runs).splitlines() if "missed" in line]
         words = "; ".join("{}, {}, is {}: {}".format(*line.strip("| ").split(" | ")) for line in missed)
         lines.append(f"- {SMALL[name]}: {words or 'all met'}.")
     return "\n".join(lines)

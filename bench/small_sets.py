@@ -141,8 +141,7 @@ def learn(name: str, folder: Path, tasks: int, how: list[str], seed: int, work: 
     """Run or resume one run to its end and copy its summary."""
     out = work / name
     form = ["--folder.size", "32"] if name.startswith("photos-colour") else ["--folder.colour", "grey"]
-    if how == PATCHES:  # a trunk reads pictures itself
-        form = []
+    form = [] if how == PATCHES else form  # a trunk reads pictures itself
     words = ["--dataset", "folder", *form, "--tasks", str(tasks), *how, "--seed", str(seed)]
     arguments = [*words, "--data-root", str(folder), "--out", str(out)]
     if (out / "config.json").exists():

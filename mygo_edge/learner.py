@@ -288,7 +288,7 @@ class Learner:
         measured = asked[0] == asked[-1]
         version, why = publish_after_sleep(bundle, method, tasks, asked[-1], measured=measured, **how)
         if why:
-            self._display.say(why)
+            self._display.tell(why)
         assert self.runner is not None
         return weigh(version, self.runner.domain.shape)
 

@@ -190,7 +190,7 @@ class PublishOptions:
     were learnt. What a trunk remembers is small already, and stays as it is."""
     max_loss: float = 0.005
     """How much of its accuracy or of its dreams' fidelity a smaller precision may lose on dreams, a fraction; where it
-    loses more, fp32 is published."""
+    loses more, fp32 is published. What a classifier above a trunk loses, whose rows are always in int8, is said."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -127,8 +127,10 @@ def features_for(options: TrainOptions, inputs: Any) -> Features:
 def own_features(options: TrainOptions, inputs: Any) -> Features:
     """The domain of a trunk that is made of patches of the pictures themselves. Raises as `learn_patches`."""
     own = options.trunk_input
-    if isinstance(inputs, Tensor) and own.size is None:  # as they are
-        size, resize = (int(inputs.shape[2]), int(inputs.shape[3])), None
+    if isinstance(inputs, Tensor) and own.size is None:  # as they are, or smaller
+        height, width = inputs.shape[2:]
+        scale = min(1.0, patches.SIDE / min(height, width))
+        size, resize = (round(scale * height), round(scale * width)), None
     else:
         side = own.size or min(patches.SIDE, _shorter_side(inputs))
         size, resize = (side, side), own.resize or side

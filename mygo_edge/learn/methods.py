@@ -111,7 +111,7 @@ class MyGO(Network):
             other = "; photographs are learnt best above a network: --trunk efficientnet-lite0" if colour else ""
             warn(
                 f"{found}{report.recognised_real:.0%} of the real images. Sleeps keep what they dream of: give the "
-                f"task more images, or learn them anew with --trunk patches, which remembers more{other}"
+                f"task more images, or learn them anew with --trunk patches, which often remembers more{other}"
             )
 
     def _sleep(self, index: int, phase: Phase) -> None:

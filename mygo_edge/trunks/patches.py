@@ -7,8 +7,6 @@ versus training", found that filters need not be learnt in the whitened space. T
 that is kept of an image is its part in the mean and the covariance of all patches.
 """
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
@@ -119,7 +117,7 @@ def _graph(
     kernel = [extent - (PARTS - 1) * stride for extent, stride in zip(maps, strides, strict=True)]
     pooled = build.node("AveragePool", [both], "pooled", kernel_shape=kernel, strides=strides)
     build.node("Flatten", [pooled], "features", axis=1)
-    features = 2 * len(filters) * math.prod((PARTS, PARTS))
+    features = 2 * len(filters) * PARTS**2
     return build.serialise(
         NAME,
         {"image": (TensorProto.UINT8, (CHANNELS, *size))},

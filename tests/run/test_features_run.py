@@ -12,6 +12,7 @@ from PIL import Image
 
 from mygo_edge import EdgeModel, Learner, MygoEdgeError, TrainOptions
 from mygo_edge.bundle.reading import read_manifest
+from mygo_edge.bundle.rows import ClassRows
 from mygo_edge.export.publication import publish_after_sleep
 from mygo_edge.learn.exact import ExactMyGO
 from mygo_edge.options import PublishOptions
@@ -88,6 +89,24 @@ def test_where_int8_loses_too_much_means_and_factor_are_published_in_more(whole:
     precisions = {entry.precision for entry in read_manifest(version).files if entry.role in ("generator", "factor")}
     assert len(precisions) == 1
     assert precisions < {"fp16", "fp32"}
+
+
+def test_where_no_precision_is_enough_it_is_published_all_the_same_and_the_loss_is_said(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = open_learner(whole)
+
+    def blurred(rows: ClassRows) -> ClassRows:  # as int8 does it, only much more
+        return ClassRows(rows.rows[::-1].copy(), rows.spread)
+
+    monkeypatch.setattr("mygo_edge.export.feature_rows.stored", blurred)
+    how = {"learner_id": saved.run_id, "sequence": 7}
+    version, why = publish_after_sleep(tmp_path / "bundle", saved.method, saved.tasks, PublishOptions(), **how)
+    assert why.startswith("published with a larger loss")
+    assert "falls from" in why
+    precisions = {entry.precision for entry in read_manifest(version).files if entry.role in ("generator", "factor")}
+    assert precisions == {"int8"}
+    assert EdgeModel.load(tmp_path / "bundle").version == version.name
 
 
 def test_rivals_stand_beside_it_and_a_device_answers_the_files(whole: Path, material: Path) -> None:

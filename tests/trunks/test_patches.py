@@ -18,6 +18,7 @@ from mygo_edge.learner import Learner
 from mygo_edge.options import FolderOptions, MemoryOptions, SleepOptions, TrainOptions
 from mygo_edge.trunks import patches
 from mygo_edge.trunks.extract import Extractor
+from mygo_edge.trunks.trunk import Trunk
 from tests.features import photos
 
 
@@ -100,6 +101,18 @@ def test_images_in_colour_are_remembered_by_patches_unless_something_else_is_ask
     grey = colour[:, :1]
     assert isinstance(domain_for(grey, options), Pixels)
     assert isinstance(domain_for(grey.expand(-1, 3, -1, -1), options), Pixels)  # grey all the same
+
+
+@pytest.mark.parametrize(("height", "width", "size"), [(12, 20, (12, 20)), (64, 96, (32, 48))])
+def test_small_images_are_taken_as_they_are_and_larger_ones_brought_down(
+    height: int, width: int, size: tuple[int, int]
+) -> None:
+    images = torch.from_numpy(noise(height, width, 4).transpose(0, 3, 1, 2).copy())
+    domain = domain_for(images, TrainOptions())
+    assert isinstance(domain, Features)
+    assert isinstance(domain.trunk, Trunk)
+    assert domain.trunk.form.size == size
+    assert domain.prepare(images, torch.device("cpu")).shape == (4, domain.features)
 
 
 def test_a_learner_of_colour_images_learns_by_patches_and_goes_on_after_it_was_closed(tmp_path) -> None:
