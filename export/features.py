@@ -226,8 +226,10 @@ class _Draft:
         return read_shared(self.live.contents[before.path], before.path) if self.live and before else None
 
     def full(self, shared: SharedFactor) -> bool:
-        """Whether rows of tasks that the live version has are new, and a new factor beside them would be too much."""
-        return self._renews_rows and len(write_shared(shared, self.precisions.factor)) > self.room
+        """Whether rows of tasks that the live version has are new, and a new factor beside them would be too much; one
+        that no update has room for need not wait for another.
+        """
+        return self._renews_rows and self.room < len(write_shared(shared, self.precisions.factor)) <= MAX_UPDATE
 
     @property
     def _renews_rows(self) -> bool:

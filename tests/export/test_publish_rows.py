@@ -142,6 +142,21 @@ def test_with_rows_too_ten_classes_come_in_40_kb_or_130_and_81_take_half_a_megab
     assert size(last, rows) <= 130_000
 
 
+def test_a_factor_that_no_update_has_room_for_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of trunks with many features: waiting, devices would dream by the first for good."""
+    memories, shared = photo_memory()
+    before = files(publish_photos(tmp_path, 2, tasks=with_rows(memories[:2], shared, 1.5)))
+    size = len(before["factor.int8.npz"])
+    new = {"tasks": with_rows(memories, moved(shared)), "shared": moved(shared), "max_loss": 1.0}
+    found = {}
+    for most in (size + 50, size - 50):
+        monkeypatch.setattr("mygo_edge.export.features.MAX_UPDATE", most)
+        box = Path(shutil.copytree(tmp_path, tmp_path.with_name(f"{tmp_path.name}-{most}")))
+        found[most] = files(publish_photos(box, 3, **new))["factor.int8.npz"]
+    assert found[size + 50] == before["factor.int8.npz"]
+    assert found[size - 50] != before["factor.int8.npz"]
+
+
 def test_rows_of_200_classes_follow_a_new_covariance_within_130_kb(tmp_path: Path) -> None:
     """By a correction, by which devices answer as by rows made anew; where it fails, rows come anew after all."""
     rng = np.random.default_rng(0)
