@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from mygo_edge.bundle.gaussian import ClassMeans, Precision, SharedFactor, discriminant, dreams, join
 from mygo_edge.bundle.own_covariance import OwnCovariances, own_dreams, quadratic
 from mygo_edge.bundle.rows import ClassRows, row_discriminant
+from mygo_edge.bundle.wake_head import WakeHead, settled
 from mygo_edge.device.noise import dream_noise, feature_noise
 from mygo_edge.export.gate import Measure
 from mygo_edge.export.samples import Purpose
@@ -18,15 +19,23 @@ _DREAMS = 10_000  # of all classes together, where that is 10 a class or more
 _PER_CLASS = (10, 500)
 
 
+class Heads(NamedTuple):
+    """heads: of the wakes, by task, where there is one; temperature: of all other logits."""
+
+    heads: Sequence[WakeHead | None] = ()
+    temperature: float = 1.0
+
+
 class Memory(NamedTuple):
     """means: by task; shared: what all classes share; own: what each class's covariance has besides, if anything; rows:
-    of the classifier, of all tasks, where that is not of means and factor.
+    of the classifier, of all tasks, where that is not of means and factor; heads: what says which of a task's classes.
     """
 
     means: Sequence[ClassMeans]
     shared: SharedFactor
     own: OwnCovariances | None = None
     rows: ClassRows | None = None
+    heads: Heads = Heads()
 
     def classifier(self) -> Callable[[NDArray[np.float32]], NDArray[np.float64]]:
         """Logits of vectors in the transformed space: [n, features] -> [n, classes of all tasks]."""
@@ -37,8 +46,13 @@ class Memory(NamedTuple):
             weight, bias = row_discriminant(means, self.rows)
 
         def logits(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-            linear = (vectors @ weight.T + bias).astype(np.float64)
-            return linear if self.own is None else linear + quadratic(vectors, means, self.own)
+            found = vectors @ weight.T + bias
+            if self.own is not None:
+                found = found.astype(np.float64) + quadratic(vectors, means, self.own)
+            if self.heads.heads:
+                widths = [len(task.counts) for task in self.means]
+                found = settled(found, vectors, *self.heads, widths)
+            return found.astype(np.float64)
 
         return logits
 

@@ -21,6 +21,7 @@ from mygo_edge.bundle.gaussian_files import Precision, read_means, read_shared, 
 from mygo_edge.bundle.manifest import (
     DENOISING_READER,
     GAUSSIAN,
+    HEADS_READER,
     PART_ROLE,
     TASKS_READER,
     TEXT_READER,
@@ -35,12 +36,13 @@ from mygo_edge.bundle.own_covariance import OwnCovariances, read_own, write_own
 from mygo_edge.bundle.parts import part_path, parts_of
 from mygo_edge.bundle.reading import Bundle
 from mygo_edge.bundle.rows import ClassRows
+from mygo_edge.bundle.wake_head import WakeHead, stored_head, write_head
 from mygo_edge.device.feature_selftest import compute
 from mygo_edge.device.features import FeatureEngine
 from mygo_edge.device.session import SessionOptions
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.export import gate
-from mygo_edge.export.feature_gate import LabelledVectors, Memory, divergence, labelled_vectors, memory_measures
+from mygo_edge.export.feature_gate import Heads, LabelledVectors, Memory, divergence, labelled_vectors, memory_measures
 from mygo_edge.export.feature_rows import sent_rows
 from mygo_edge.export.graphs import head_name
 from mygo_edge.export.recipes import MAX_LOSS
@@ -69,12 +71,13 @@ PRECISIONS = Precisions()
 
 class FeatureMemory(NamedTuple):
     """A task as the learner remembers it. classes: their names, as many as `means` has; rows: of the classifier, of all
-    tasks or of none."""
+    tasks or of none; head: of the task's wake, where it has one."""
 
     name: str
     classes: Sequence[str]
     means: ClassMeans
     rows: ClassRows | None = None
+    head: WakeHead | None = None
 
 
 def publish_features(
@@ -96,8 +99,8 @@ def publish_features(
 ) -> Path:
     """Write, check and make live a version. One process at a time publishes to a bundle.
 
-    Files of the live version stay, byte for byte: the trunk; the means of a task that it holds; its rows, while they
-    are of the same covariance; the shared factor, as long as answers with it differ by no more than `max_loss` and
+    Files of the live version stay, byte for byte: the trunk; means and head of a task that it holds; its rows, while
+    they are of the same covariance; the shared factor, as long as answers with it differ by no more than `max_loss` and
     dreams by no more than `MAX_DIVERGENCE`, or while new rows leave it no room in `MAX_UPDATE`.
 
     Args:
@@ -131,14 +134,19 @@ def publish_features(
     draft = _Draft(live_bundle(bundle_dir), precisions._replace(means=means_precision))
     draft.add_trunk(trunk)
     stored_means = [draft.add_means(task) for task in tasks]
+    for task in tasks:
+        draft.add_head(task)
     sent = sent_rows([task.name for task in tasks], rows, shared, draft.live, draft.room) if rows else None
     for file in sent.files if sent else ():
         draft.add(*file)
-    exact = Memory([task.means for task in tasks], shared, own, sent and sent.rows)
+    heads = Heads([task.head for task in tasks], calibration.temperature if calibration else 1.0)
+    exact = Memory([task.means for task in tasks], shared, own, sent and sent.rows, heads)
+    stored_heads = heads._replace(heads=[head and stored_head(head) for head in heads.heads])
     samples = {"dreams": labelled_vectors(exact)} | ({"real features": real} if real else {})
 
     def measures(factor: SharedFactor) -> list[gate.Measure]:
-        as_stored = Memory(stored_means, factor, own and draft.stored_own(own, factor), sent and sent.stored)
+        stored_own = own and draft.stored_own(own, factor)
+        as_stored = Memory(stored_means, factor, stored_own, sent and sent.stored, stored_heads)
         return [
             measure
             for on, sample in samples.items()
@@ -171,7 +179,7 @@ def publish_features(
         files=tuple(draft.files),
         producer={"mygo_edge": mygo_edge.__version__, "onnxruntime": onnxruntime.__version__, "numpy": np.__version__},
         id=learner_id,
-        reader=DENOISING_READER if own is None else TEXT_READER,
+        reader=HEADS_READER if any(heads.heads) else DENOISING_READER if own is None else TEXT_READER,
         prior=prior,
         denoising="ridge" if own is None else "truncated",
         latent=shared.rank,
@@ -208,7 +216,7 @@ class _Draft:
 
     def add_means(self, task: FeatureMemory) -> ClassMeans:
         """The means as a device reads them; the very bytes of the live version, where that has the task already."""
-        name, classes, means, _ = task
+        name, classes, means, *_ = task
         if len(classes) != len(means.counts) or not np.isfinite(means.means).all():
             raise MygoEdgeError(f"task {name}: {len(classes)} classes need as many means, and finite ones")
         precision = self.precisions.means
@@ -219,6 +227,16 @@ class _Draft:
             data = self.live.contents[before.path]  # even where another version of numpy writes other headers
         self.add(path, "generator", data, precision, name)
         return read_means(data, path, means.means.shape[1], len(classes))
+
+    def add_head(self, task: FeatureMemory) -> None:
+        """The head of its wake, which never changes; the very bytes of the live version, where that has it already."""
+        if task.head is None:
+            return
+        path, data = f"head-{task.name}.int8.npz", write_head(task.head)
+        before = self.live and self.live.manifest.find("head", task.name, "int8")
+        if self.live and before and same_arrays(self.live.contents[before.path], data):
+            data = self.live.contents[before.path]
+        self.add(path, "head", data, "int8", task.name)
 
     def live_factor(self) -> SharedFactor | None:
         """The live version's, where that has one of the same precision."""

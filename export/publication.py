@@ -32,7 +32,7 @@ from mygo_edge.run.folder import RunFolder
 from mygo_edge.run.saved import NamedTask, Saved, count_publication, open_learner
 from mygo_edge.trunks.text import TextTrunk
 
-_FEATURE_ROLES = ("trunk", "tokenizer", "factor", "covariances", "rows")
+_FEATURE_ROLES = ("trunk", "tokenizer", "factor", "covariances", "rows", "head")
 
 
 def publish_learner(bundle: Path, method: Method, tasks: Sequence[NamedTask], *, sequence: int, **how: Any) -> Path:
@@ -77,8 +77,8 @@ def _publish_features(
     trunk = method.domain.trunk
     files = text_trunk_files(trunk) if isinstance(trunk, TextTrunk) else photo_trunk_files(trunk)
     memories = [
-        FeatureMemory(name, classes, means, rows)
-        for (name, classes), means, rows in zip(tasks, method.memory.tasks, method.rows, strict=True)
+        FeatureMemory(name, classes, *parts)
+        for (name, classes), *parts in zip(tasks, method.memory.tasks, method.rows, method.heads, strict=True)
     ]
     if precision is not None:
         if precision not in get_args(Precision):
@@ -148,7 +148,7 @@ def _publish_small_features(
 def weigh(version: Path, shape: tuple[int, ...]) -> dict[str, Any]:
     """The `bytes` entry of summary.json: the classifier's files, the generators' files, and how many raw images (a byte
     a channel of a pixel) would fit into the bytes of all generators. With a trunk: the trunk's files, the rows of the
-    classifier, what all tasks share, and the means of each.
+    classifier and the heads, what all tasks share, and the means of each.
     """
     manifest = read_manifest(version)
     if manifest.trunk is not None:
@@ -157,7 +157,7 @@ def weigh(version: Path, shape: tuple[int, ...]) -> dict[str, Any]:
         return {
             "trunk": by_role["trunk"] + by_role["tokenizer"],
             "shared": by_role["factor"] + by_role["covariances"],
-            "classifier": by_role["rows"],
+            "classifier": by_role["rows"] + by_role["head"],
             "generators": generators,
             "equivalent_images": None,
         }

@@ -16,6 +16,7 @@ from mygo_edge.bundle.gaussian import ClassMeans, PowerTransform, Precision, Sha
 from mygo_edge.bundle.manifest import ImageInput, TextInput, TrunkFormat
 from mygo_edge.bundle.own_covariance import OwnCovariances
 from mygo_edge.bundle.rows import ClassRows
+from mygo_edge.bundle.wake_head import WakeHead
 from mygo_edge.device.session import Graph
 from mygo_edge.export.features import FeatureMemory, publish_features
 from mygo_edge.export.trunks import TrunkFiles
@@ -194,6 +195,13 @@ def with_rows(memories: list[FeatureMemory], shared: SharedFactor, scale: float 
         )
         for memory in memories
     ]
+
+
+def with_heads(memories: list[FeatureMemory]) -> list[FeatureMemory]:
+    """The first task's head answers its last class to everything; the others have none."""
+    classes, features = memories[0].means.means.shape
+    bias = np.arange(classes, dtype=np.float32)
+    return [memories[0]._replace(head=WakeHead(np.zeros((classes, features), np.float32), bias)), *memories[1:]]
 
 
 def publish_photos(bundle_dir: Path, count: int = 2, **how: Any) -> Path:

@@ -11,10 +11,11 @@ from typing import Any, Literal
 from mygo_edge.bundle.strict import BundleError, composed
 
 SCHEMA_VERSION = "2.0"
-READER = 7  # what this code can read; a manifest names the least reader that it needs
+READER = 8  # what this code can read; a manifest names the least reader that it needs
 TASKS_READER = 6  # of versions whose older tasks stand in files of their own, and whose self-test is of some of them
 TEXT_READER = 4  # of texts in parts, and of classes with covariances of their own, whose means are taken as they are
 DENOISING_READER = 7  # of versions that name the rule by which noise is taken out of means
+HEADS_READER = 8  # of versions in which tasks have heads of their own
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"  # Ed25519 over the bytes of manifest.json, where the publisher signs
 LATENT = 64  # normals a dream starts from, where the manifest says nothing else
@@ -29,12 +30,13 @@ ROLES = (
     "factor",
     "covariances",
     "rows",
+    "head",
     "correction",
     "calibration",
     "tasks",
 )
 PART_ROLE = "tasks"  # of files in which older tasks stand
-OF_TASKS = ("generator", "rows")  # roles of files of one task
+OF_TASKS = ("generator", "rows", "head")  # roles of files of one task
 PRECISIONS = ("fp32", "fp16", "int8", "int8-weights")  # the recipes of `mygo_edge.export.recipes`
 GAUSSIAN = "gaussian"  # the kind of a generator that is class means in an .npz file; all others are graphs
 GENERATORS = ("convolutional", "perceptron", GAUSSIAN)

@@ -249,6 +249,7 @@ def _names(role: str, precision: str, task: str | None, kind: str) -> re.Pattern
             "factor": rf"factor{variant}\.npz",
             "covariances": rf"covariances{variant}\.npz",
             "rows": rf"rows-{task}{variant}\.npz",
+            "head": rf"head-{task}{variant}\.npz",
             "correction": rf"correction{variant}\.npz",
             "calibration": r"calibration\.npz",
             PART_ROLE: r"tasks-[0-9]{1,4}\.json",

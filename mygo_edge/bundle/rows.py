@@ -58,14 +58,14 @@ def row_discriminant(means: ClassMeans, rows: ClassRows, rule: Rule = "ridge") -
 
 def stored(rows: ClassRows) -> ClassRows:
     """As `read_rows` gives what `write_rows` wrote."""
-    return ClassRows(_values(*_levels(rows.rows)), rows.spread)
+    return ClassRows(from_levels(*to_levels(rows.rows)), rows.spread)
 
 
 def write_rows(rows: ClassRows) -> bytes:
     """As bytes: a scale a class, and the signed root of each value's share of it in int8, so that small values, which
     are most, keep more digits. Equal values give equal bytes.
     """
-    levels, scale = _levels(rows.rows)
+    levels, scale = to_levels(rows.rows)
     return write_arrays({"rows": levels, "scale": scale, "spread": np.array(rows.spread)})
 
 
@@ -87,16 +87,18 @@ def read_rows(data: bytes, name: str, features: int, classes: int) -> ClassRows:
         require(bool(0 <= spread < np.inf), "the spread is out of range")
     except ERRORS as error:
         raise BundleError(f"{name} holds no rows of a classifier ({error}); publish or fetch it again") from error
-    return ClassRows(_values(levels, scale), float(spread))
+    return ClassRows(from_levels(levels, scale), float(spread))
 
 
-def _levels(rows: Floats) -> tuple[NDArray[np.int8], Floats]:
+def to_levels(rows: Floats) -> tuple[NDArray[np.int8], Floats]:
+    """In int8, and the scale of each row: [classes, features] and [classes]."""
     scale = np.abs(rows).max(1).clip(np.finfo(np.float32).tiny).astype(np.float32)  # [classes]
     roots = np.sqrt(np.abs(rows) / scale[:, None])
     return np.rint(np.copysign(roots, rows) * _LEVELS).astype(np.int8), scale
 
 
-def _values(levels: NDArray[np.int8], scale: Floats) -> Floats:
+def from_levels(levels: NDArray[np.int8], scale: Floats) -> Floats:
+    """What `to_levels` got, rounded."""
     shares = levels.astype(np.float32) / np.float32(_LEVELS)
     return shares * np.abs(shares) * scale[:, None]
 

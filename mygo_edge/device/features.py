@@ -19,12 +19,13 @@ from mygo_edge.bundle.correction import corrected, read_correction
 from mygo_edge.bundle.gaussian import ClassMeans, Precision, discriminant, dreams, join, mahalanobis, novelty
 from mygo_edge.bundle.gaussian_files import read_means, read_shared
 from mygo_edge.bundle.heads import HeadError, head_path, read_kept
-from mygo_edge.bundle.manifest import GAUSSIAN, BundleError, FileEntry, TrunkFormat
+from mygo_edge.bundle.manifest import GAUSSIAN, BundleError, FileEntry, Task, TrunkFormat
 from mygo_edge.bundle.memories import TaskMemory, memory_bytes, parse_memory, read_memory
 from mygo_edge.bundle.own_covariance import OwnCovariances, own_dreams, quadratic, read_own
 from mygo_edge.bundle.prior import prior_logits
 from mygo_edge.bundle.reading import Bundle
 from mygo_edge.bundle.rows import ClassRows, read_rows, row_discriminant
+from mygo_edge.bundle.wake_head import WakeHead, read_head, settled
 from mygo_edge.device.engine import CALIBRATION_DREAMS, CALIBRATION_STREAM, Dreams, Key, Scores
 from mygo_edge.device.feature_selftest import run_selftest
 from mygo_edge.device.few_shot import FewShot
@@ -44,7 +45,7 @@ class FeatureTask:
     """A task and its part of the classifier.
 
     weight: [classes, features], in the transformed space; bias, prior: [classes]; own: what its classes' covariances
-    have besides the one that all share, where the box sends that.
+    have besides the one that all share, and head: what says which of them an input is, where the box sends these.
     """
 
     memory: TaskMemory
@@ -52,6 +53,7 @@ class FeatureTask:
     bias: NDArray[np.float32]
     prior: NDArray[np.float32]
     own: OwnCovariances | None = None
+    head: WakeHead | None = None
 
     @property
     def name(self) -> str:
@@ -105,7 +107,8 @@ class FeatureEngine:
         rows = self._rows(bundle, means)
         self._has_rows = rows is not None
         self._calibration = self._calibrated(bundle)
-        self.published = self._consolidated(means, rows, self._own(bundle, sum(len(own.counts) for own in means)))
+        covariances = self._own(bundle, sum(len(own.counts) for own in means))
+        self.published = self._consolidated(bundle, means, rows, covariances)
         # After the line that refuses what is no covariance.
         self._precision = Precision(self.shared)
         weights = np.concatenate([task.weight for task in self.published.values()]) if self._has_rows else None
@@ -143,10 +146,13 @@ class FeatureEngine:
                 from_centre = self._precision.norms(self._precision.whiten(vectors - self._centre))
                 nearest = np.maximum(from_centre - 2 * largest, 0)
             found = novelty(nearest, largest, self.shared)  # whatever is frequent
+            prior = np.concatenate([task.prior for task in tasks])
             if self.manifest.prior:
-                logits += np.concatenate([task.prior for task in tasks])
+                logits += prior
+            temperature = 1.0 if self._calibration is None else self._calibration.temperature
+            heads, widths = [task.head for task in tasks], [len(task.classes) for task in tasks]
+            logits = settled(logits, vectors, heads, temperature, widths, prior)
         self._require_finite("logits", logits)
-        temperature = 1.0 if self._calibration is None else self._calibration.temperature
         return Scores(logits / np.float32(temperature), found)
 
     def _require_finite(self, what: str, values: NDArray) -> None:
@@ -252,13 +258,23 @@ class FeatureEngine:
         data, where = self._content(bundle, "correction")
         return corrected(found, read_correction(data, where, features, sum(len(own.counts) for own in means)))
 
+    def _head(self, bundle: Bundle, task: Task) -> WakeHead | None:
+        if self.manifest.find("head", task.name, None) is None:
+            return None
+        data, where = self._content(bundle, "head", task.name)
+        return read_head(data, where, self.shared.factor.shape[1], len(task.classes))
+
     def _calibrated(self, bundle: Bundle) -> Calibration | None:
         if self.manifest.find("calibration", None, None) is None:
             return None
         return read_calibration(*self._content(bundle, "calibration"))
 
     def _consolidated(
-        self, means: Sequence[ClassMeans], rows: ClassRows | None, covariances: OwnCovariances | None
+        self,
+        bundle: Bundle,
+        means: Sequence[ClassMeans],
+        rows: ClassRows | None,
+        covariances: OwnCovariances | None,
     ) -> dict[str, FeatureTask]:
         """The tasks of the bundle, with their part of the discriminant of all of them."""
         every = join(means)
@@ -273,7 +289,7 @@ class FeatureEngine:
             part = slice(start, start + len(task.classes))
             memory = TaskMemory(task.name, task.classes, own, digest, self.shared.transform, "")
             parts = weight[part], bias[part], prior[part], covariances and covariances.take(part)
-            tasks[task.name] = FeatureTask(memory, *parts)
+            tasks[task.name] = FeatureTask(memory, *parts, self._head(bundle, task))
             start = part.stop
         return tasks
 

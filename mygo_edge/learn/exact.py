@@ -13,6 +13,7 @@ from mygo_edge.bundle.gaussian import Floats, PowerTransform, SharedFactor, drea
 from mygo_edge.bundle.own_covariance import OwnCovariances, own_dreams, quadratic
 from mygo_edge.bundle.prior import prior_logits
 from mygo_edge.bundle.rows import ClassRows
+from mygo_edge.bundle.wake_head import WakeHead, settled
 from mygo_edge.data.tasks import Task
 from mygo_edge.domains.features import Features
 from mygo_edge.errors import MygoEdgeError
@@ -180,9 +181,13 @@ class ExactMyGO(Method):
         found: NDArray = vectors @ weight.T + bias
         if self.own is not None:
             found = found + quadratic(vectors, self.memory.means, self.own)
+        prior = prior_logits(self.memory.means.counts, self.prior)
         if self.prior:
-            found = found + prior_logits(self.memory.means.counts, self.prior)
-        return torch.from_numpy(np.asarray(found, np.float32))
+            found = found + prior
+        widths = [len(task.counts) for task in self.memory.tasks]
+        heads, temperature = self.heads, self.memory.prior.temperature
+        found = settled(np.asarray(found, np.float32), vectors, heads, temperature, widths, prior)
+        return torch.from_numpy(found)
 
     def dream(self, task: int, count: int, *, stream: int, step: int) -> tuple[Tensor, Tensor]:
         return self.dream_as(task, count, seed=self.options.seed, stream=stream, step=step)
@@ -216,6 +221,12 @@ class ExactMyGO(Method):
         """What devices answer with, by task; None where they compute it from means and factor."""
         assert self.memory is not None
         return list(self.memory.sent.tasks) if self.memory.sent is not None else [None] * len(self.memory.tasks)
+
+    @property
+    def heads(self) -> list[WakeHead | None]:
+        """What says which of a task's classes an input is, by task; None where the rows do."""
+        assert self.memory is not None
+        return self.memory.heads
 
     @property
     def calibration(self) -> Calibration | None:

@@ -6,12 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mygo_edge.bundle.gaussian import ClassMeans, Floats, Ids, PowerTransform, SharedFactor, join
+from mygo_edge.bundle.wake_head import WakeHead
 from mygo_edge.learn.moments import PooledMoments
 from mygo_edge.learn.novelty import held_out, judged
 from mygo_edge.learn.prior import Prior
 from mygo_edge.learn.sent_rows import SentRows
 from mygo_edge.learn.shared_covariance import SharedCovariance, shrink
 from mygo_edge.learn.strength import STRENGTHS, Strength, left_out
+from mygo_edge.learn.wake_head import sums_alone, wake_head, wants_head
 
 RANK = 64  # of the factor: as many normals as a dream of pixels starts from
 WORTH_SENDING = 0.07  # difference of a new covariance's logits above which devices get its rows (docs/photos.md)
@@ -41,6 +43,7 @@ class GaussianMemory:
         self.rows = rows
         self.transform, self.features, self.rank = transform, features, rank
         self.tasks: list[ClassMeans] = []
+        self.heads: list[WakeHead | None] = []  # of each task, where its own covariance tells its classes apart better
         self.pooled = PooledMoments.empty(features, self._few)
         self.strength = Strength()
         self.prior = Prior(prior)
@@ -74,7 +77,13 @@ class GaussianMemory:
             MygoEdgeError: features that are not finite or never vary, or a class of fewer than two images.
         """
         vectors = self.transform(features)
-        self.tasks.append(self.pooled.pool(vectors, labels, classes))
+        alone = None
+        if self.rows and sums_alone(len(labels), self.features):
+            alone = PooledMoments.empty(self.features)
+            self.tasks.append(alone.pool(vectors, labels, classes))
+            self.pooled.merge(alone)
+        else:
+            self.tasks.append(self.pooled.pool(vectors, labels, classes))
         if self.strength.due(self.pooled, len(labels)):
             means = self.means
             task = slice(len(means.means) - len(classes), len(means.means))
@@ -83,7 +92,17 @@ class GaussianMemory:
             self.prior.calibrate(found, STRENGTHS.index(self.strength.best))
         if self.rows and self._grown("novelty", _JUDGED):
             self._judge(vectors, labels)
+        self.heads.append(self._wake_head(alone, vectors, labels) if self.rows else None)
         return self.tasks[-1]
+
+    def _wake_head(self, alone: PooledMoments | None, vectors: Floats, labels: Ids) -> WakeHead | None:
+        """The task's own, by the covariance that it is about to sleep with."""
+        if not wants_head(labels):
+            return None
+        covariance = self.covariance()
+        newest = self._at["kept"] == self.pooled.freedom  # it has seen these images
+        seen = (1 - covariance.shrunk.shrinkage) / self.pooled.freedom if newest else 0.0
+        return wake_head(covariance, seen, alone, self.tasks[-1], vectors, labels)
 
     def _judge(self, vectors: Floats, labels: Ids) -> None:
         """How novel images of known classes look, and how they are answered, by what was sent before them."""
@@ -168,7 +187,7 @@ class GaussianMemory:
         stays: that says how images of any class differ from their mean, and cannot be told apart from what others
         added.
         """
-        del self.tasks[task]
+        del self.tasks[task], self.heads[task]
         self.kept = self.sent = None
         self._at["factor"] = 0
 
@@ -196,6 +215,10 @@ class GaussianMemory:
         state["prior"] = np.stack([self.prior.gains, self.prior.squares])
         if self.novelty is not None:
             state["novelty"] = self.novelty
+        if heads := {place: head for place, head in enumerate(self.heads) if head is not None}:
+            state["heads.tasks"] = np.array(list(heads), np.int64)
+            state["heads.weight"] = np.concatenate([head.weight for head in heads.values()])
+            state["heads.bias"] = np.concatenate([head.bias for head in heads.values()])
         state["kept_strength"] = np.array(self._kept_strength)
         if self.sent is not None:
             state |= self.sent.state("sent")
@@ -214,6 +237,11 @@ class GaussianMemory:
             ClassMeans(state["means"][end - width : end], state["counts"][end - width : end])
             for width, end in zip(state["widths"], ends, strict=True)
         ]
+        self.heads = [None] * len(self.tasks)
+        start = 0
+        for place in state["heads.tasks"].tolist() if "heads.tasks" in state else ():
+            own = slice(start, start := start + len(self.tasks[place].counts))
+            self.heads[place] = WakeHead(state["heads.weight"][own].copy(), state["heads.bias"][own].copy())
         self.factor_version = int(state["factor_version"])
         # A checkpoint of an older version lacks what is kept: it is made anew.
         self._at = dict(zip(_MEASURED, state["measured_at"].tolist(), strict=False))

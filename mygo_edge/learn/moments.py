@@ -99,6 +99,16 @@ class PooledMoments:
         self.tasks += 1
         return ClassMeans(means, counts)
 
+    def merge(self, other: "PooledMoments") -> None:
+        """Add what another learner of tasks has pooled, as a matrix."""
+        assert other.whole is not None
+        root, self.root = self.root, None
+        self.whole = other.whole.copy() if self.whole is None else self.whole + other.whole
+        if root is not None:
+            self._multiply(root)
+        self.freedom += other.freedom
+        self.tasks += other.tasks
+
     def _add(self, rows: Floats) -> None:
         """Add outer products of rows [n, features]."""
         if self.root is not None:

@@ -68,11 +68,11 @@ class SharedCovariance:
     def __init__(self, shrunk: Shrunk, transform: PowerTransform) -> None:
         """O(features^3), once, or less where the covariance is of few images."""
         self.shrunk, self.transform = shrunk, transform
-        self._scale = 1 / np.sqrt(shrunk.target)  # where the target is the identity
-        self._scaled = shrunk.estimate.scaled(self._scale)
-        self._inverse = self._scaled.inverse(shrunk.shrinkage)
+        self.scale = 1 / np.sqrt(shrunk.target)  # where the target is the identity
+        self.scaled = shrunk.estimate.scaled(self.scale)
+        self._inverse = self.scaled.inverse(shrunk.shrinkage)
         # The trace of S^-1 C, out of S = (1 - g) C + g T and the trace of S^-1 T.
-        rest = len(self._scale) - shrunk.shrinkage * self._inverse.trace()
+        rest = len(self.scale) - shrunk.shrinkage * self._inverse.trace()
         self._variances = shrunk.estimate.diagonal()
         self.spread = max(rest / (1 - shrunk.shrinkage), 0.0)
 
@@ -84,7 +84,7 @@ class SharedCovariance:
 
     def times(self, vectors: NDArray) -> NDArray[np.float64]:
         """[n, features] -> [n, features]: each vector x becomes S^-1 x."""
-        return self._inverse.solve(vectors * self._scale).astype(np.float64) * self._scale
+        return self._inverse.solve(vectors * self.scale).astype(np.float64) * self.scale
 
     def discriminant(self, means: ClassMeans, rule: Rule | None = "ridge") -> tuple[Floats, Floats]:
         """Weight [classes, features] and bias [classes]: as `mygo_edge.bundle.gaussian.fisher` says."""
@@ -116,9 +116,9 @@ class SharedCovariance:
             means = ClassMeans(means.means[some], means.counts[some])
         away = (means.means - means.means.mean(0, dtype=np.float64)).astype(np.float32)
         exact = self.times(away).astype(np.float32), away  # and times S
-        variances = self._scaled.diagonal()
-        values, vectors = self._scaled.largest(min(rank, len(self._scale)))
-        values, scale = np.maximum(values, 0), self._scale.astype(np.float32)
+        variances = self.scaled.diagonal()
+        values, vectors = self.scaled.largest(min(rank, len(self.scale)))
+        values, scale = np.maximum(values, 0), self.scale.astype(np.float32)
         vectors = vectors.T * np.where(vectors[:1].T < 0, -1, 1).astype(np.float32)  # of two answers always the same
 
         def kept(share: float) -> Factored:

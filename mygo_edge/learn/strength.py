@@ -9,6 +9,7 @@ from scipy.optimize import minimize_scalar
 
 from mygo_edge.bundle.gaussian import ClassMeans
 from mygo_edge.learn.estimates import Root, Whole
+from mygo_edge.learn.leaving_out import Products, distances
 from mygo_edge.learn.moments import PooledMoments
 from mygo_edge.learn.shared_covariance import shrink, shrinkage
 
@@ -37,23 +38,37 @@ class LeftOut:
     counts: NDArray[np.int64]
 
     def temperature(self, strength: int, prior: NDArray[np.float64] | float = 0.0) -> float:
-        """What logits are to be divided by for a softmax that is right as often as it says, at that strength: the most
-        likely one (Guo et al. 2017, "On calibration of modern neural networks"), given the usual ones. prior: [n,
-        classes], what is added to logits once they are divided.
-        """
-        if self.distances.shape[2] < 2:
-            return 1.0
-        logits, rows = -0.5 * self.distances[strength], np.arange(len(self.own))
+        """As `calibrated` finds it, at that strength. prior: [n, classes]."""
+        return calibrated(self.distances[strength], self.own, prior)[0]
 
-        def surprise(logarithm: float) -> float:
-            scaled = logits * np.exp(-logarithm) + prior
-            largest = scaled.max(1)
-            total = np.log(np.exp(scaled - largest[:, None]).sum(1)) + largest
-            unusual = (logarithm - np.log(_USUAL)) ** 2 / (2 * _SPREAD**2)
-            return float((total - scaled[rows, self.own]).sum() + unusual)
 
-        found = minimize_scalar(surprise, bounds=np.log(_TEMPERATURES), method="bounded", options={"xatol": 0.05})
-        return float(np.exp(found.x))
+def calibrated(
+    distances: NDArray[np.float64], own: NDArray[np.int64], prior: NDArray[np.float64] | float = 0.0
+) -> tuple[float, float]:
+    """What logits are to be divided by for a softmax that is right as often as it says: the most likely temperature
+    (Guo et al. 2017, "On calibration of modern neural networks"), given the usual ones; and the surprise that is left,
+    in nats of all images together.
+
+    Args:
+        distances: squared ones to class means, [n, classes].
+        own: [n], of which class images are.
+        prior: [n, classes], what is added to logits once they are divided.
+    """
+    if distances.shape[1] < 2:
+        return 1.0, 0.0
+    logits, rows = -0.5 * distances, np.arange(len(own))
+
+    def surprise(logarithm: float) -> float:
+        scaled = logits * np.exp(-logarithm) + prior
+        largest = scaled.max(1)
+        total = np.log(np.exp(scaled - largest[:, None]).sum(1)) + largest
+        return float((total - scaled[rows, own]).sum())
+
+    def unlikeliness(logarithm: float) -> float:
+        return surprise(logarithm) + float((logarithm - np.log(_USUAL)) ** 2 / (2 * _SPREAD**2))
+
+    found = minimize_scalar(unlikeliness, bounds=np.log(_TEMPERATURES), method="bounded", options={"xatol": 0.05})
+    return float(np.exp(found.x)), surprise(found.x)
 
 
 def left_out(
@@ -66,8 +81,7 @@ def left_out(
 ) -> LeftOut:
     """Of images of the last task, what the classifier without them answers.
 
-    Leaving an image out moves its class mean and takes one outer product from the scatter: its distance to all means
-    then follows from products with the one inverse (Sherman & Morrison 1950).
+    Distances of each follow from products with the one inverse (`mygo_edge.learn.leaving_out`).
 
     Args:
         pooled: moments, the task among them.
@@ -95,33 +109,17 @@ def left_out(
         correlations = Root(root)
     whole = correlations if isinstance(correlations, Whole) else Whole(correlations.matrix)
     own, counts = labels[chosen], means.counts[rows]
-    shares, distances = [], []
+    shares, all_distances = [], []
     for strength in strengths:
         amount = shrinkage(pooled, strength)
         halves = whole.inverse(amount).half(np.concatenate([x, m]))
-        found = _distances(halves[: len(x)], halves[len(x) :], own, counts, (1 - amount) / pooled.freedom)
+        rest, m_half = halves[: len(x)] - halves[len(x) :][own], halves[len(x) :]
+        products = Products((rest**2).sum(1), rest @ m_half.T, m_half @ m_half.T)
+        found = distances(products, own, counts, (1 - amount) / pooled.freedom)
         known, unknown = found[:, :width].argmin(1) == own, found.argmin(1) == own
         shares.append((known.mean() + unknown.mean()) / 2)
-        distances.append(found)
-    return LeftOut(np.array(shares), np.stack(distances), own, counts)
-
-
-def _distances(x: NDArray, m: NDArray, own: NDArray, counts: NDArray, weight: float) -> NDArray[np.float64]:
-    """Squared distances [n, classes] of images to all means, each without the image itself.
-
-    x: [n, features] and m: [classes, features] where the shrunk covariance is the identity; own: [n], the images'
-    classes; counts: [classes]; weight: of an outer product in the shrunk covariance.
-    """
-    rows = np.arange(len(x))
-    images = counts[own].astype(np.float64)
-    rest = x - m[own]
-    own_norm = (rest**2).sum(1, dtype=np.float64)
-    cross = (x * rest).sum(1, dtype=np.float64)[:, None] - rest @ m.T
-    norms = (x**2).sum(1, dtype=np.float64)[:, None] - 2 * x @ m.T + (m**2).sum(1, dtype=np.float64)
-    longer = images / (images - 1)  # the distance to the mean without the image
-    cross[rows, own], norms[rows, own] = own_norm * longer, own_norm * longer**2
-    taken = weight * longer
-    return norms + taken[:, None] * cross**2 / np.maximum(1 - taken * own_norm, 1e-6)[:, None]
+        all_distances.append(found)
+    return LeftOut(np.array(shares), np.stack(all_distances), own, counts)
 
 
 class Strength:

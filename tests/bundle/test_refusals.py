@@ -113,7 +113,7 @@ TASK = {"name": "parity", "classes": ["even", "odd"], "head": "logits_parity", "
     ("key", "value", "words"),
     [
         ("schema_version", "3.0", "schema_version '3.0' is neither 2.0 nor 1.0; update mygo_edge"),
-        ("reader", 8, "needs reader 8, this is 7; update mygo_edge"),
+        ("reader", 9, "needs reader 9, this is 8; update mygo_edge"),
         ("id", "0" * 31, "id '0+' must match"),
         ("latent", 0, "latent must be from 1"),
         ("features", 10**6, "features must be from 1"),

@@ -4,13 +4,25 @@ import { Refusal, require } from "./errors.js";
 import { discriminant, dreamOf, FewShot, meanOf, Precision, priorLogits } from "./gaussians.js";
 import { newTask } from "./heads.js";
 import { dot } from "./matrices.js";
-import { halved, memoryFile, readCalibration, readCorrection, readMeans, readOwn, readRows, readShared } from "./memories.js";
+import { halved, memoryFile, readCalibration, readCorrection, readHead, readMeans, readOwn, readRows, readShared } from "./memories.js";
 import { dreamNoise, featureNoise } from "./noise.js";
 import { photoToPicture } from "./photos.js";
 import { Trunk } from "./trunk.js";
 import { CALIBRATION, fileOf, novelThreshold, openSession, softmax } from "./version.js";
 
 const BATCH = 64; // dreams between two breaks, in which the page answers
+
+/** Logits in which each task's own head says which of its classes; their maximum over a task stays. */
+function settled(logits, vector, tasks, priors) {
+  let first = 0;
+  return tasks.flatMap(({ classes, head }) => {
+    const shared = logits.slice(first, first + classes.length), prior = priors.slice(first, (first += classes.length));
+    if (!head) return shared;
+    const within = head.weight.map((row, index) => dot(row, vector) + head.bias[index] + prior[index]);
+    const shift = Math.max(...shared) - Math.max(...within);
+    return within.map((logit) => logit + shift);
+  });
+}
 
 export class FeatureModel {
   least = 1; // classes of a task that is learnt here
@@ -53,7 +65,7 @@ export class FeatureModel {
     this.tasks = memories.map((task) => {
       const end = first + task.classes.length;
       const parts = { weight: weight.slice(first, end), bias: bias.slice(first, end), prior: priors.slice(first, end) };
-      const made = { ...task, ...parts, own: own?.(first, task.means) };
+      const made = { ...task, ...parts, own: own?.(first, task.means), head: this.readHead(task, features) };
       first = end;
       return made;
     });
@@ -77,6 +89,12 @@ export class FeatureModel {
     return { rows, spread };
   }
 
+  /** What the wake of a task left to tell its classes apart, or undefined. */
+  readHead({ name, classes }, features) {
+    const entry = this.manifest.files.find(({ role, task }) => role === "head" && task === name);
+    return entry && readHead(this.bundle.contents.get(entry.path), entry.path, features, classes.length);
+  }
+
   find(role, task) {
     return fileOf(this.manifest, role, task);
   }
@@ -98,7 +116,8 @@ export class FeatureModel {
       : Math.max(distance(this.centre) - 2 * largest, 0);
     const novelty = nearest * (this.shared.factor.rows / vector.length) - 2 * largest, temperature = this.calibration?.temperature ?? 1;
     const priors = tasks.flatMap(({ classes, prior }) => (prior ? [...prior] : classes.map(() => 0))); // 0 of what was learnt here
-    return { logits: logits.map((logit, index) => (logit + priors[index]) / temperature), novelty };
+    const likely = logits.map((logit, index) => (logit + priors[index]) / temperature);
+    return { logits: settled(likely, vector, tasks, priors.map((prior) => prior / temperature)), novelty };
   }
 
   async transformed(inputs) {

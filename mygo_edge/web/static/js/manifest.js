@@ -3,7 +3,7 @@
 import { Refusal, require } from "./errors.js";
 
 export const LATENT = 64; // normals a dream starts from
-const READER = 7; // what this page can read; a manifest may ask for more
+const READER = 8; // what this page can read; a manifest may ask for more
 const DENOISING_READER = 7; // of versions that name the rule by which noise is taken out of means
 export const TASKS_READER = 6; // of versions whose older tasks stand in files of their own
 const TASK_NAME = /^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$/;
@@ -14,8 +14,8 @@ const MAX_SIDE = 4096, MAX_FILE_BYTES = 2 ** 31 - 1;
 const MAX_FEATURES = 2 ** 16, MAX_LATENT = 4096, MAX_TOKENS = 2 ** 16, MAX_PARTS = 64, MAX_PRIOR = 1000;
 const MAX_MANIFEST_BYTES = 2 ** 22; // and as many of all files of tasks together
 const FIRST_ROLES = ["classifier", "generator", "generators", "selftest"];
-const ROLES = [...FIRST_ROLES, "trunk", "tokenizer", "factor", "covariances", "rows", "correction", "calibration", "tasks"];
-const OF_TASKS = ["generator", "rows"]; // roles of files of one task
+const ROLES = [...FIRST_ROLES, "trunk", "tokenizer", "factor", "covariances", "rows", "head", "correction", "calibration", "tasks"];
+const OF_TASKS = ["generator", "rows", "head"]; // roles of files of one task
 const INTERPOLATIONS = ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"];
 const GAUSSIAN = "gaussian"; // the kind of a task's memory where there is a trunk
 

@@ -29,15 +29,34 @@ export function readMeans(bytes, where, features, classes) {
 
 /** Rows of the classifier as the box sends them, `mygo_edge.bundle.rows`: {rows: Float32Array[], spread}. */
 export function readRows(bytes, where, features, classes) {
-  const arrays = readNpz(bytes, where), levels = arrays.get("rows"), scale = arrays.get("scale"), spread = arrays.get("spread");
-  const fits = levels?.kind === "|i1" && levels.shape.length === 2 && levels.shape[0] === classes && levels.shape[1] === features;
-  require(fits && scale?.kind === "<f4" && scale.data.length === classes && scale.data.every((value) => Math.abs(value) <= 1e6), `${where} does not fit the manifest.`);
+  const arrays = readNpz(bytes, where), spread = arrays.get("spread");
+  const rows = fromLevels(arrays, "rows", where, features, classes);
   require(spread?.kind === "<f8" && spread.data.length === 1 && spread.data[0] >= 0 && spread.data[0] < Infinity, `${where} lacks the spread.`);
-  const rows = Array.from({ length: classes }, (_, row) => Float32Array.from({ length: features }, (_, column) => {
-    const share = levels.data[row * features + column] / 127;
-    return share * Math.abs(share) * scale.data[row];
-  }));
   return { rows, spread: spread.data[0] };
+}
+
+/** What says which of a task's classes an input is, `mygo_edge.bundle.wake_head`: {weight: Float32Array[], bias}. */
+export function readHead(bytes, where, features, classes) {
+  const arrays = readNpz(bytes, where), weight = fromLevels(arrays, "weight", where, features, classes);
+  return { weight, bias: bounded(arrays, "bias", where, classes) };
+}
+
+/** Rows of roots in int8 with a scale each. */
+function fromLevels(arrays, name, where, features, classes) {
+  const levels = arrays.get(name), scale = bounded(arrays, "scale", where, classes);
+  const fits = levels?.kind === "|i1" && levels.shape.length === 2 && levels.shape[0] === classes && levels.shape[1] === features;
+  require(fits, `${where} does not fit the manifest.`);
+  return Array.from({ length: classes }, (_, row) => Float32Array.from({ length: features }, (_, column) => {
+    const share = levels.data[row * features + column] / 127;
+    return share * Math.abs(share) * scale[row];
+  }));
+}
+
+/** A number a class, none of them absurd. */
+function bounded(arrays, name, where, classes) {
+  const found = arrays.get(name), fits = found?.kind === "<f4" && found.data.length === classes;
+  require(fits && found.data.every((value) => Math.abs(value) <= 1e6), `${where} does not fit the manifest.`);
+  return found.data;
 }
 
 /** Correct the first rows, `mygo_edge.bundle.correction`, where they are: {classes, spread} says how many, and of what. */
