@@ -45,7 +45,8 @@ class Evaluation:
         run = self._runner
         if isinstance(method, ExactMyGO):
             if all(task.tested for task in run.tasks[: index + 1]):
-                results.update(feature_dreams(method, run.tasks[: index + 1], run.options.measure))
+                last = index + 1 == len(run.tasks)
+                results.update(feature_dreams(method, run.tasks[: index + 1], run.options.measure, score=last))
             return
         if not all(task.tested for task in run.tasks):  # the judge would not know them
             run.display.tell("dreams are not measured: that takes the data of all tasks")

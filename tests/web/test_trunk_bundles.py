@@ -16,6 +16,7 @@ from mygo_edge.bundle.gaussian import ClassMeans
 from mygo_edge.bundle.gaussian_files import read_means, write_means
 from mygo_edge.bundle.manifest import INTERPOLATIONS, BundleError
 from mygo_edge.bundle.text import Tokenizer
+from mygo_edge.bundle.wake_head import WakeHead
 from mygo_edge.device.edge_model import EdgeModel
 from mygo_edge.web.server import server
 from mygo_edge.web.site import site_files
@@ -33,6 +34,7 @@ from tests.features import (
     text_memory,
     text_trunk,
     texts,
+    with_heads,
     with_rows,
 )
 from tests.tiny_tokenizer import TINY
@@ -193,6 +195,18 @@ def test_photos_of_an_earlier_version_are_answered_by_its_rule(open_page: Open, 
     model = EdgeModel.load(golden)
     with served(server(site_files(golden, runtime), "127.0.0.1", 0)) as address:
         answered_as_in_python(ready(open_page(address)), model, list(PHOTO_TASKS["cold"]), tmp_path)
+
+
+def test_heads_of_wakes_settle_classes_as_in_python(open_page: Open, runtime: Path, tmp_path: Path) -> None:
+    memories, shared = photo_memory()
+    memories = with_heads(with_rows(memories, shared))
+    head = memories[1].means.means.astype(np.float32)
+    memories[1] = memories[1]._replace(head=WakeHead(head - head.mean(0), np.zeros(len(head), np.float32)))
+    publish_photos(tmp_path / "box", 3, tasks=memories, prior=2.0, max_loss=1.0)
+    model = EdgeModel.load(tmp_path / "box")
+    with served(server(site_files(tmp_path / "box", runtime), "127.0.0.1", 0)) as address:
+        colours = [name for task in PHOTO_TASKS.values() for name in task]
+        answered_as_in_python(ready(open_page(address)), model, colours, tmp_path)
 
 
 def test_ten_texts_are_answered_as_in_python(text_page: Any, text_bundle: Path) -> None:
