@@ -26,6 +26,7 @@ RUNS: dict[str, list[str]] = {
         f"baselines-seed{seed}": [*BEST, "--methods", "finetune", "frozen", "joint", "--seed", f"{seed}"]
         for seed in range(3)
     },
+    **{f"patches-seed{seed}": ["--trunk", "patches", "--methods", "mygo", "--seed", f"{seed}"] for seed in range(3)},
     "fast-seed0": ["--preset", "fast", "--methods", "mygo", "reference"],
     "ablation-base": ABLATION,
     "ablation-no-sleep": [*REUSE, "--sleep.no-enabled"],

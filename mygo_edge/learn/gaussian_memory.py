@@ -97,7 +97,7 @@ class GaussianMemory:
 
     def _wake_head(self, alone: PooledMoments | None, vectors: Floats, labels: Ids) -> WakeHead | None:
         """The task's own, by the covariance that it is about to sleep with."""
-        if not wants_head(labels):
+        if not wants_head(labels, self.features):
             return None
         covariance = self.covariance()
         newest = self._at["kept"] == self.pooled.freedom  # it has seen these images

@@ -16,6 +16,10 @@ from mygo_edge.learn.moments import PooledMoments
 from mygo_edge.learn.shared_covariance import SharedCovariance
 from mygo_edge.learn.strength import calibrated
 
+UPDATE = (
+    40_000  # bytes that a new task may bring to devices, where its means and rows do not take more (docs/bundle.md)
+)
+_OTHERS = 12_000  # of manifest, self-test and calibration
 _LEAST = 100  # images of a task
 _IMAGES = 500  # left out in turn, at most
 _WORTH = 0.98  # of the surprise by the shared covariance, at which a head is worth its bytes
@@ -29,9 +33,14 @@ def sums_alone(images: int, features: int) -> bool:
     return images >= features // 2
 
 
-def wants_head(labels: Ids) -> bool:
-    """Whether a task of these images [n] may have one: of few, leaving out says more of chance than of covariances."""
-    return len(labels) >= _LEAST and labels.max(initial=0) > 0
+def wants_head(labels: Ids, features: int) -> bool:
+    """Whether a task of these images [n] may have one. Of few, leaving out says more of chance than of covariances; and
+    it may not be what takes an update of the task past its bytes.
+    """
+    classes = int(labels.max(initial=0)) + 1
+    without, with_it = (_OTHERS + each * classes * features for each in (2, 3))  # mean, row and head, a byte a value
+    fits = with_it <= UPDATE or without > UPDATE
+    return len(labels) >= _LEAST and classes > 1 and fits
 
 
 def wake_head(

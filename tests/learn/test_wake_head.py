@@ -88,11 +88,17 @@ def test_a_head_tells_classes_apart_better_and_is_none_where_it_does_not() -> No
 
 
 def test_few_images_or_one_class_have_no_head() -> None:
-    assert not wants_head(np.arange(99) % 2)
-    assert wants_head(np.arange(100) % 2)
-    assert not wants_head(np.zeros(1000, np.int64))
+    assert not wants_head(np.arange(99) % 2, FEATURES)
+    assert wants_head(np.arange(100) % 2, FEATURES)
+    assert not wants_head(np.zeros(1000, np.int64), FEATURES)
     assert sums_alone(30, FEATURES)
     assert not sums_alone(29, FEATURES)
+
+
+def test_a_head_is_not_what_takes_an_update_past_forty_kilobytes() -> None:
+    assert wants_head(np.arange(100) % 7, 1280)
+    assert not wants_head(np.arange(100) % 10, 1280)  # 26 KB without it, 38 with it, and what every update brings
+    assert wants_head(np.arange(100) % 10, 3600)  # which takes more without it
 
 
 def test_an_image_left_out_is_judged_as_if_it_had_never_been_there() -> None:
