@@ -16,9 +16,7 @@ from mygo_edge.learn.moments import PooledMoments
 from mygo_edge.learn.shared_covariance import SharedCovariance
 from mygo_edge.learn.strength import calibrated
 
-UPDATE = (
-    40_000  # bytes that a new task may bring to devices, where its means and rows do not take more (docs/bundle.md)
-)
+UPDATE, WIDTH = 40_000, 1280  # bytes that a new task may bring to devices, up to so many features (docs/bundle.md)
 _OTHERS = 12_000  # of manifest, self-test and calibration
 _LEAST = 100  # images of a task
 _IMAGES = 500  # left out in turn, at most
@@ -35,11 +33,11 @@ def sums_alone(images: int, features: int) -> bool:
 
 def wants_head(labels: Ids, features: int) -> bool:
     """Whether a task of these images [n] may have one. Of few, leaving out says more of chance than of covariances; and
-    it may not be what takes an update of the task past its bytes.
+    it may not be what takes an update past the bytes that are promised.
     """
     classes = int(labels.max(initial=0)) + 1
     without, with_it = (_OTHERS + each * classes * features for each in (2, 3))  # mean, row and head, a byte a value
-    fits = with_it <= UPDATE or without > UPDATE
+    fits = features > WIDTH or with_it <= UPDATE or without > UPDATE
     return len(labels) >= _LEAST and classes > 1 and fits
 
 
