@@ -30,6 +30,7 @@ from mygo_edge.bundle.gaussian import (
 from mygo_edge.bundle.gaussian_files import read_means, read_shared, write_means, write_shared
 from mygo_edge.bundle.prior import prior_logits
 from mygo_edge.bundle.rows import join_rows, row_discriminant, stored, write_rows
+from mygo_edge.bundle.wake_head import settled, stored_head, write_head
 from mygo_edge.device.few_shot import FewShot
 from mygo_edge.learn.gaussian_memory import GaussianMemory, transform_for
 from mygo_edge.learn.rivals import FeCAM, Finetune, Joint, NearestMean, RanPAC, Rival, StreamingLDA
@@ -239,14 +240,19 @@ def mygo(x: np.ndarray, y: np.ndarray, test_x: np.ndarray, test_y: np.ndarray, g
         seen = test_y <= group[-1]
         vectors = memory.transform(test_x[seen])
         prior = prior_logits(memory.means.counts, memory.prior.weight)
-        curve.append(accuracies(vectors @ weight.T + bias + prior, test_y[seen], groups))
+        widths = [len(task.counts) for task in memory.tasks]
+        together = (vectors @ weight.T + bias + prior).astype(np.float32)
+        how = (memory.prior.temperature, widths, prior)
+        curve.append(accuracies(settled(together, vectors, memory.heads, *how), test_y[seen], groups))
     # What a device answers from the files it gets: by rows, or computed of means and factor.
     assert memory.sent is not None
     means = join([read_means(write_means(task, "int8"), "means", x.shape[1]) for task in memory.tasks])
     row_weight, row_bias = row_discriminant(means, join_rows([stored(task) for task in memory.sent.tasks]))
     computed = discriminant(means, read_shared(write_shared(shared, "int8"), "factor"))
-    by_rows = vectors @ row_weight.T + row_bias + prior
+    heads = [head and stored_head(head) for head in memory.heads]
+    by_rows = settled((vectors @ row_weight.T + row_bias + prior).astype(np.float32), vectors, heads, *how)
     rows_bytes = sum(len(write_rows(task)) for task in memory.sent.tasks)
+    rows_bytes += sum(len(write_head(head)) for head in memory.heads if head is not None)
     means_bytes = [len(write_means(task, "int8")) for task in memory.tasks]
     return curve[-1] | {
         "curve": curve,
@@ -258,6 +264,7 @@ def mygo(x: np.ndarray, y: np.ndarray, test_x: np.ndarray, test_y: np.ndarray, g
             "after": calibration_error(by_rows / memory.prior.temperature, test_y),
         },
         "seconds": seconds,
+        "heads": sum(head is not None for head in memory.heads),
         "strength": memory.strength.best,
         "shrinkage": covariance.shrunk.shrinkage,
         "prior": memory.prior.share,

@@ -261,8 +261,8 @@ class TrainOptions:
     publish: PublishOptions = field(default_factory=PublishOptions)
 
 
-def preset_defaults(preset: str) -> TrainOptions:
-    """The tree with a preset's defaults; options given on the command line go over them."""
+def preset_defaults(preset: str, dataset: str = "digits") -> TrainOptions:
+    """The tree with a preset's defaults for a dataset; options given on the command line go over them."""
     if preset == "fast":
         return TrainOptions(
             preset="fast",
@@ -272,4 +272,7 @@ def preset_defaults(preset: str) -> TrainOptions:
         )
     if preset == "best":
         return TrainOptions(preset="best")  # the classes' own defaults
+    if dataset == "digits":  # of 8 x 8 pixels: a step costs its calls, so half as many of twice the size
+        memory = MemoryOptions(epochs=4, min_steps=250, batch_size=128)
+        return TrainOptions(memory=memory, sleep=SleepOptions(steps=500, dreams_per_task=32))
     return TrainOptions(memory=MemoryOptions(epochs=4, min_steps=500), sleep=SleepOptions(steps=1000))

@@ -71,11 +71,11 @@ def parse(arguments: list[str]) -> TrainOptions:
 
 def _defaults(arguments: list[str]) -> TrainOptions:
     """The options that hold where none are given: a preset's, or those of the run that goes on."""
-    _value_of("--dataset", arguments, DATASETS)
+    dataset = _value_of("--dataset", arguments, DATASETS)
     preset = _value_of("--preset", arguments, PRESETS)
     runs = [run for option in ("--resume", "--extend") if (run := _value_of(option, arguments)) is not None]
     if not runs:
-        options = preset_defaults(preset or "default")
+        options = preset_defaults(preset or "default", dataset or "digits")
         rivals = _value_of("--trunk", arguments) and _value_of("--memory.generator", arguments) != "perceptron"
         return replace(options, methods=TRUNK_METHODS) if rivals else options
     if preset is not None:

@@ -83,15 +83,13 @@ def _of_few(
     and the means times the inverse of the own.
     """
     n = len(rest)
-    both = np.concatenate([rest, away])
-    solved = shared.times(both)
-    gram = both @ solved.T
+    gram = shared.products(np.concatenate([rest, away]))
     inner = gram[:n, :n].copy()
     inner.ravel()[:: n + 1] += prior
     taken = cho_solve(cho_factor(inner, lower=True, overwrite_a=True), gram[:n])  # [n, n + classes]
     factor = (freedom + prior) / prior
     own = factor * (gram - gram[:, :n] @ taken)
-    weight = factor * (solved[n:] - taken[:, n:].T @ solved[:n])
+    weight = factor * shared.times(away - taken[:, n:].T @ rest)
     parts = (Products(np.diag(k)[:n], k[:n, n:], k[n:, n:]) for k in (gram, own))
     return *parts, weight  # type: ignore[return-value]
 

@@ -1,6 +1,7 @@
 """What dreams are worth: label fidelity, and the classification accuracy score."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -17,6 +18,7 @@ from mygo_edge.options import MeasureOptions, WakeOptions
 
 FIDELITY_STREAM, SCORE_STREAM, PICTURE_STREAM = 1, 2, 3  # below the sleeps' streams
 SCORE_BATCH = 128
+_AHEAD = 8  # steps whose dreams are made at once
 # The yardsticks do not depend on the options of the learner that they measure.
 YARDSTICK = WakeOptions()
 JUDGE_SEED = 7919  # apart from the learners' seeds, and the same for every method
@@ -51,12 +53,23 @@ def classification_accuracy_score(method: Any, tasks: Sequence[Task], options: M
     ends = [SCORE_BATCH * sum(widths[: t + 1]) // sum(widths) for t in range(len(tasks))]
     counts = [end - start for start, end in pairwise([0, *ends])]  # dreams of each task, as many a class
 
-    def batch(step: int) -> tuple[Tensor, Tensor]:
-        parts = [
-            method.dream(t, count, stream=SCORE_STREAM, step=step * len(tasks) + t) for t, count in enumerate(counts)
+    @lru_cache(maxsize=1)
+    def block(number: int) -> list[tuple[Tensor, Tensor]]:
+        """Dreams and labels of as many steps as are made at once."""
+        dreams, labels = [], []
+        for t, count in enumerate(counts):
+            if count:
+                step = number * len(tasks) + t
+                made, class_ids = method.dream(t, _AHEAD * count, stream=SCORE_STREAM, step=step)
+                dreams.append(made.split(count))
+                labels.append((class_ids + sum(widths[:t])).split(count))
+        return [
+            (torch.cat(inputs), torch.cat(ids))
+            for inputs, ids in zip(zip(*dreams, strict=True), zip(*labels, strict=True), strict=True)
         ]
-        labels = [class_ids + sum(widths[:t]) for t, (_, class_ids) in enumerate(parts)]
-        return torch.cat([dreams for dreams, _ in parts]), torch.cat(labels)
+
+    def batch(step: int) -> tuple[Tensor, Tensor]:
+        return block(step // _AHEAD)[step % _AHEAD]
 
     samples = sum(len(task.train.labels) for task in tasks)
     total = min(options.score_steps, max(300, YARDSTICK.epochs * samples // SCORE_BATCH))

@@ -26,6 +26,7 @@ from mygo_edge.run.progress import Display, phase_label
 from mygo_edge.run.states import flatten, restore
 
 IN_PROGRESS = "phase"  # the checkpoint's slot for a phase that is not finished
+_BETWEEN_PICTURES = 20.0  # seconds at least, until the last task
 
 NamedTask = tuple[str, list[str]]  # a task's name and its classes'
 # Publishes what a learner knows: the learner, its tasks, the publication's number, and whether the version before may
@@ -64,6 +65,7 @@ class Runner:
         """Know nothing yet."""
         options, domain, folder = self.options, self.domain, self.folder
         self.tasks: list[Task] = []
+        self._drawn = time.monotonic()  # when pictures were drawn last
         self.methods = {name: new_method(name, domain, options, self.device) for name in options.methods}
         self.checkpoint = Checkpoint(folder.path / "checkpoint", writes=self.team.leads)
         self.state: dict[str, Any] = {
@@ -282,9 +284,12 @@ class Runner:
         return version
 
     def finish_task(self, tasks: int) -> None:
-        """Write all that a run shows of its first `tasks` tasks."""
-        if self.team.leads:
+        """Write all that a run shows of its first `tasks` tasks; pictures of a quick run after the last alone."""
+        if self.team.leads and (tasks == len(self.tasks) or time.monotonic() > self._drawn + _BETWEEN_PICTURES):
             write_outputs(self, tasks)
+            self._drawn = time.monotonic()
+        elif self.team.leads:
+            write_summary(self)
         self.commit()
         if self.team.leads:
             self.display.results([task.name for task in self.tasks], self.state["results"])
