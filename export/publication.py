@@ -77,8 +77,10 @@ def _publish_features(
     trunk = method.domain.trunk
     files = text_trunk_files(trunk) if isinstance(trunk, TextTrunk) else photo_trunk_files(trunk)
     memories = [
-        FeatureMemory(name, classes, *parts)
-        for (name, classes), *parts in zip(tasks, method.memory.tasks, method.rows, method.heads, strict=True)
+        FeatureMemory(name, classes, means, rows, head)
+        for (name, classes), means, rows, head in zip(
+            tasks, method.memory.tasks, method.rows, method.heads, strict=True
+        )
     ]
     if precision is not None:
         if precision not in get_args(Precision):

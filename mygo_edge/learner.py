@@ -17,7 +17,7 @@ from mygo_edge.data.conversion import brought_to, pictures_read
 from mygo_edge.data.split import Split
 from mygo_edge.data.tasks import Arrival, folder_arrival, weak_classes
 from mygo_edge.device.dreaming import Dreams
-from mygo_edge.domains.choice import CHOSEN, domain_for, domain_of_state, keep_domain
+from mygo_edge.domains.choice import domain_for, domain_of_state, keep_domain, note_for
 from mygo_edge.domains.domain import Domain
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.export.publication import publish_after_sleep, publish_learner, weigh
@@ -262,8 +262,8 @@ class Learner:
             if not arrivals:
                 raise MygoEdgeError(f"{self.folder.path} has learnt nothing yet; give it a task")
             domain = self._domain or domain_for(arrivals[0].train.inputs, self.options)
-            if domain.name != "pixels" and self.options.trunk is None:
-                self._display.tell(CHOSEN)
+            if note := note_for(domain, self.options):
+                self._display.tell(note)
             if self._team.leads:
                 keep_domain(domain, self.folder.path)
             self.runner = self._new_runner(domain)

@@ -21,6 +21,11 @@ CHOSEN = (
     "images in colour: remembered as Gaussians of the answers of filters that are made of patches of the first task's "
     "images (--trunk patches); --memory.generator convolutional takes a GAN of pixels"
 )
+ALTERNATIVE = (
+    "grey images: remembered by a GAN of pixels, whose dreams are images; --trunk patches answers better on most sets "
+    "and sooner, but dreams vectors"
+)
+_ROOMY = 16  # pixels a side, from which patches have been found better
 _COLOUR = 0.01  # of the range of a pixel, by which its channels must differ on average
 NOT_PUBLISHED = (
     "no bundle is published of this run: devices do not take a GAN of a trunk's vectors; leave --memory.generator out "
@@ -44,17 +49,30 @@ def domain_for(inputs: Any, options: TrainOptions) -> Domain:
     return _pixels(inputs.shape[1:])
 
 
+def note_for(domain: Domain, options: TrainOptions) -> str:
+    """What a learner that was not told says of the domain that it chose, or nothing."""
+    if options.trunk is not None:
+        return ""
+    if domain.name != "pixels":
+        return CHOSEN
+    return ALTERNATIVE if _open(options) and min(domain.shape[1:]) >= _ROOMY else ""
+
+
+def _open(options: TrainOptions) -> bool:
+    """Whether nothing was asked for that patches have not."""
+    return (
+        options.memory.generator == "auto"
+        and options.memory.reuse is None
+        and options.sleep.form != "sampled"
+        and all(method in TRUNK_METHODS for method in options.methods)
+    )
+
+
 def _wants_patches(images: Tensor, options: TrainOptions) -> bool:
     """Whether patches of the images remember them better than a GAN would: where they are in colour, and nothing was
     asked for that patches have not (docs/results.md has both).
     """
-    asked = (
-        options.memory.generator != "auto"
-        or options.memory.reuse is not None
-        or options.sleep.form == "sampled"
-        or any(method not in TRUNK_METHODS for method in options.methods)
-    )
-    if asked or images.shape[1] != 3 or min(images.shape[2:]) < LEAST_SIDE:
+    if not _open(options) or images.shape[1] != 3 or min(images.shape[2:]) < LEAST_SIDE:
         return False
     some = images[:: max(1, len(images) // IMAGES)]
     pixels = some.float() * (1 if some.is_floating_point() else 1 / 255)

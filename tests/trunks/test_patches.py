@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from mygo_edge.bundle.vetting import vet
 from mygo_edge.bundle.vision import Preparation
 from mygo_edge.device.edge_model import EdgeModel
-from mygo_edge.domains.choice import domain_for
+from mygo_edge.domains.choice import domain_for, note_for
 from mygo_edge.domains.features import Features
 from mygo_edge.domains.pixels import Pixels
 from mygo_edge.errors import MygoEdgeError
@@ -101,6 +101,20 @@ def test_images_in_colour_are_remembered_by_patches_unless_something_else_is_ask
     grey = colour[:, :1]
     assert isinstance(domain_for(grey, options), Pixels)
     assert isinstance(domain_for(grey.expand(-1, 3, -1, -1), options), Pixels)  # grey all the same
+
+
+def test_what_was_chosen_is_said_unless_it_was_asked_for() -> None:
+    colour = torch.from_numpy(noise(20, 20).transpose(0, 3, 1, 2).copy())
+    plain, asked = TrainOptions(), TrainOptions(memory=MemoryOptions(generator="convolutional"))
+
+    def said(images: torch.Tensor, options: TrainOptions) -> str:
+        return note_for(domain_for(images, options), options)
+
+    assert "images in colour: remembered as Gaussians" in said(colour, plain)
+    assert "grey images: remembered by a GAN of pixels" in said(colour[:, :1], plain)
+    assert said(colour[:, :1, :8, :8], plain) == ""  # too small for patches to be better
+    assert said(colour, asked) == said(colour[:, :1], asked) == ""
+    assert said(colour, replace(plain, trunk="patches")) == ""
 
 
 @pytest.mark.parametrize(("height", "width", "size"), [(12, 20, (12, 20)), (64, 96, (32, 48))])
