@@ -6,7 +6,7 @@ were made with: what depends on the other classes (the centre of all, the noise 
 from rows and means, as the box does.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,15 +79,13 @@ def read_rows(data: bytes, name: str, features: int, classes: int) -> ClassRows:
     try:
         require(array_names(data) == expected, f"it does not hold {sorted(expected)}")
         arrays = read_arrays(data, expected)
-        levels, scale, spread = arrays["rows"], arrays["scale"], arrays["spread"]
-        require(levels.dtype == np.int8 and levels.shape == (classes, features), "the rows do not fit")
-        require(scale.dtype == np.float32 and scale.shape == (classes,), "the scale does not fit")
-        require(bool((np.abs(scale) <= LARGEST).all()), "the scale is not finite")  # false for NaN
+        spread = arrays["spread"]
+        rows = checked_levels(arrays, "rows", features, classes)
         require(spread.dtype == np.float64 and spread.shape == (), "it lacks the spread")
         require(bool(0 <= spread < np.inf), "the spread is out of range")
     except ERRORS as error:
         raise BundleError(f"{name} holds no rows of a classifier ({error}); publish or fetch it again") from error
-    return ClassRows(from_levels(levels, scale), float(spread))
+    return ClassRows(rows, float(spread))
 
 
 def to_levels(rows: Floats) -> tuple[NDArray[np.int8], Floats]:
@@ -101,6 +99,21 @@ def from_levels(levels: NDArray[np.int8], scale: Floats) -> Floats:
     """What `to_levels` got, rounded."""
     shares = levels.astype(np.float32) / np.float32(_LEVELS)
     return shares * np.abs(shares) * scale[:, None]
+
+
+def checked_levels(arrays: Mapping[str, NDArray], key: str, features: int, classes: int) -> Floats:
+    """[classes, features] of what `to_levels` made, stored under `key` and "scale". Raises ValueError for another."""
+    levels, scale = arrays[key], checked(arrays, "scale", classes)
+    require(levels.dtype == np.int8 and levels.shape == (classes, features), f"the {key} do not fit")
+    return from_levels(levels, scale)
+
+
+def checked(arrays: Mapping[str, NDArray], key: str, classes: int) -> Floats:
+    """A finite number a class, [classes]. Raises ValueError for anything else."""
+    array = arrays[key]
+    require(array.dtype == np.float32 and array.shape == (classes,), f"the {key} does not fit")
+    require(bool((np.abs(array) <= LARGEST).all()), f"the {key} is not finite")  # false for NaN
+    return array
 
 
 def require(condition: bool, otherwise: str) -> None:

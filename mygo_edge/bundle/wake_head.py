@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mygo_edge.bundle.gaussian import Floats
 from mygo_edge.bundle.manifest import BundleError
 from mygo_edge.bundle.npz import ERRORS, array_names, read_arrays, write_arrays
-from mygo_edge.bundle.rows import LARGEST, from_levels, require, to_levels
+from mygo_edge.bundle.rows import checked, checked_levels, from_levels, require, to_levels
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def stored_head(head: WakeHead) -> WakeHead:
 def write_head(head: WakeHead) -> bytes:
     """As bytes: weights in int8, as rows of the classifier are (`mygo_edge.bundle.rows.write_rows`)."""
     levels, scale = to_levels(head.weight)
-    return write_arrays({"weight": levels, "scale": scale, "bias": head.bias.astype(np.float32)})
+    return write_arrays({"weights": levels, "scale": scale, "bias": head.bias.astype(np.float32)})
 
 
 def read_head(data: bytes, name: str, features: int, classes: int) -> WakeHead:
@@ -83,16 +83,14 @@ def read_head(data: bytes, name: str, features: int, classes: int) -> WakeHead:
     Raises:
         BundleError: naming the file; not such an archive, or not of so many classes and features.
     """
-    expected = {"weight", "scale", "bias"}
+    expected = {"weights", "scale", "bias"}
     try:
         require(array_names(data) == expected, f"it does not hold {sorted(expected)}")
         arrays = read_arrays(data, expected)
-        weight = arrays["weight"]
-        require(weight.dtype == np.int8 and weight.shape == (classes, features), "the weights do not fit")
-        for key in ("scale", "bias"):
-            array = arrays[key]
-            require(array.dtype == np.float32 and array.shape == (classes,), f"the {key} does not fit")
-            require(bool((np.abs(array) <= LARGEST).all()), f"the {key} is not finite")  # false for NaN
+        head = WakeHead(
+            checked_levels(arrays, "weights", features, classes),
+            checked(arrays, "bias", classes),
+        )
     except ERRORS as error:
         raise BundleError(f"{name} holds no head of a task ({error}); publish or fetch it again") from error
-    return WakeHead(from_levels(weight, arrays["scale"]), arrays["bias"])
+    return head

@@ -27,6 +27,9 @@ class Inverse(Protocol):
     def solve(self, rows: NDArray) -> Floats:
         """[n, features] -> [n, features]: each row times the inverse."""
 
+    def products(self, rows: NDArray) -> NDArray[np.float64]:
+        """[n, features] -> [n, n]: each row times the inverse times each."""
+
     def trace(self) -> float:
         """The sum of its diagonal."""
 
@@ -118,6 +121,10 @@ class WholeInverse:
         solved: Floats = strsm(1.0, self._lower, halves.T, lower=1, trans_a=1, overwrite_b=1).T
         return solved
 
+    def products(self, rows: NDArray) -> NDArray[np.float64]:
+        halves = self.half(rows.astype(np.float32)).astype(np.float64)
+        return halves @ halves.T
+
     def trace(self) -> float:
         """The mean of z' S^-1 z over random signs z (Hutchinson 1990), whose error is below a hundredth; an inverse
         would cost as much as all the rest.
@@ -181,6 +188,9 @@ class RootInverse:
         rows = rows.astype(np.float32)
         inside = cho_solve(self._cholesky, self._root @ rows.T, check_finite=False)
         return (rows - inside.T @ self._root) / self._level
+
+    def products(self, rows: NDArray) -> NDArray[np.float64]:
+        return rows @ self.solve(rows).astype(np.float64).T
 
     def trace(self) -> float:
         n, features = self._root.shape

@@ -14,7 +14,7 @@ from mygo_edge.bundle.gaussian import (
     fisher,
 )
 from mygo_edge.bundle.manifest import Rule
-from mygo_edge.learn.estimates import Estimate, RootInverse, WholeInverse
+from mygo_edge.learn.estimates import Estimate, RootInverse
 from mygo_edge.learn.moments import PooledMoments
 
 _SHARES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.15, 0.1)  # of the covariance's own weight that a factor may keep
@@ -88,10 +88,7 @@ class SharedCovariance:
 
     def products(self, vectors: NDArray) -> NDArray[np.float64]:
         """[n, features] -> [n, n]: the products of all vectors under S^-1."""
-        if not isinstance(self._inverse, WholeInverse):
-            return vectors @ self.times(vectors).T
-        halves = self._inverse.half((vectors * self.scale).astype(np.float32)).astype(np.float64)
-        return halves @ halves.T
+        return self._inverse.products(vectors * self.scale)
 
     def discriminant(self, means: ClassMeans, rule: Rule | None = "ridge") -> tuple[Floats, Floats]:
         """Weight [classes, features] and bias [classes]: as `mygo_edge.bundle.gaussian.fisher` says."""

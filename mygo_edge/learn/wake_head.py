@@ -16,7 +16,7 @@ from mygo_edge.learn.moments import PooledMoments
 from mygo_edge.learn.shared_covariance import SharedCovariance
 from mygo_edge.learn.strength import calibrated
 
-UPDATE, WIDTH = 40_000, 1280  # bytes that a new task may bring to devices, up to so many features (docs/bundle.md)
+_UPDATE, _WIDTH = 40_000, 1280  # bytes that a new task may bring to devices, up to so many features (docs/bundle.md)
 _OTHERS = 12_000  # of manifest, self-test and calibration
 _LEAST = 100  # images of a task
 _IMAGES = 500  # left out in turn, at most
@@ -37,7 +37,7 @@ def wants_head(labels: Ids, features: int) -> bool:
     """
     classes = int(labels.max(initial=0)) + 1
     without, with_it = (_OTHERS + each * classes * features for each in (2, 3))  # mean, row and head, a byte a value
-    fits = features > WIDTH or with_it <= UPDATE or without > UPDATE
+    fits = features > _WIDTH or with_it <= _UPDATE or without > _UPDATE
     return len(labels) >= _LEAST and classes > 1 and fits
 
 
@@ -59,16 +59,19 @@ def wake_head(
     chosen = np.random.default_rng(0).permutation(len(labels))[:_IMAGES]
     freedom, prior = len(labels) - len(means.counts), _PRIOR * vectors.shape[1]
     if alone is None:
-        rest = vectors - means.means[labels]
+        rest, which = vectors - means.means[labels], chosen
         by_shared, by_own, weight = _of_few(shared, rest, away, freedom, prior)
-        by_shared, by_own = (Products(p.rest[chosen], p.inner[chosen], p.between) for p in (by_shared, by_own))
     else:
-        rest = vectors[chosen] - means.means[labels[chosen]]
+        rest, which = vectors[chosen] - means.means[labels[chosen]], np.arange(len(chosen))
         by_shared, by_own, weight = _of_many(shared, alone, rest, away, freedom, prior)
+    found = [
+        Products(gram.diagonal()[which], gram[which, len(rest) :], gram[len(rest) :, len(rest) :])
+        for gram in (by_shared, by_own)
+    ]
     own, share = labels[chosen], prior / (freedom + prior)
-    _, surprise = calibrated(distances(by_shared, own, means.counts, seen), own)
+    _, surprise = calibrated(distances(found[0], own, means.counts, seen), own)
     weight_own = 1 / (freedom + prior) + share * seen
-    temperature, own_surprise = calibrated(distances(by_own, own, means.counts, weight_own), own)
+    temperature, own_surprise = calibrated(distances(found[1], own, means.counts, weight_own), own)
     if own_surprise >= _WORTH * surprise:
         return None
     weight = weight / temperature
@@ -78,9 +81,9 @@ def wake_head(
 
 def _of_few(
     shared: SharedCovariance, rest: Floats, away: Numbers, freedom: int, prior: float
-) -> tuple[Products, Products, Numbers]:
-    """By Woodbury's identity, of fewer images than features: products under the shared and under the own covariance,
-    and the means times the inverse of the own.
+) -> tuple[Numbers, Numbers, Numbers]:
+    """By Woodbury's identity, of fewer images than features: the products of images and means, `rest` and `away`, under
+    the shared and under the own covariance, and the means times the inverse of the own.
     """
     n = len(rest)
     gram = shared.products(np.concatenate([rest, away]))
@@ -88,15 +91,12 @@ def _of_few(
     inner.ravel()[:: n + 1] += prior
     taken = cho_solve(cho_factor(inner, lower=True, overwrite_a=True), gram[:n])  # [n, n + classes]
     factor = (freedom + prior) / prior
-    own = factor * (gram - gram[:, :n] @ taken)
-    weight = factor * shared.times(away - taken[:, n:].T @ rest)
-    parts = (Products(np.diag(k)[:n], k[:n, n:], k[n:, n:]) for k in (gram, own))
-    return *parts, weight  # type: ignore[return-value]
+    return gram, factor * (gram - gram[:, :n] @ taken), factor * shared.times(away - taken[:, n:].T @ rest)
 
 
 def _of_many(
     shared: SharedCovariance, alone: PooledMoments, rest: Floats, away: Numbers, freedom: int, prior: float
-) -> tuple[Products, Products, Numbers]:
+) -> tuple[Numbers, Numbers, Numbers]:
     """The same, of many images, by a decomposition of the own covariance."""
     assert alone.whole is not None
     estimate, amount = shared.scaled, shared.shrunk.shrinkage
@@ -107,10 +107,6 @@ def _of_many(
     upper += np.float32(prior * (1 - amount)) * pooled.upper
     upper *= np.float32(1 / (total * (1 - diagonal)))
     inverse = WholeInverse(upper, diagonal)
-    scaled_rest, scaled_away = ((rows * shared.scale).astype(np.float32) for rows in (rest, away))
-    halves = inverse.half(np.concatenate([scaled_rest, scaled_away])).astype(np.float64)
-    half, half_away = halves[: len(rest)], halves[len(rest) :]
-    by_own = Products((half**2).sum(1), half @ half_away.T, half_away @ half_away.T)
-    solved = shared.times(away)
-    by_shared = Products((rest * shared.times(rest)).sum(1), rest @ solved.T, away @ solved.T)
-    return by_shared, by_own, inverse.solve(scaled_away).astype(np.float64) * shared.scale
+    both = np.concatenate([rest, away])
+    weight = inverse.solve(away * shared.scale).astype(np.float64) * shared.scale
+    return shared.products(both), inverse.products(both * shared.scale), weight

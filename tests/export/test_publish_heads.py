@@ -72,8 +72,8 @@ def test_what_is_written_is_read_again() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("weight", np.zeros((CLASSES, FEATURES), np.float32), "the weights do not fit"),
-        ("weight", np.zeros((CLASSES, 3), np.int8), "the weights do not fit"),
+        ("weights", np.zeros((CLASSES, FEATURES), np.float32), "the weights do not fit"),
+        ("weights", np.zeros((CLASSES, 3), np.int8), "the weights do not fit"),
         ("scale", np.full(CLASSES, np.nan, np.float32), "the scale is not finite"),
         ("bias", np.full(CLASSES, np.inf, np.float32), "the bias is not finite"),
         ("bias", np.zeros(CLASSES + 1, np.float32), "the bias does not fit"),
@@ -81,7 +81,7 @@ def test_what_is_written_is_read_again() -> None:
     ],
 )
 def test_a_damaged_head_is_refused_by_name(key: str, value: np.ndarray, words: str) -> None:
-    arrays = read_arrays(write_head(head()), ["weight", "scale", "bias"])
+    arrays = read_arrays(write_head(head()), ["weights", "scale", "bias"])
     with pytest.raises(BundleError, match=f"^head-a holds no head of a task .{words}"):
         read_head(write_arrays(arrays | {key: value}), "head-a", FEATURES, CLASSES)
 

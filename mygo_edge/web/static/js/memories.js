@@ -37,7 +37,7 @@ export function readRows(bytes, where, features, classes) {
 
 /** What says which of a task's classes an input is, `mygo_edge.bundle.wake_head`: {weight: Float32Array[], bias}. */
 export function readHead(bytes, where, features, classes) {
-  const arrays = readNpz(bytes, where), weight = fromLevels(arrays, "weight", where, features, classes);
+  const arrays = readNpz(bytes, where), weight = fromLevels(arrays, "weights", where, features, classes);
   return { weight, bias: bounded(arrays, "bias", where, classes) };
 }
 
