@@ -17,7 +17,7 @@ from pathlib import Path
 RESULTS = Path(__file__).parent / "results"
 BEST = ["--preset", "best"]
 # The ablation changes one thing at a time from `ablation-base`, whose generators the sleeps' variants take over.
-ABLATION = ["--methods", "mygo", "--measure.no-dreams"]
+ABLATION = ["--methods", "mygo", "--memory.generator", "convolutional", "--measure.no-dreams"]
 REUSE = [*ABLATION, "--memory.reuse", "{work}/ablation-base"]
 
 RUNS: dict[str, list[str]] = {
@@ -26,7 +26,7 @@ RUNS: dict[str, list[str]] = {
         f"baselines-seed{seed}": [*BEST, "--methods", "finetune", "frozen", "joint", "--seed", f"{seed}"]
         for seed in range(3)
     },
-    **{f"patches-seed{seed}": ["--trunk", "patches", "--methods", "mygo", "--seed", f"{seed}"] for seed in range(3)},
+    **{f"patches-seed{seed}": ["--methods", "mygo", "--seed", f"{seed}"] for seed in range(3)},
     "fast-seed0": ["--preset", "fast", "--methods", "mygo", "reference"],
     "ablation-base": ABLATION,
     "ablation-no-sleep": [*REUSE, "--sleep.no-enabled"],

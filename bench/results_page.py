@@ -52,7 +52,7 @@ WHOLE = {  # sets that are learnt by patches as they are, and what they are held
     "mnist": "MNIST, 6,000 a class",
     "fashion-mnist": "Fashion-MNIST, 6,000 a class",
 }
-PATCHES = "MyGO above its own filters, `--trunk patches`"
+PATCHES = "MyGO above its own filters, the default for images"
 Summary = dict[str, Any]
 
 

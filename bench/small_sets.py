@@ -1,5 +1,5 @@
 """Sets of a few hundred images a class, and two hard ones, learnt by MyGO, fine-tuning and joint training: pixels that
-are not digits. MyGO learns them once more above the trunk of patches.
+are not digits. MyGO learns them once more as it does unless told otherwise: by patches.
 
     python bench/small_sets.py --fashion IDX --photos DIR [--fonts /usr/share/fonts] [--work runs/small]
 
@@ -32,7 +32,7 @@ dustin ebgaramond ecolier-court firacode freefont-ttf goudybookletter hack humor
 karla kristi lato league-spartan liberation linuxlibertine lobster oldstandard open-sans play prociono quicksand
 roboto-unhinted rufscript sil-andika sil-charis texgyre tlwg-garuda tomsontalks urw-base35 vollkorn yanone-kaffeesatz"""
 GAN = ["--memory.generator", "convolutional", "--methods", "mygo", "finetune", "joint"]
-PATCHES = ["--trunk", "patches", "--methods", "mygo"]
+DEFAULT = ["--methods", "mygo"]
 RUNS = {  # tasks and seeds of each set
     "letters-10": (5, 3),
     "fashion": (5, 3),
@@ -62,8 +62,7 @@ def main() -> None:
         for seed in range(seeds):
             folder = options.photos if name == "photos-colour" else sets / name
             learn(f"{name}-seed{seed}", folder, tasks, GAN, seed, options.work)
-            if name != "photos":  # a trunk would see their colours
-                learn(f"{name}-patches-seed{seed}", folder, tasks, PATCHES, seed, options.work)
+            learn(f"{name}-patches-seed{seed}", folder, tasks, DEFAULT, seed, options.work)
 
 
 def make_sets(fashion_files: Path, photos: Path, fonts: Path, to: Path) -> None:
@@ -141,7 +140,6 @@ def learn(name: str, folder: Path, tasks: int, how: list[str], seed: int, work: 
     """Run or resume one run to its end and copy its summary."""
     out = work / name
     form = ["--folder.size", "32"] if name.startswith("photos-colour") else ["--folder.colour", "grey"]
-    form = [] if how == PATCHES else form  # a trunk reads pictures itself
     words = ["--dataset", "folder", *form, "--tasks", str(tasks), *how, "--seed", str(seed)]
     arguments = [*words, "--data-root", str(folder), "--out", str(out)]
     if (out / "config.json").exists():

@@ -45,6 +45,7 @@ def ours(preset: str, seed: int, data_root: Path, folder: Path) -> tuple[list[st
     """The command of a run of mygo_edge, and how to read its outcome."""
     out = folder / "RUN"
     words = ["mygo_edge.train", "--dataset", "mnist", "--data-root", str(data_root), "--preset", preset]
+    words += ["--memory.generator", "convolutional"]  # images are replayed, as the peers' are
     words += ["--methods", "mygo", "--measure.no-dreams", "--seed", str(seed), "--out", str(out)]
 
     def read(_: str) -> Outcome:

@@ -140,7 +140,7 @@ def _prepare_new(asked: TrainOptions, team: Team) -> Setup:
     device = choose_device(options)
     check_team(options, team)
     arrivals = arrivals_of(load(options), options.tasks, _names(options))
-    domain = domain_for(arrivals[0].train.inputs, options)  # refuses what cannot be learnt
+    domain = domain_for(arrivals[0].train, options)  # refuses what cannot be learnt
     remembered = reuse_generators(options) if options.memory.reuse else []
     stream = (options, [arrival.name for arrival in arrivals])
     folder = RunFolder.create(path, options, device, [stream], on_event=listen(options, path))

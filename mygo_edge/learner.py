@@ -261,7 +261,7 @@ class Learner:
         if self.runner is None:
             if not arrivals:
                 raise MygoEdgeError(f"{self.folder.path} has learnt nothing yet; give it a task")
-            domain = self._domain or domain_for(arrivals[0].train.inputs, self.options)
+            domain = self._domain or domain_for(arrivals[0].train, self.options)
             if note := note_for(domain, self.options):
                 self._display.tell(note)
             if self._team.leads:

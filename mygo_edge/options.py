@@ -105,7 +105,7 @@ class MemoryOptions:
     """Decay of the generator's moving average, the one that is kept."""
     generator: MemoryKind = "auto"
     """What remembers a task. gaussian: class means and a shared covariance, of vectors of a --trunk, and what auto is
-    there. convolutional: a GAN of images, and what auto is for grey ones without a trunk. perceptron: the same with one
+    there. convolutional: a GAN of images, and what auto is for those without a trunk. perceptron: the same with one
     hidden layer, which dreams faster and remembers less; with a --trunk it is a GAN of vectors, which devices do not
     take."""
     width: int = 64
@@ -208,8 +208,9 @@ class TrainOptions:
     trunk: str | None = None
     """Learn in the feature space of this frozen network: efficientnet-lite0, mobilenet_v3_small, resnet18 and others
     for photos of any size, static-256 or minilm for texts, or a FILE.onnx; or patches: filters made of the first task's
-    own small images, where there is no network for such. Without it, small grey images as they are, and small ones in
-    colour by patches."""
+    own small images, where there is no network for such. Without it, images of 16 pixels and more by patches, unless
+    something is asked for that takes pixels (--preset fast of 2,000 grey ones a class or more does); others as they
+    are."""
     download: bool = False
     """Fetch a torchvision dataset into --data-root when it is not there."""
     tasks: str = "5"

@@ -7,34 +7,37 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mygo_edge.data.split import Split
 from mygo_edge.domains.domain import Domain
 from mygo_edge.domains.features import Features, features_for, own_features
 from mygo_edge.domains.pixels import Pixels
 from mygo_edge.domains.trunk_folder import load_trunk, save_trunk
 from mygo_edge.domains.vectors import Vectors
 from mygo_edge.errors import MygoEdgeError, warn
-from mygo_edge.options import TRUNK_METHODS, TrainOptions
-from mygo_edge.trunks.patches import IMAGES, LEAST_SIDE
+from mygo_edge.options import TRUNK_METHODS, MemoryOptions, TrainOptions, preset_defaults
 
 TRUNK = "trunk"  # folder within a run's
 CHOSEN = (
-    "images in colour: remembered as Gaussians of the answers of filters that are made of patches of the first task's "
-    "images (--trunk patches); --memory.generator convolutional takes a GAN of pixels"
+    "images are remembered as Gaussians of the answers of filters that are made of patches of the first task's "
+    "(--trunk patches); --memory.generator convolutional takes a GAN of pixels, whose dreams are images"
 )
-ALTERNATIVE = (
-    "grey images: remembered by a GAN of pixels, whose dreams are images; --trunk patches answers better on most sets "
-    "and sooner, but dreams vectors"
+INSTEAD = (
+    "images are remembered by a GAN of pixels, whose dreams are images: {}; --trunk patches answers better on most "
+    "sets, but dreams vectors"
 )
 _ROOMY = 16  # pixels a side, from which patches have been found better
-_COLOUR = 0.01  # of the range of a pixel, by which its channels must differ on average
+_MANY = 2000  # images a class, of which the filters' answers take longer than a GAN of --preset fast
 NOT_PUBLISHED = (
     "no bundle is published of this run: devices do not take a GAN of a trunk's vectors; leave --memory.generator out "
     "to publish"
 )
 
 
-def domain_for(inputs: Any, options: TrainOptions) -> Domain:
-    """The domain for raw `inputs`. Raises MygoEdgeError where there is none, or the first of them does not fit."""
+def domain_for(train: Split, options: TrainOptions) -> Domain:
+    """The domain for what the first task learns from, raw. Raises MygoEdgeError where there is none, or the first of
+    its inputs does not fit.
+    """
+    inputs = train.inputs
     if options.trunk is not None:
         domain = features_for(options, inputs)
         domain.prepare(inputs[:1], torch.device("cpu"))
@@ -44,39 +47,43 @@ def domain_for(inputs: Any, options: TrainOptions) -> Domain:
         return Vectors(domain)
     if not isinstance(inputs, Tensor):
         raise MygoEdgeError("pictures of any size, and texts, need a frozen network; name one with --trunk")
-    if _wants_patches(inputs, options):
+    if _wants_patches(train, options):
         return own_features(options, inputs)
     return _pixels(inputs.shape[1:])
 
 
 def note_for(domain: Domain, options: TrainOptions) -> str:
     """What a learner that was not told says of the domain that it chose, or nothing."""
-    if options.trunk is not None:
+    if options.trunk is not None or not _plain(options):
         return ""
     if domain.name != "pixels":
         return CHOSEN
-    return ALTERNATIVE if _open(options) and min(domain.shape[1:]) >= _ROOMY else ""
+    if min(domain.shape[1:]) < _ROOMY:
+        return ""
+    others = " and ".join(_methods_of_pixels(options))
+    return INSTEAD.format(f"{others} learn from those" if others else "that is sooner")
 
 
-def _open(options: TrainOptions) -> bool:
-    """Whether nothing was asked for that patches have not."""
-    return (
-        options.memory.generator == "auto"
-        and options.memory.reuse is None
-        and options.sleep.form != "sampled"
-        and all(method in TRUNK_METHODS for method in options.methods)
-    )
-
-
-def _wants_patches(images: Tensor, options: TrainOptions) -> bool:
-    """Whether patches of the images remember them better than a GAN would: where they are in colour, and nothing was
-    asked for that patches have not (docs/results.md has both).
+def _wants_patches(train: Split, options: TrainOptions) -> bool:
+    """Whether patches of the images remember them better than a GAN would, and nothing was asked for that they have not
+    (docs/results.md has both).
     """
-    if not _open(options) or images.shape[1] != 3 or min(images.shape[2:]) < LEAST_SIDE:
+    channels, *sides = train.inputs.shape[1:]
+    if not _plain(options) or _methods_of_pixels(options) or min(sides) < _ROOMY:
         return False
-    some = images[:: max(1, len(images) // IMAGES)]
-    pixels = some.float() * (1 if some.is_floating_point() else 1 / 255)
-    return bool((pixels.amax(1) - pixels.amin(1)).mean() > _COLOUR)
+    many = len(train) >= _MANY * len(train.labels.unique())
+    return not (options.preset == "fast" and channels == 1 and many)
+
+
+def _plain(options: TrainOptions) -> bool:
+    """Whether nothing was asked for that GANs alone have."""
+    plain = MemoryOptions(), preset_defaults(options.preset, options.dataset).memory
+    return options.memory in plain and options.sleep.form != "sampled"
+
+
+def _methods_of_pixels(options: TrainOptions) -> list[str]:
+    """Those of the methods that work with nothing else."""
+    return [method for method in options.methods if method not in TRUNK_METHODS]
 
 
 def keep_domain(domain: Domain, run: Path) -> None:

@@ -34,8 +34,8 @@ DREAMS_PER_TASK = 16
 def plot_accuracies(folder: Path, names: list[str], results: dict[str, Any]) -> None:
     """accuracy-matrix.png and accuracy-over-tasks.png, from the `methods` part of a summary."""
     folder.mkdir(parents=True, exist_ok=True)
-    _save(_matrices(names, results), folder / "accuracy-matrix.png")
-    _save(_curves(names, results), folder / "accuracy-over-tasks.png")
+    save(_matrices(names, results), folder / "accuracy-matrix.png")
+    save(_curves(names, results), folder / "accuracy-over-tasks.png")
 
 
 def plot_dreams(folder: Path, domain: Any, tasks: Sequence[Task], method: Method) -> None:
@@ -61,7 +61,7 @@ def plot_dreams(folder: Path, domain: Any, tasks: Sequence[Task], method: Method
         axes.set_ylabel(name, rotation=0, ha="right", va="center")
         axes.set(xticks=[], yticks=[], frame_on=False)
     figure.suptitle(f"Dreams of {method.name} (generated, no real image)")
-    _save(figure, folder / "dreams.png")
+    save(figure, folder / "dreams.png")
 
 
 def _balanced(class_ids: torch.Tensor, classes: int) -> torch.Tensor:
@@ -112,7 +112,9 @@ def _curves(names: list[str], results: dict[str, Any]) -> Figure:
     return figure
 
 
-def _save(figure: Figure, file: Path) -> None:
+def save(figure: Figure, file: Path) -> Path:
+    """Write a picture, whole or not at all."""
     temporary = file.with_name(f".{file.name}.tmp.png")
     figure.savefig(temporary, dpi=130)
     temporary.replace(file)
+    return file

@@ -45,12 +45,20 @@ class DreamRow(NamedTuple):
 
     @property
     def address(self) -> str:
-        """The picture as a data: address (RFC 2397)."""
-        return "data:image/png;base64," + base64.b64encode(self.png).decode()
+        return address(self.png)
+
+
+def address(png: bytes) -> str:
+    """A picture as a data: address (RFC 2397)."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def write_report(
-    folder: Path, summary: Mapping[str, Any], config: Mapping[str, Any], dreams: Sequence[DreamRow] = ()
+    folder: Path,
+    summary: Mapping[str, Any],
+    config: Mapping[str, Any],
+    dreams: Sequence[DreamRow] = (),
+    plane: Path | None = None,
 ) -> None:
     """Write `report.html` into a run's folder, atomically.
 
@@ -59,11 +67,15 @@ def write_report(
         summary: as in summary.json, after one task or more.
         config: as in config.json: options, versions, device.
         dreams: a row a class, from `dream_rows`; none where no method dreams images.
+        plane: a picture of dreams that are not images, from `plot_feature_dreams`.
     """
-    write_text(folder / REPORT, report(summary, config, dreams))
+    picture = None if plane is None else address(plane.read_bytes())
+    write_text(folder / REPORT, report(summary, config, dreams, picture))
 
 
-def report(summary: Mapping[str, Any], config: Mapping[str, Any], dreams: Sequence[DreamRow] = ()) -> str:
+def report(
+    summary: Mapping[str, Any], config: Mapping[str, Any], dreams: Sequence[DreamRow] = (), plane: str | None = None
+) -> str:
     """The page that `write_report` writes."""
     methods = {name: results for name, results in summary["methods"].items() if results["task_known"]}
     first = "mygo" if "mygo" in methods else next(iter(methods))
@@ -86,6 +98,7 @@ def report(summary: Mapping[str, Any], config: Mapping[str, Any], dreams: Sequen
         longest=max(longest, 1e-9),
         card=found,
         dreams=dreams,
+        plane=plane,
         options=list(_flat(config.get("options", {}))),
         surroundings=list(_flat({key: config.get(key) for key in ("versions", "git_commit", "device")})),
     )

@@ -8,6 +8,7 @@ from mygo_edge.domains.choice import NOT_PUBLISHED
 from mygo_edge.domains.features import Features
 from mygo_edge.domains.vectors import Vectors
 from mygo_edge.files import write_json
+from mygo_edge.measure.feature_plots import plot_feature_dreams
 from mygo_edge.measure.plots import plot_accuracies, plot_dreams
 from mygo_edge.measure.report import dream_rows, write_report
 from mygo_edge.run.folder import read_config
@@ -43,8 +44,10 @@ def write_outputs(run: Runner, tasks: int) -> None:
     plots, results = run.folder.path / "plots", run.state["results"]
     plot_accuracies(plots, [task.name for task in run.tasks], results)
     dreaming = [method for method in run.methods.values() if method.dreams]
-    rows = []
+    rows, plane = [], None
     if dreaming and run.domain.name == "pixels":
         plot_dreams(plots, run.domain, run.tasks[:tasks], dreaming[0])
         rows = dream_rows(dreaming[0], run.tasks[:tasks])
-    write_report(run.folder.path, summary(run), read_config(run.folder.path), rows)
+    elif dreaming and isinstance(run.domain, Features):
+        plane = plot_feature_dreams(plots, run.domain, run.tasks[:tasks], dreaming[0])
+    write_report(run.folder.path, summary(run), read_config(run.folder.path), rows, plane)

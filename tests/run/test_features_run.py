@@ -115,7 +115,8 @@ def test_rivals_stand_beside_it_and_a_device_answers_the_files(whole: Path, mate
     assert document["methods"]["mygo"]["task_unknown"]["average"] > 0.9
     assert document["methods"]["mygo"]["dreams"]["label_fidelity"] > 0.9
     assert document["trunk"]["inputs"] == 180
-    assert (whole / "report.html").exists()
+    assert (whole / "plots" / "dreams.png").exists()
+    assert "Vectors of real test inputs beside dreams" in (whole / "report.html").read_text()
     model = EdgeModel.load(whole / "bundle")
     pictures = sorted((material / "data" / "test" / "cyan").iterdir())
     answers = model.answers([str(path) for path in pictures])

@@ -9,13 +9,14 @@ import torch.nn.functional as F
 
 from mygo_edge.bundle.vetting import vet
 from mygo_edge.bundle.vision import Preparation
+from mygo_edge.data.split import Split
 from mygo_edge.device.edge_model import EdgeModel
 from mygo_edge.domains.choice import domain_for, note_for
 from mygo_edge.domains.features import Features
 from mygo_edge.domains.pixels import Pixels
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.learner import Learner
-from mygo_edge.options import FolderOptions, MemoryOptions, SleepOptions, TrainOptions
+from mygo_edge.options import FolderOptions, MemoryOptions, SleepOptions, TrainOptions, preset_defaults
 from mygo_edge.trunks import patches
 from mygo_edge.trunks.extract import Extractor
 from mygo_edge.trunks.trunk import Trunk
@@ -88,41 +89,54 @@ def test_images_too_small_are_refused() -> None:
         ({"methods": ("mygo", "finetune", "joint")}, Features),
         ({"methods": ("mygo", "frozen")}, Pixels),  # which patches have not
         ({"memory": MemoryOptions(generator="convolutional")}, Pixels),
+        ({"memory": MemoryOptions(epochs=7)}, Pixels),  # of a GAN
         ({"sleep": SleepOptions(form="sampled")}, Pixels),
+        ({"preset": "default", "memory": preset_defaults("default", "folder").memory, "dataset": "folder"}, Features),
     ],
 )
-def test_images_in_colour_are_remembered_by_patches_unless_something_else_is_asked_for(
-    changed: dict, chosen: type
-) -> None:
+def test_images_are_remembered_by_patches_unless_something_else_is_asked_for(changed: dict, chosen: type) -> None:
     options = replace(TrainOptions(), **changed)
-    colour = torch.from_numpy(noise(12, 12).transpose(0, 3, 1, 2).copy())
-    assert isinstance(domain_for(colour, options), chosen)
-    assert isinstance(domain_for(colour / 255, options), chosen)
+    colour = torch.from_numpy(noise(16, 16).transpose(0, 3, 1, 2).copy())
+    for images in (colour, colour / 255, colour[:, :1]):
+        assert isinstance(domain_for(of_two_classes(images), options), chosen)
+    assert isinstance(domain_for(of_two_classes(colour[..., :12]), options), Pixels)  # too small to be better
+
+
+def test_a_fast_run_on_many_grey_images_takes_what_is_faster() -> None:
+    fast = preset_defaults("fast", "folder")
+    colour = torch.from_numpy(noise(16, 16).transpose(0, 3, 1, 2).copy())
     grey = colour[:, :1]
-    assert isinstance(domain_for(grey, options), Pixels)
-    assert isinstance(domain_for(grey.expand(-1, 3, -1, -1), options), Pixels)  # grey all the same
+    assert isinstance(domain_for(of_two_classes(grey, 2000), fast), Pixels)
+    assert isinstance(domain_for(of_two_classes(grey, 1999), fast), Features)
+    assert isinstance(domain_for(of_two_classes(colour, 2000), fast), Features)  # where a GAN is no good
+    assert isinstance(domain_for(of_two_classes(grey, 2000), preset_defaults("best", "folder")), Features)
+
+
+def of_two_classes(images: torch.Tensor, a_class: int = 20) -> Split:
+    return Split(images[torch.arange(2 * a_class) % len(images)], torch.arange(2 * a_class) % 2)
 
 
 def test_what_was_chosen_is_said_unless_it_was_asked_for() -> None:
     colour = torch.from_numpy(noise(20, 20).transpose(0, 3, 1, 2).copy())
     plain, asked = TrainOptions(), TrainOptions(memory=MemoryOptions(generator="convolutional"))
 
-    def said(images: torch.Tensor, options: TrainOptions) -> str:
-        return note_for(domain_for(images, options), options)
+    def said(images: torch.Tensor, options: TrainOptions, a_class: int = 20) -> str:
+        return note_for(domain_for(of_two_classes(images, a_class), options), options)
 
-    assert "images in colour: remembered as Gaussians" in said(colour, plain)
-    assert "grey images: remembered by a GAN of pixels" in said(colour[:, :1], plain)
+    assert "filters that are made of patches" in said(colour, plain)
+    assert "reference learn from those" in said(colour, replace(plain, methods=("mygo", "reference")))
+    assert "that is sooner" in said(colour[:, :1], preset_defaults("fast"), 2000)
     assert said(colour[:, :1, :8, :8], plain) == ""  # too small for patches to be better
     assert said(colour, asked) == said(colour[:, :1], asked) == ""
     assert said(colour, replace(plain, trunk="patches")) == ""
 
 
-@pytest.mark.parametrize(("height", "width", "size"), [(12, 20, (12, 20)), (64, 96, (32, 48))])
+@pytest.mark.parametrize(("height", "width", "size"), [(16, 20, (16, 20)), (64, 96, (32, 48))])
 def test_small_images_are_taken_as_they_are_and_larger_ones_brought_down(
     height: int, width: int, size: tuple[int, int]
 ) -> None:
     images = torch.from_numpy(noise(height, width, 4).transpose(0, 3, 1, 2).copy())
-    domain = domain_for(images, TrainOptions())
+    domain = domain_for(of_two_classes(images, 2), TrainOptions())
     assert isinstance(domain, Features)
     assert isinstance(domain.trunk, Trunk)
     assert domain.trunk.form.size == size
