@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from mygo_edge.bundle.pictures import check_picture, read_picture
@@ -16,6 +18,8 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", "
 LEAST = 2  # images of a class that its scatter in the space of a trunk takes
 _TESTS = ("test", "val", "valid", "validation")  # beside train/, the first that there is
 _NAMED = 5  # classes in a message
+_LARGE = 96  # pixels a side, from which pictures are photos rather than small images
+_MEASURED = 32  # pictures whose sizes are looked at
 
 Part = tuple[Tensor, Tensor]
 Files = tuple[list[Path], Tensor]
@@ -47,14 +51,35 @@ def load_folder(root: Path, options: FolderOptions) -> tuple[list[str], Part, Pa
 
     `root` holds train/ and test/ (or val/, where there is no test/), each with one sub-folder a class, or the classes'
     sub-folders themselves; then `options.test_fraction` of each class is kept for testing, the same images for every
-    seed of a run.
+    seed of a run, and of a class, two at least for training.
 
     Raises:
         MygoEdgeError: no images, a class without images, different classes in train/ and test/, or an unreadable
             image that is not to be skipped.
     """
-    names, train, test = _split_folder(root, options, _read)
+    names, train, test = _split_folder(root, options, _read, least=LEAST)
+    inside = root if (root / names[0]).is_dir() else root / "train"
+    _warn_of_large([file for name in names for file in _files(inside / name)], options.size)
     return names, (torch.from_numpy(np.stack(train[0])), train[1]), (torch.from_numpy(np.stack(test[0])), test[1])
+
+
+def _warn_of_large(files: list[Path], size: int) -> None:
+    """Say that photos lose much of what they show where they become small images."""
+    sides = [side for file in files[:: -(-len(files) // _MEASURED)] if (side := _shorter_side(file))]
+    if sides and (usual := int(median(sides))) >= max(_LARGE, 2 * size):
+        warn(
+            f"photos of {usual} pixels are learnt at {size} x {size}; --trunk efficientnet-lite0 (pip install "
+            "mygo_edge[trunks]) learns them at their size, and answers much better"
+        )
+
+
+def _shorter_side(file: Path) -> int:
+    """In pixels; 0 of a file that cannot be read."""
+    try:
+        with Image.open(file) as picture:
+            return min(picture.size)
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return 0
 
 
 def _split_folder(root: Path, options: FolderOptions, read: Read, least: int = 0) -> tuple[list[str], Rows, Rows]:

@@ -242,6 +242,25 @@ def test_a_class_of_two_photos_is_learnt_and_not_measured(image_folder, capsys):
         list_folder(image_folder)
 
 
+def test_small_images_of_a_class_of_two_are_learnt_from_both(image_folder):
+    for number in range(2, 10):
+        (image_folder / "dogs" / f"{number}.png").unlink()
+    assert torch.bincount(load_folder(image_folder).train.labels).tolist() == [8, 2, 8]
+
+
+def test_photos_that_become_small_images_are_told_of_a_trunk(image_folder, capsys):
+    load_folder(image_folder)
+    assert capsys.readouterr().err == ""
+    for number in range(10):
+        for name in ("cats", "dogs"):
+            Image.new("RGB", (300, 200 + number)).save(image_folder / name / f"{number}.png")
+    load_folder(image_folder)
+    warning = capsys.readouterr().err
+    assert "photos of 20" in warning
+    assert "learnt at 16 x 16; --trunk efficientnet-lite0" in warning
+    assert warning.count("\n") == 1
+
+
 def test_groups_are_offered_where_classes_do_not_divide():
     with pytest.raises(MygoEdgeError, match=r"name the groups: 0,1/2,3/4,5,6$"):
         class_groups("3", 7)
