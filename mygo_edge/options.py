@@ -273,7 +273,10 @@ def preset_defaults(preset: str, dataset: str = "digits") -> TrainOptions:
         )
     if preset == "best":
         return TrainOptions(preset="best")  # the classes' own defaults
-    if dataset == "digits":  # of 8 x 8 pixels: a step costs its calls, so half as many of twice the size
-        memory = MemoryOptions(epochs=4, min_steps=250, batch_size=128)
-        return TrainOptions(memory=memory, sleep=SleepOptions(steps=500, dreams_per_task=32))
+    if dataset == "digits":  # of 8 x 8 pixels: a step costs its calls, so few large ones
+        return TrainOptions(
+            wake=WakeOptions(min_steps=120),
+            memory=MemoryOptions(epochs=4, min_steps=150, batch_size=200),
+            sleep=SleepOptions(steps=400, dreams_per_task=32),
+        )
     return TrainOptions(memory=MemoryOptions(epochs=4, min_steps=500), sleep=SleepOptions(steps=1000))

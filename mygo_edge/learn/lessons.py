@@ -4,7 +4,7 @@ Generators and teachers are frozen during a sleep, so when their part is done ch
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -116,6 +116,12 @@ class Lessons:
             self._window = [self._prepare(begin, count, place) for place in range(self._plan.steps)]
             self._from = begin
         return self._window[place][round_ - begin]
+
+    def of_rounds(self, begin: int, count: int) -> Iterator[Lesson]:
+        """All lessons of `count` rounds from `begin` on, as many rounds made at once as are made ahead."""
+        for start in range(begin, begin + count, self.rounds_ahead):
+            for place in range(self._plan.steps):
+                yield from self._prepare(start, min(self.rounds_ahead, begin + count - start), place)
 
     @torch.no_grad()
     def _prepare(self, begin: int, count: int, place: int) -> list[Lesson]:

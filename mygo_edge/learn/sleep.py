@@ -169,16 +169,21 @@ class Consolidation:
         if not self._options.calibrate or self._published or len(self._net.widths) == 1:
             return
         rounds = -(-CALIBRATION_DREAMS // min(self.plan.counts))
-        first = self.total + 1  # `loss_at` takes the step before
-        lessons = self._lessons(self._net.features, self._net.features)  # in place of its teachers'
-        seen = [lessons(step)[1:] for step in range(first, first + rounds * self.plan.steps)]
+        first = -(-(self.total + 1) // self.plan.steps)  # `loss_at` takes the step before
+        # By itself, in place of its teachers.
+        lessons = self._lessons(self._net.features, self._net.features, ahead_bytes=self._ahead_bytes)
+        seen = [lesson[1:] for lesson in lessons.of_rounds(first, rounds)]
         features, task_ids = (torch.cat(parts) for parts in zip(*seen, strict=True))
         calibrate(self._net, features, task_ids)
 
+    @property
+    def _ahead_bytes(self) -> float:
+        """The published teacher is the student: it has to see the very batches that the student sees."""
+        return 0.0 if self._published else self._options.ahead_megabytes * 1e6
+
     def descent(self) -> Descent:
         """The steps that the student, whose weights must be trainable by now, takes."""
-        # The published teacher is the student: it has to see the very batches that the student sees.
-        ahead = 0 if self._published else self._options.ahead_megabytes * 1e6
+        ahead = self._ahead_bytes
         share = self._lessons(*self._teachers, total=self.total, ahead_bytes=ahead, team=self._phase.team)
         rate = self._options.learning_rate
         return Descent(self._net.parameters(), self.loss_of, share, self.total, rate, self._phase, student=self._net)

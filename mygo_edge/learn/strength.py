@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
-from scipy.optimize import minimize_scalar
 
 from mygo_edge.bundle.gaussian import ClassMeans
 from mygo_edge.learn.estimates import Root, Whole
@@ -56,6 +55,8 @@ def calibrated(
     """
     if distances.shape[1] < 2:
         return 1.0, 0.0
+    from scipy.optimize import minimize_scalar  # most of a second, which runs on pixels need not wait for
+
     logits, rows = -0.5 * distances, np.arange(len(own))
 
     def surprise(logarithm: float) -> float:

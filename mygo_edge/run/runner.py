@@ -26,7 +26,7 @@ from mygo_edge.run.progress import Display, phase_label
 from mygo_edge.run.states import flatten, restore
 
 IN_PROGRESS = "phase"  # the checkpoint's slot for a phase that is not finished
-_BETWEEN_PICTURES = 20.0  # seconds at least, until the last task
+_BETWEEN_PICTURES = 60.0  # seconds at least, until the last task
 
 NamedTask = tuple[str, list[str]]  # a task's name and its classes'
 # Publishes what a learner knows: the learner, its tasks, the publication's number, and whether the version before may

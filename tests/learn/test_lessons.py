@@ -63,6 +63,11 @@ def test_lessons_made_ahead_are_the_plain_ones(memory, teachers, plan, megabytes
     assert plain.rounds_ahead == 1 < ahead.rounds_ahead
     for step in (0, 1, 2, 3, 4, 5, 6, 0, 5):  # and in any order
         check_equal(ahead(step), plain(step))
+    steps = plan.steps
+    rounds = sorted(ahead.of_rounds(2, 5), key=lambda lesson: lesson.dreams.flatten().tolist())
+    singly = sorted(map(plain, range(2 * steps, 7 * steps)), key=lambda lesson: lesson.dreams.flatten().tolist())
+    for lesson, expected in zip(rounds, singly, strict=True):  # whatever their order
+        check_equal(lesson, expected)
 
 
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())
