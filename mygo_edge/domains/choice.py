@@ -1,6 +1,7 @@
 """Which domain a learner works in: chosen by its first data, kept for good."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from mygo_edge.domains.pixels import Pixels
 from mygo_edge.domains.trunk_folder import load_trunk, save_trunk
 from mygo_edge.domains.vectors import Vectors
 from mygo_edge.errors import MygoEdgeError, warn
-from mygo_edge.options import TRUNK_METHODS, MemoryOptions, TrainOptions, preset_defaults
+from mygo_edge.options import TRUNK_METHODS, TrainOptions, preset_defaults
 
 TRUNK = "trunk"  # folder within a run's
 CHOSEN = (
@@ -76,9 +77,12 @@ def _wants_patches(train: Split, options: TrainOptions) -> bool:
 
 
 def _plain(options: TrainOptions) -> bool:
-    """Whether nothing was asked for that GANs alone have."""
-    plain = MemoryOptions(), preset_defaults(options.preset, options.dataset).memory
-    return options.memory in plain and options.sleep.form != "sampled"
+    """Whether nothing was asked for that networks and GANs alone have."""
+    exact = replace(options.sleep, form="auto", prior="auto") if options.sleep.form != "sampled" else options.sleep
+    return any(
+        (options.wake, options.memory, exact) == (plain.wake, plain.memory, plain.sleep)
+        for plain in (TrainOptions(), preset_defaults(options.preset, options.dataset))
+    )
 
 
 def _methods_of_pixels(options: TrainOptions) -> list[str]:

@@ -1,6 +1,7 @@
 """The trunk of patches: its graph computes what the papers say, it keeps no patch, and runs in colour choose it."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,15 @@ from mygo_edge.domains.features import Features
 from mygo_edge.domains.pixels import Pixels
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.learner import Learner
-from mygo_edge.options import FolderOptions, MemoryOptions, SleepOptions, TrainOptions, preset_defaults
+from mygo_edge.options import (
+    FolderOptions,
+    MemoryOptions,
+    Preset,
+    SleepOptions,
+    TrainOptions,
+    WakeOptions,
+    preset_defaults,
+)
 from mygo_edge.trunks import patches
 from mygo_edge.trunks.extract import Extractor
 from mygo_edge.trunks.trunk import Trunk
@@ -82,6 +91,11 @@ def test_images_too_small_are_refused() -> None:
         patches.learn_patches(noise(6, 20), form(6, 20), seed=0)
 
 
+def options_of(preset: Preset) -> dict[str, Any]:
+    plain = preset_defaults(preset, "folder")
+    return {name: getattr(plain, name) for name in ("preset", "wake", "memory", "sleep")} | {"dataset": "folder"}
+
+
 @pytest.mark.parametrize(
     ("changed", "chosen"),
     [
@@ -91,7 +105,11 @@ def test_images_too_small_are_refused() -> None:
         ({"memory": MemoryOptions(generator="convolutional")}, Pixels),
         ({"memory": MemoryOptions(epochs=7)}, Pixels),  # of a GAN
         ({"sleep": SleepOptions(form="sampled")}, Pixels),
-        ({"preset": "default", "memory": preset_defaults("default", "folder").memory, "dataset": "folder"}, Features),
+        ({"wake": WakeOptions(epochs=7)}, Pixels),  # of a network
+        ({"sleep": SleepOptions(steps=7)}, Pixels),
+        ({"sleep": SleepOptions(form="exact", prior="0")}, Features),
+        (options_of("default"), Features),
+        (options_of("fast"), Features),
     ],
 )
 def test_images_are_remembered_by_patches_unless_something_else_is_asked_for(changed: dict, chosen: type) -> None:
