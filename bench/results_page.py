@@ -80,6 +80,7 @@ def main() -> None:
         "patches": patches_table(sets := patches_beside_pixels({"mnist": best, "fashion-mnist": second})),
         "patches_targets": small_targets({name: in_place(*runs) for name, runs in sets.items()}),
         "patches_best": patches_targets(*sets["mnist"]),
+        "digits": digits_table(),
         "commands": commands(runs),
         "second_commands": commands(others),
     }
@@ -99,6 +100,22 @@ def runs_of(dataset: str) -> tuple[dict[str, Summary], list[Summary]]:
     runs = {file.stem: json.loads(file.read_text()) for file in sorted((RESULTS / dataset).glob("*.json"))}
     best = [with_baselines(run, runs[f"baselines-{name[5:]}"]) for name, run in runs.items() if name[:5] == "best-"]
     return runs, best
+
+
+def digits_table() -> str:
+    """The run without any option, over its seeds."""
+    runs = json.loads((RESULTS / "digits.json").read_text())["runs"]
+
+    def column(key: str) -> str:
+        return spread(run[key] for run in runs)
+
+    lines = [
+        ["**MyGO**", column("mygo task_known"), column("mygo task_unknown"), column("label_fidelity"), column("score")],
+        ["fine-tuning", column("finetune task_known"), column("finetune task_unknown"), "–", "–"],
+    ]
+    seconds = spread((run["seconds"] for run in runs), 1, 0)
+    said = f"{len(runs)} seeds, {runs[0]['threads']} threads: {seconds} seconds from the command to the bundle."
+    return said + "\n\n" + table(["", "task known", "task unknown", "label fidelity", "score of dreams"], lines)
 
 
 def commands(runs: dict[str, Summary]) -> str:

@@ -4,6 +4,8 @@ With a weight of 1 answers are the posterior of classes as frequent as their ima
 classes are taken for equally likely.
 """
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,7 +13,10 @@ from mygo_edge.learn.novelty import Judged
 from mygo_edge.learn.strength import LeftOut
 
 SHARES = (0.0, 0.5, 1.0)  # of the logarithm of a frequency, to choose among
-_CERTAIN = 2.0  # standard errors by which a share must answer more images rightly than the one below it
+# Of the logarithm in logits that are not divided by the temperature. Where images are few a high temperature also says
+# how far the covariance is wrong, and frequencies that count as much cost rare classes more than frequent ones gain.
+MOST = 3.0
+_CERTAIN = 1.0  # standard errors by which a share must answer more images rightly than the one below it
 
 Numbers = NDArray[np.float64]
 
@@ -33,7 +38,7 @@ class Prior:
     def calibrate(self, found: LeftOut, strength: int) -> None:
         """Take the temperatures that images left out ask for, at that strength of shrinkage."""
         frequencies = _frequencies(found.counts, found.own)
-        self.temperatures[:] = [found.temperature(strength, share * frequencies) for share in SHARES]
+        self.temperatures[:] = [found.temperature(strength, frequencies, partial(_weight, share)) for share in SHARES]
 
     def learn(self, judged: Judged) -> None:
         """Count how images of a task are answered by a memory that has not seen them.
@@ -58,7 +63,7 @@ class Prior:
     def _right(self, logits: Numbers, own: NDArray[np.int64], counts: NDArray[np.int64]) -> Numbers:
         """Which images of classes `own` [n] are answered rightly, by share, [shares, n]."""
         frequencies = _frequencies(counts, own)
-        weights = np.array(SHARES) * self.temperatures
+        weights = map(_weight, SHARES, self.temperatures)
         return np.array([(logits + weight * frequencies).argmax(1) == own for weight in weights], np.float64)
 
     @property
@@ -81,7 +86,11 @@ class Prior:
     @property
     def weight(self) -> float:
         """Of the logarithm of a frequency, in logits that are not divided yet."""
-        return self.share * self.temperature
+        return _weight(self.share, self.temperature)
+
+
+def _weight(share: float, temperature: float) -> float:
+    return min(share * temperature, MOST)
 
 
 def _frequencies(counts: NDArray[np.int64], own: NDArray[np.int64]) -> Numbers:

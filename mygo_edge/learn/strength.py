@@ -1,5 +1,6 @@
 """How strongly to shrink: by leaving out each image of the task in its wake in turn, in closed form."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,8 @@ _TEMPERATURES = (1.0, 1000.0)  # never surer than the Gaussians themselves are
 _USUAL, _SPREAD = 5.0, 0.7  # temperature, and deviation of its logarithm: a few images that are all right say nothing
 _OTHERS = 256  # classes of earlier tasks that they could be taken for, at most
 
+Weight = Callable[[float], float]
+
 
 @dataclass(frozen=True)
 class LeftOut:
@@ -36,13 +39,18 @@ class LeftOut:
     own: NDArray[np.int64]
     counts: NDArray[np.int64]
 
-    def temperature(self, strength: int, prior: NDArray[np.float64] | float = 0.0) -> float:
-        """As `calibrated` finds it, at that strength. prior: [n, classes]."""
-        return calibrated(self.distances[strength], self.own, prior)[0]
+    def temperature(
+        self, strength: int, frequencies: NDArray[np.float64] | float = 0.0, weight: Weight = lambda temperature: 0.0
+    ) -> float:
+        """As `calibrated` finds it, at that strength."""
+        return calibrated(self.distances[strength], self.own, frequencies, weight)[0]
 
 
 def calibrated(
-    distances: NDArray[np.float64], own: NDArray[np.int64], prior: NDArray[np.float64] | float = 0.0
+    distances: NDArray[np.float64],
+    own: NDArray[np.int64],
+    frequencies: NDArray[np.float64] | float = 0.0,
+    weight: Weight = lambda temperature: 0.0,
 ) -> tuple[float, float]:
     """What logits are to be divided by for a softmax that is right as often as it says: the most likely temperature
     (Guo et al. 2017, "On calibration of modern neural networks"), given the usual ones; and the surprise that is left,
@@ -51,7 +59,8 @@ def calibrated(
     Args:
         distances: squared ones to class means, [n, classes].
         own: [n], of which class images are.
-        prior: [n, classes], what is added to logits once they are divided.
+        frequencies: [n, classes], their logarithms.
+        weight: of these in logits that are not divided yet, by the temperature.
     """
     if distances.shape[1] < 2:
         return 1.0, 0.0
@@ -60,7 +69,8 @@ def calibrated(
     logits, rows = -0.5 * distances, np.arange(len(own))
 
     def surprise(logarithm: float) -> float:
-        scaled = logits * np.exp(-logarithm) + prior
+        temperature = np.exp(logarithm)
+        scaled = (logits + weight(temperature) * frequencies) / temperature
         largest = scaled.max(1)
         total = np.log(np.exp(scaled - largest[:, None]).sum(1)) + largest
         return float((total - scaled[rows, own]).sum())

@@ -12,6 +12,8 @@ from mygo_edge.data.split import Split
 from mygo_edge.learn.exact import ExactMyGO
 from mygo_edge.learn.gaussian_memory import GaussianMemory, transform_for
 from mygo_edge.learn.phase import Phase
+from mygo_edge.learn.prior import MOST, Prior
+from mygo_edge.learn.strength import LeftOut
 from mygo_edge.options import SleepOptions, TrainOptions
 from tests.learn.test_exact import CPU, Vectors, split, task
 
@@ -70,6 +72,17 @@ def test_a_fixed_share_is_taken_whatever_is_found() -> None:
     assert learnt(data, GaussianMemory(transform_for(data[0][0]), FEATURES, prior=0.5)).prior.share == 0.5
     data = drawn(RARE_FIRST, 0)
     assert learnt(data, GaussianMemory(transform_for(data[0][0]), FEATURES, prior=0.0)).prior.share == 0
+
+
+def test_a_temperature_that_is_high_for_want_of_images_does_not_make_frequencies_count_for_more() -> None:
+    prior = Prior(1.0)
+    logits = 40 * np.random.default_rng(0).normal(size=(60, 3))  # of chance, and sure of it
+    counts = np.array([4, 20, 80])
+    prior.calibrate(LeftOut(np.zeros(1), -2 * logits[None], np.arange(60) % 3, counts), 0)
+    assert prior.temperature > 20
+    assert prior.weight == MOST
+    prior.temperatures[:] = 1.5
+    assert prior.weight == 1.5
 
 
 def test_what_was_counted_goes_on_from_a_checkpoint_to_the_same_bits() -> None:
