@@ -1,5 +1,6 @@
 """A stream of tasks from datasets into a learner, beside the methods that it is compared with."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 import torch
 
 from mygo_edge.data.datasets import load
-from mygo_edge.data.tasks import Arrival, arrivals_of
+from mygo_edge.data.tasks import Arrival, arrivals_of, refuse_single
 from mygo_edge.domains.choice import domain_for
 from mygo_edge.domains.domain import Domain
+from mygo_edge.domains.features import Features
 from mygo_edge.errors import MygoEdgeError, warn
 from mygo_edge.learn.methods import MyGO
 from mygo_edge.learn.team import LostError, Team, form_team, leave_team
@@ -125,6 +127,7 @@ def _prepare(asked: TrainOptions, team: Team) -> Setup:
         changed = asked.resume is not None and newest != replace(latest_options(earlier), task_names=None)
         arrivals = _arrivals_again(folder, newest if changed else None)
         if asked.extend is not None:
+            _refuse_without_old(folder, options, arrivals)
             arrivals += _arrivals_to_extend(folder, replace(newest, task_names=asked.task_names))
         remembered = reuse_generators(options) if options.memory.reuse else []
     except BaseException:
@@ -141,6 +144,8 @@ def _prepare_new(asked: TrainOptions, team: Team) -> Setup:
     check_team(options, team)
     arrivals = arrivals_of(load(options), options.tasks, _names(options))
     domain = domain_for(arrivals[0].train, options)  # refuses what cannot be learnt
+    if isinstance(domain, Features):
+        refuse_single(arrivals)
     remembered = reuse_generators(options) if options.memory.reuse else []
     stream = (options, [arrival.name for arrival in arrivals])
     folder = RunFolder.create(path, options, device, [stream], on_event=listen(options, path))
@@ -176,10 +181,28 @@ def _arrivals_again(folder: RunFolder, newest: TrainOptions | None) -> list[Arri
         except (MygoEdgeError, OSError) as error:
             if needed:
                 raise
-            warn(f"{', '.join(known)}: the data is not there ({error}); not measured again")
+            if known:
+                warn(f"{', '.join(known)}: the data is not there ({error}); not measured again")
             continue
         found += [arrival for arrival, name in zip(arrivals, names, strict=True) if name is not None]
     return found
+
+
+def _refuse_without_old(folder: RunFolder, options: TrainOptions, arrivals: Sequence[Arrival]) -> None:
+    """Raise MygoEdgeError where a method of the run learns from old tasks again, and their data is gone."""
+    checkpoint = Checkpoint(folder.path / "checkpoint", writes=False)
+    if not checkpoint.exists():
+        return
+    state = checkpoint.open(folder.run_id)
+    keeping = ("mygo", "finetune") if state["domain"] == Features.name else ("mygo", "finetune", "frozen", "reference")
+    needy = [name for name in options.methods if name not in keeping]
+    there = {arrival.name for arrival in arrivals}
+    gone = [task["name"] for task in state["tasks"] if task["name"] not in there]
+    if needy and gone:
+        raise MygoEdgeError(
+            f"{folder.path}: --methods {' '.join(needy)} take the data of all tasks, and that of {', '.join(gone)} is "
+            "not there; put it back, or start a run without them"
+        )
 
 
 def _arrivals_to_extend(folder: RunFolder, options: TrainOptions) -> list[Arrival]:

@@ -105,7 +105,7 @@ class MemoryOptions:
     """Decay of the generator's moving average, the one that is kept."""
     generator: MemoryKind = "auto"
     """What remembers a task. gaussian: class means and a shared covariance, of vectors of a --trunk, and what auto is
-    there. convolutional: a GAN of images, and what auto is for those without a trunk. perceptron: the same with one
+    there. convolutional: a GAN of images, and what auto is without a trunk of any kind. perceptron: the same with one
     hidden layer, which dreams faster and remembers less; with a --trunk it is a GAN of vectors, which devices do not
     take."""
     width: int = 64
@@ -131,8 +131,8 @@ class SleepOptions:
 
     form: SleepForm = "auto"
     """exact: the minimum over infinitely many dreams, in closed form, of vectors of a --trunk, and what auto is there.
-    sampled: steps on dreams, and what auto is without a trunk; with one, a linear student of the exact teacher, whose
-    answers the run measures (devices consolidate exactly)."""
+    sampled: steps on dreams, and what auto is without a trunk of any kind; with one, a linear student of the exact
+    teacher, whose answers the run measures (devices consolidate exactly)."""
     prior: PriorKind = "auto"
     """How much it counts for a class of photos that it was frequent in training, with a --trunk and classes of uneven
     size: 0 takes all classes for equally likely, 1 for as frequent as they were. auto chooses by images left out."""

@@ -53,7 +53,7 @@ def check(options: TrainOptions) -> None:
         refuse("--seed", options.seed, "a number from 0 to 2^63 - 1")
     if not 0 < options.checkpoint_seconds < math.inf:
         refuse("--checkpoint-seconds", options.checkpoint_seconds, "above 0 and finite")
-    where = "without a --trunk" if options.trunk is None else "with a --trunk"
+    where = "without a --trunk such as patches" if options.trunk is None else "with a --trunk"
     vectors = options.trunk is not None and options.memory.generator == "perceptron"
     allowed = PIXEL_METHODS if options.trunk is None else VECTOR_METHODS if vectors else TRUNK_METHODS
     if other := [name for name in options.methods if name not in allowed]:
@@ -63,11 +63,13 @@ def check(options: TrainOptions) -> None:
     if options.memory.generator not in ("auto", *kinds):
         refuse("--memory.generator", options.memory.generator, f"one of auto, {', '.join(kinds)} {where}")
     if options.sleep.form == "exact" and options.trunk is None:
-        refuse("--sleep.form", "exact", "sampled without a --trunk: dreams of images have no closed form")
+        refuse(
+            "--sleep.form", "exact", "sampled without a --trunk such as patches: dreams of images have no closed form"
+        )
     if options.sleep.form == "exact" and vectors:
         refuse("--sleep.form", "exact", "sampled with --memory.generator perceptron: a GAN has no closed form")
     if options.sleep.prior not in ("auto", "0") and (options.trunk is None or vectors):
-        besides = "with --memory.generator perceptron" if vectors else "without a --trunk"
+        besides = "with --memory.generator perceptron" if vectors else "without a --trunk such as patches"
         refuse("--sleep.prior", options.sleep.prior, f"auto or 0 {besides}: networks take classes as they come")
     for part in ("folder", "wake", "memory", "sleep", "measure", "publish"):
         tree = getattr(options, part)

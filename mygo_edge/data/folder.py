@@ -60,7 +60,8 @@ def load_folder(root: Path, options: FolderOptions) -> tuple[list[str], Part, Pa
     names, train, test = _split_folder(root, options, _read, least=LEAST)
     inside = root if (root / names[0]).is_dir() else root / "train"
     _warn_of_large([file for name in names for file in _files(inside / name)], options.size)
-    return names, (torch.from_numpy(np.stack(train[0])), train[1]), (torch.from_numpy(np.stack(test[0])), test[1])
+    stacked = [np.stack(images) if images else np.empty_like(train[0][0])[None][:0] for images, _ in (train, test)]
+    return names, (torch.from_numpy(stacked[0]), train[1]), (torch.from_numpy(stacked[1]), test[1])
 
 
 def _warn_of_large(files: list[Path], size: int) -> None:

@@ -175,6 +175,17 @@ def folder_arrival(name: str, root: Path, options: TrainOptions, shape: Sequence
     return Arrival(name, dataset.classes, dataset.train, dataset.test)
 
 
+def refuse_single(arrivals: Sequence[Arrival]) -> None:
+    """Raise MygoEdgeError for a class of one training input, of which no scatter can be taken."""
+    for arrival in arrivals:
+        counts = torch.bincount(arrival.train.labels, minlength=len(arrival.classes)).tolist()
+        for label, count in zip(arrival.classes, counts, strict=True):
+            if count == 1:
+                raise MygoEdgeError(
+                    f"class {label!r} of {arrival.name} has one input for training; give it two at least, or drop it"
+                )
+
+
 def weak_classes(arrivals: Sequence[Arrival]) -> list[str]:
     """A line for every class with few training inputs."""
     lines = []

@@ -181,8 +181,13 @@ def _array(path: Path) -> NDArray:
 
 def _pixels(photos: Any) -> list[NDArray[np.uint8]]:
     """Photos in memory, one after another, each uint8 [1, 1 or 3, height, width]."""
-    expected = "expected photos as uint8, or floats in [0, 1], of shape [n, height, width, 3] or [n, 3, height, width]"
+    expected = (
+        "expected photos as uint8, or floats in [0, 1], of shape [n, height, width, 3] or [n, 3, height, width], "
+        "or grey, with 1 in place of 3 or without"
+    )
     array = np.asarray(photos) if not isinstance(photos, np.ndarray) else photos
+    if array.ndim == 3 and array.shape[0] not in (1, 3) and array.shape[2] not in (1, 3):
+        array = array[:, None]  # grey photos
     batch = array if array.ndim == 4 else array[None]
     if batch.ndim == 3:
         batch = batch[..., None]  # one grey photo

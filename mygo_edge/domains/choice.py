@@ -1,7 +1,6 @@
 """Which domain a learner works in: chosen by its first data, kept for good."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +61,7 @@ def note_for(domain: Domain, options: TrainOptions) -> str:
     if min(domain.shape[1:]) < _ROOMY:
         return ""
     others = " and ".join(_methods_of_pixels(options))
-    return INSTEAD.format(f"{others} learn from those" if others else "that is sooner")
+    return INSTEAD.format(f"those are what {others} can learn from" if others else "that is sooner")
 
 
 def _wants_patches(train: Split, options: TrainOptions) -> bool:
@@ -70,7 +69,7 @@ def _wants_patches(train: Split, options: TrainOptions) -> bool:
     (docs/results.md has both).
     """
     channels, *sides = train.inputs.shape[1:]
-    if not _plain(options) or _methods_of_pixels(options) or min(sides) < _ROOMY:
+    if not _plain(options) or _methods_of_pixels(options) or min(sides) < _ROOMY or channels not in (1, 3):
         return False
     many = len(train) >= _MANY * len(train.labels.unique())
     return not (options.preset == "fast" and channels == 1 and many)
@@ -78,9 +77,8 @@ def _wants_patches(train: Split, options: TrainOptions) -> bool:
 
 def _plain(options: TrainOptions) -> bool:
     """Whether nothing was asked for that networks and GANs alone have."""
-    exact = replace(options.sleep, form="auto", prior="auto") if options.sleep.form != "sampled" else options.sleep
     return any(
-        (options.wake, options.memory, exact) == (plain.wake, plain.memory, plain.sleep)
+        (options.wake, options.memory, options.sleep) == (plain.wake, plain.memory, plain.sleep)
         for plain in (TrainOptions(), preset_defaults(options.preset, options.dataset))
     )
 

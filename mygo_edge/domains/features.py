@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mygo_edge.bundle.gaussian import PowerTransform
 from mygo_edge.bundle.vision import Preparation, from_pixels, read_photo
+from mygo_edge.data.folder import SUFFIXES
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.options import TrainOptions
 from mygo_edge.trunks import patches
@@ -80,6 +81,8 @@ class Features:
         assert self._pictures is not None
         if isinstance(inputs, Tensor):
             return self._pictures.images(_raw_pixels(inputs).numpy(), progress)
+        if texts and all(Path(item).suffix.lower() in SUFFIXES for item in inputs):
+            inputs = [Path(item) for item in inputs]
         if not all(isinstance(item, Path) for item in inputs):
             raise MygoEdgeError(f"--trunk {self.trunk.name} takes pictures, not texts; name a trunk for texts")
         return self._pictures.files(inputs, progress)
@@ -145,6 +148,8 @@ def own_features(options: TrainOptions, inputs: Any) -> Features:
 
 
 def _raw_pixels(images: Tensor) -> Tensor:
+    if images.shape[1] not in (1, 3):
+        raise MygoEdgeError(f"images of {images.shape[1]} channels: only grey and colour, 1 and 3, can be learnt so")
     return images if images.dtype == torch.uint8 else (images * 255).round().to(torch.uint8)
 
 

@@ -15,13 +15,58 @@ from mygo_edge.learn.rivals import FeCAM, Finetune, Joint, NearestMean, RanPAC, 
 from mygo_edge.options import TrainOptions
 
 MAKERS: dict[str, Callable[[int, int], Rival]] = {  # of the vectors' width and the seed
-    "finetune": lambda width, seed: Finetune(seed),
     "ncm": lambda width, seed: NearestMean(),
     "slda": lambda width, seed: StreamingLDA(),
     "fecam": lambda width, seed: FeCAM(),
     "ranpac": lambda width, seed: RanPAC(width, seed=seed),
     "joint": lambda width, seed: Joint(seed),
 }
+
+
+class FinetuneMethod(Method):
+    """Linear heads of a task's own, which a run that goes on takes up."""
+
+    name = "finetune"
+
+    def __init__(self, domain: Features, options: TrainOptions, device: torch.device) -> None:
+        super().__init__(options, device)
+        self._heads = Finetune(options.seed)
+        self.looks_back = True  # until it has heads: a checkpoint of an older version kept none
+
+    def phases(self, index: int, tasks: Sequence[Task]) -> list[NamedPhase]:
+        return [NamedPhase("learn", "wake", partial(self._learn, tasks))]
+
+    def _learn(self, tasks: Sequence[Task], phase: Phase) -> None:
+        for task in tasks:
+            first = sum(head.out_features for head in self._heads.heads)
+            self._heads.learn(task.train.inputs.numpy(), task.train.labels.numpy() + first)
+            phase.breathe()
+        self.looks_back = False
+
+    def forgetting(self, index: int, tasks: Sequence[Task]) -> list[NamedPhase]:
+        def forget(phase: Phase) -> None:
+            if self.looks_back:
+                self._learn(tasks, phase)
+            else:
+                del self._heads.heads[index]
+
+        return [NamedPhase("forget", "wake", forget)]
+
+    def logits(self, inputs: Tensor) -> Tensor:
+        return torch.from_numpy(self._heads.logits(inputs.numpy()))
+
+    @property
+    def bytes(self) -> int:
+        """What it must keep, in float32."""
+        return self._heads.bytes
+
+    def state(self) -> dict[str, Tensor]:
+        return self._heads.state()
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        if state:
+            self._heads.load(state)
+            self.looks_back = not self._heads.heads
 
 
 class RivalMethod(Method):

@@ -208,6 +208,21 @@ class Finetune:
         with torch.no_grad():
             return torch.cat([head(torch.from_numpy(features)) for head in self.heads], 1).numpy()
 
+    def state(self) -> dict[str, torch.Tensor]:
+        """The heads, and where the random order of images goes on."""
+        heads = [head.state_dict() for head in self.heads]
+        named = {f"{place}.{name}": value for place, head in enumerate(heads) for name, value in head.items()}
+        return {"order": self._generator.get_state(), **named}
+
+    def load(self, state: dict[str, torch.Tensor]) -> None:
+        """Take over what `state` gave. Raises KeyError, ValueError or RuntimeError where it does not fit."""
+        self._generator.set_state(state["order"].cpu())
+        self.heads = []
+        while (weight := state.get(f"{len(self.heads)}.weight")) is not None:
+            head = nn.Linear(weight.shape[1], weight.shape[0])
+            head.load_state_dict({name: state[f"{len(self.heads)}.{name}"].cpu() for name in ("weight", "bias")})
+            self.heads.append(head)
+
     @property
     def bytes(self) -> int:
         return sum(4 * parameter.numel() for head in self.heads for parameter in head.parameters())

@@ -44,12 +44,12 @@ def plot_feature_dreams(folder: Path, domain: Any, tasks: Sequence[Task], method
     figure = Figure(figsize=(9, 4.4), layout="constrained")
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
     for axes, title, groups in zip(panels, ("real test inputs", "dreams"), (real, dreamt), strict=True):
-        for name, vectors in zip(names, groups, strict=True):
-            axes.scatter(*((vectors - middle) @ plane.T).T, s=9, alpha=0.6, label=name)
+        for vectors in groups:
+            axes.scatter(*((vectors - middle) @ plane.T).T, s=9, alpha=0.6)
         axes.set(title=title, xlabel="first principal component")
     panels[0].set_ylabel("second principal component")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, [label.replace("$", r"\$") for label in labels], loc="outside right upper")
+    shown_names = [name.replace("$", r"\$") for name in names]
+    figure.legend(panels[0].collections, shown_names, loc="outside right upper")
     folder.mkdir(parents=True, exist_ok=True)
     return save(figure, folder / "dreams.png")
 

@@ -1,5 +1,6 @@
 """A run's pictures: accuracy matrices, accuracy over tasks, and dreams (never real images)."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,8 @@ def _curves(names: list[str], results: dict[str, Any]) -> Figure:
 def save(figure: Figure, file: Path) -> Path:
     """Write a picture, whole or not at all."""
     temporary = file.with_name(f".{file.name}.tmp.png")
-    figure.savefig(temporary, dpi=130)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)  # a box stands for it
+        figure.savefig(temporary, dpi=130)
     temporary.replace(file)
     return file

@@ -7,7 +7,7 @@ from PIL import Image
 
 from mygo_edge.data.datasets import Dataset, load
 from mygo_edge.data.split import Split
-from mygo_edge.data.tasks import arrivals_of, class_groups
+from mygo_edge.data.tasks import Arrival, arrivals_of, class_groups, refuse_single
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.options import FolderOptions, TrainOptions
 
@@ -246,6 +246,25 @@ def test_small_images_of_a_class_of_two_are_learnt_from_both(image_folder):
     for number in range(2, 10):
         (image_folder / "dogs" / f"{number}.png").unlink()
     assert torch.bincount(load_folder(image_folder).train.labels).tolist() == [8, 2, 8]
+
+
+def test_without_any_test_image_there_is_an_empty_part(tmp_path):
+    for name in ("cats", "dogs"):
+        (tmp_path / name).mkdir()
+        for number in range(2):
+            Image.new("RGB", (20, 20), (number, 0, 0)).save(tmp_path / name / f"{number}.png")
+    dataset = load_folder(tmp_path)
+    assert dataset.train.inputs.shape == (4, 3, 16, 16)
+    assert dataset.test.inputs.shape == (0, 3, 16, 16)
+    (task,) = arrivals_of(dataset, "1")
+    assert task.test is None
+    refuse_single([task])
+
+
+def test_a_class_of_one_input_is_refused_where_scatter_is_taken():
+    train = Split(torch.zeros(3, 1, 16, 16), torch.tensor([0, 0, 1]))
+    with pytest.raises(MygoEdgeError, match="class 'dogs' of pets has one input for training"):
+        refuse_single([Arrival("pets", ["cats", "dogs"], train)])
 
 
 def test_photos_that_become_small_images_are_told_of_a_trunk(image_folder, capsys):

@@ -103,6 +103,8 @@ def test_photos_may_be_paths_arrays_or_lists_of_any_size(model: EdgeModel, tmp_p
         np.testing.assert_allclose(model.logits(same), expected, atol=1e-3)
     np.testing.assert_array_equal(model.logits(tmp_path / "both.npy"), expected)
     np.testing.assert_allclose(model.logits(images[0]), expected[:1], atol=1e-3)
+    grey = np.arange(2 * 9 * 7, dtype=np.uint8).reshape(2, 9, 7)
+    np.testing.assert_array_equal(model.logits(grey), model.logits(grey[..., None].repeat(3, -1)))
     mixed = model.predict([paths[1], np.full((50, 30, 3), (220, 30, 30), np.uint8)])
     assert mixed == ["blue", "red"]
     assert model.logits([]).shape == (0, 5)

@@ -77,3 +77,15 @@ def test_fecam_answers_beside_a_class_whose_images_are_all_alike() -> None:
     logits = fecam.logits(tested)
     assert np.isfinite(logits).all()
     assert (logits.argmax(1) == truth)[truth != 2].mean() > 0.7
+
+
+def test_fine_tuning_goes_on_from_what_it_kept_to_the_same_bits() -> None:
+    features, labels = data(0)
+    parts = [labels < 2, labels >= 2]
+    whole, before, after = Finetune(3), Finetune(3), Finetune(4)
+    for part in parts:
+        whole.learn(features[part], labels[part])
+    before.learn(features[parts[0]], labels[parts[0]])
+    after.load({name: value.clone() for name, value in before.state().items()})
+    after.learn(features[parts[1]], labels[parts[1]])
+    assert np.array_equal(after.logits(features), whole.logits(features))

@@ -51,6 +51,19 @@ def test_real_inputs_and_dreams_lie_in_the_plane_of_the_former(tmp_path: Path, m
     assert [text.get_text() for text in figures[0].legends[0].get_texts()] == ["left", "right", "up", "down"]
 
 
+@pytest.mark.filterwarnings("error")
+def test_names_are_shown_whatever_they_begin_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[matplotlib.figure.Figure] = []
+    monkeypatch.setattr("mygo_edge.measure.feature_plots.save", lambda figure, file: figures.append(figure) or file)
+    tasks = [task(names) for names in TASKS]
+    tasks[0].classes[:] = ["_left", "$5 <b>"]
+    plot_feature_dreams(tmp_path, DOMAIN, tasks, Dreamer())
+    assert [text.get_text() for text in figures[0].legends[0].get_texts()] == ["_left", r"\$5 <b>", "up", "down"]
+    monkeypatch.undo()
+    tasks[0].classes[0] = "\u6f22"  # which the font lacks
+    assert plot_feature_dreams(tmp_path, DOMAIN, tasks, Dreamer()) is not None
+
+
 def test_it_is_a_picture_and_tasks_without_test_inputs_are_left_out(tmp_path: Path) -> None:
     assert plot_feature_dreams(tmp_path, DOMAIN, [task(names, tested=False) for names in TASKS], Dreamer()) is None
     file = plot_feature_dreams(tmp_path, DOMAIN, [task(TASKS[0]), task(TASKS[1], tested=False)], Dreamer())

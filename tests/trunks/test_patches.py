@@ -1,12 +1,16 @@
 """The trunk of patches: its graph computes what the papers say, it keeps no patch, and runs in colour choose it."""
 
+import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from mygo_edge.bundle.vetting import vet
 from mygo_edge.bundle.vision import Preparation
@@ -26,6 +30,7 @@ from mygo_edge.options import (
     WakeOptions,
     preset_defaults,
 )
+from mygo_edge.train import main
 from mygo_edge.trunks import patches
 from mygo_edge.trunks.extract import Extractor
 from mygo_edge.trunks.trunk import Trunk
@@ -107,7 +112,6 @@ def options_of(preset: Preset) -> dict[str, Any]:
         ({"sleep": SleepOptions(form="sampled")}, Pixels),
         ({"wake": WakeOptions(epochs=7)}, Pixels),  # of a network
         ({"sleep": SleepOptions(steps=7)}, Pixels),
-        ({"sleep": SleepOptions(form="exact", prior="0")}, Features),
         (options_of("default"), Features),
         (options_of("fast"), Features),
     ],
@@ -142,7 +146,7 @@ def test_what_was_chosen_is_said_unless_it_was_asked_for() -> None:
         return note_for(domain_for(of_two_classes(images, a_class), options), options)
 
     assert "filters that are made of patches" in said(colour, plain)
-    assert "reference learn from those" in said(colour, replace(plain, methods=("mygo", "reference")))
+    assert "those are what reference can learn from" in said(colour, replace(plain, methods=("mygo", "reference")))
     assert "that is sooner" in said(colour[:, :1], preset_defaults("fast"), 2000)
     assert said(colour[:, :1, :8, :8], plain) == ""  # too small for patches to be better
     assert said(colour, asked) == said(colour[:, :1], asked) == ""
@@ -159,6 +163,53 @@ def test_small_images_are_taken_as_they_are_and_larger_ones_brought_down(
     assert isinstance(domain.trunk, Trunk)
     assert domain.trunk.form.size == size
     assert domain.prepare(images, torch.device("cpu")).shape == (4, domain.features)
+
+
+@pytest.fixture
+def old_and_new(tmp_path: Path) -> tuple[Path, Path]:
+    """Folders of two classes each."""
+    folders = tmp_path / "old", tmp_path / "new"
+    for folder, colours in zip(folders, (("red", "blue"), ("green", "white")), strict=True):
+        for seed, colour in enumerate(colours):
+            (folder / colour).mkdir(parents=True)
+            for number, image in enumerate(photos([colour], 10, seed)[0]):
+                Image.fromarray(image).save(folder / colour / f"{number}.png")
+    return folders
+
+
+HOW = ("--dataset", "folder", "--folder.size", "16", "--measure.no-dreams", "--tasks", "1")
+
+
+def test_a_run_beside_fine_tuning_goes_on_without_the_data_of_old_tasks(
+    old_and_new: tuple[Path, Path], tmp_path: Path
+) -> None:
+    old, new = map(str, old_and_new)
+    run = tmp_path / "run"
+    main([*HOW, "--data-root", old, "--out", str(run)])
+    shutil.rmtree(old)
+    main([*HOW, "--data-root", new, "--extend", str(run)])
+    for name in ("mygo", "finetune"):
+        assert known(run, name) == [None, 1.0]
+    main(["--forget", "task0", str(run)])
+    assert known(run, "finetune") == [1.0]
+
+
+def known(run: Path, method: str) -> list[float | None]:
+    """Accuracies on all tasks after the last."""
+    methods = json.loads((run / "summary.json").read_text())["methods"]
+    matrix: list[list[float | None]] = methods[method]["task_known"]["matrix"]
+    return matrix[-1]
+
+
+def test_a_method_that_needs_the_data_of_old_tasks_is_named_before_anything_is_learnt(
+    old_and_new: tuple[Path, Path], tmp_path: Path
+) -> None:
+    old, new = map(str, old_and_new)
+    run = str(tmp_path / "run")
+    main([*HOW, "--data-root", old, "--out", run, "--trunk", "patches", "--methods", "mygo", "ncm"])
+    shutil.rmtree(old)
+    with pytest.raises(MygoEdgeError, match="--methods ncm take the data of all tasks, and that of task0 is not there"):
+        main([*HOW, "--data-root", new, "--extend", run])
 
 
 def test_a_learner_of_colour_images_learns_by_patches_and_goes_on_after_it_was_closed(tmp_path) -> None:
