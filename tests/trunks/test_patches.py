@@ -36,6 +36,8 @@ from mygo_edge.trunks.extract import Extractor
 from mygo_edge.trunks.trunk import Trunk
 from tests.features import photos
 
+CPU = torch.device("cpu")
+
 
 def form(height: int, width: int) -> Preparation:
     return Preparation((height, width), None, "box", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -163,6 +165,21 @@ def test_small_images_are_taken_as_they_are_and_larger_ones_brought_down(
     assert isinstance(domain.trunk, Trunk)
     assert domain.trunk.form.size == size
     assert domain.prepare(images, torch.device("cpu")).shape == (4, domain.features)
+
+
+def test_pictures_may_be_named_by_strings_and_have_one_channel_or_three(tmp_path: Path) -> None:
+    images, _ = photos(["red", "blue"], 4)
+    paths = []
+    for number, image in enumerate(images):
+        paths.append(str(tmp_path / f"{number}.png"))
+        Image.fromarray(image).save(paths[-1])
+    pixels = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+    domain = domain_for(Split(pixels, torch.arange(8) // 4), TrainOptions())
+    assert torch.equal(domain.prepare(paths, CPU), domain.prepare(pixels, CPU))
+    four = pixels[:, [0, 1, 2, 0]]
+    with pytest.raises(MygoEdgeError, match="images of 4 channels: only grey and colour"):
+        domain.prepare(four, CPU)
+    assert isinstance(domain_for(Split(four, torch.arange(8) // 4), TrainOptions()), Pixels)
 
 
 @pytest.fixture
