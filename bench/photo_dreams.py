@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python -m bench.photo_dreams NAME=FOLDER[,PER_CLASS]
 
-The plane is that of the two leading principal components of the real test features, of all classes together.
+The plane is that of the two leading principal components of the real test features that are shown.
 """
 
 import argparse
@@ -13,14 +13,13 @@ import numpy as np
 from bench.photos import features, parsed
 from mygo_edge.bundle.gaussian import dreams
 from mygo_edge.learn.gaussian_memory import GaussianMemory, transform_for
+from mygo_edge.measure.feature_plots import beside
 
 PICTURE = Path(__file__).parent.parent / "docs" / "images" / "photos-dreams.png"
 SHOWN, EACH = 6, 100  # classes, and points of each
 
 
 def main() -> None:
-    import matplotlib.pyplot as plt
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("set", metavar="NAME=FOLDER[,PER_CLASS]")
     _, folder, per_class = parsed(parser.parse_args().set)
@@ -34,19 +33,11 @@ def main() -> None:
     ids = np.repeat(np.arange(classes), EACH)
     z, noise = (rng.standard_normal((len(ids), width), np.float32) for width in (shared.rank, x.shape[1]))
     dreamt = dreams(memory.means, shared, z, noise, ids)
-    middle = real.mean(0)
-    plane = np.linalg.svd(real - middle, full_matrices=False)[2][:2]  # [2, features]
-    figure, axes = plt.subplots(1, 2, figsize=(9, 4.2), sharex=True, sharey=True, layout="constrained")
-    for part, title, vectors, labels in zip(
-        axes, ("test photos", "dreams"), (real, dreamt), (test_y, ids), strict=True
-    ):
-        for label in range(min(classes, SHOWN)):
-            points = (vectors[labels == label][:EACH] - middle) @ plane.T
-            part.scatter(*points.T, s=9, alpha=0.6, label=f"class {label}")
-        part.set_title(title)
-        part.set_xlabel("first principal component")
-    axes[0].set_ylabel("second principal component")
-    axes[1].legend(fontsize="small")
+    shown = range(min(classes, SHOWN))
+    parts = (
+        [vectors[labels == label][:EACH] for label in shown] for vectors, labels in ((real, test_y), (dreamt, ids))
+    )
+    figure = beside([f"class {label}" for label in shown], *parts)
     figure.savefig(PICTURE, dpi=110, metadata={"Software": None})
 
 

@@ -25,6 +25,7 @@ from mygo_edge.run.device import check_team, choose_device
 from mygo_edge.run.folder import RunFolder, free_folder, latest_options, refuse_taken
 from mygo_edge.run.forgetting import forget
 from mygo_edge.run.listeners import listen
+from mygo_edge.run.methods import looks_back
 from mygo_edge.run.phases import Interruption
 from mygo_edge.run.progress import Display
 from mygo_edge.run.saved import reuse_generators
@@ -194,8 +195,7 @@ def _refuse_without_old(folder: RunFolder, options: TrainOptions, arrivals: Sequ
     if not checkpoint.exists():
         return
     state = checkpoint.open(folder.run_id)
-    keeping = ("mygo", "finetune") if state["domain"] == Features.name else ("mygo", "finetune", "frozen", "reference")
-    needy = [name for name in options.methods if name not in keeping]
+    needy = [name for name in options.methods if looks_back(name, state["domain"])]
     there = {arrival.name for arrival in arrivals}
     gone = [task["name"] for task in state["tasks"] if task["name"] not in there]
     if needy and gone:

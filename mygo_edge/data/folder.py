@@ -1,6 +1,6 @@
 """The user's own images: a folder with one sub-folder a class."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -59,28 +59,30 @@ def load_folder(root: Path, options: FolderOptions) -> tuple[list[str], Part, Pa
     """
     names, train, test = _split_folder(root, options, _read, least=LEAST)
     inside = root if (root / names[0]).is_dir() else root / "train"
-    _warn_of_large([file for name in names for file in _files(inside / name)], options.size)
+    _warn_of_large(_files(inside / names[0]), options.size)  # one class tells
     stacked = [np.stack(images) if images else np.empty_like(train[0][0])[None][:0] for images, _ in (train, test)]
     return names, (torch.from_numpy(stacked[0]), train[1]), (torch.from_numpy(stacked[1]), test[1])
 
 
+def usual_side(files: Sequence[Path]) -> int:
+    """The shorter side of pictures, the median over some of them, in pixels; 0 where none can be read."""
+    sides = []
+    for file in files[:: max(1, len(files) // _MEASURED)][:_MEASURED]:
+        try:
+            with Image.open(file) as picture:
+                sides.append(min(picture.size))
+        except (OSError, ValueError, Image.DecompressionBombError):
+            continue  # reading it will say what is wrong with it
+    return int(median(sides)) if sides else 0
+
+
 def _warn_of_large(files: list[Path], size: int) -> None:
     """Say that photos lose much of what they show where they become small images."""
-    sides = [side for file in files[:: -(-len(files) // _MEASURED)] if (side := _shorter_side(file))]
-    if sides and (usual := int(median(sides))) >= max(_LARGE, 2 * size):
+    if (usual := usual_side(files)) >= max(_LARGE, 2 * size):
         warn(
             f"photos of {usual} pixels are learnt at {size} x {size}; --trunk efficientnet-lite0 (pip install "
             "mygo_edge[trunks]) learns them at their size, and answers much better"
         )
-
-
-def _shorter_side(file: Path) -> int:
-    """In pixels; 0 of a file that cannot be read."""
-    try:
-        with Image.open(file) as picture:
-            return min(picture.size)
-    except (OSError, ValueError, Image.DecompressionBombError):
-        return 0
 
 
 def _split_folder(root: Path, options: FolderOptions, read: Read, least: int = 0) -> tuple[list[str], Rows, Rows]:

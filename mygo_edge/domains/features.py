@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from mygo_edge.bundle.gaussian import PowerTransform
 from mygo_edge.bundle.vision import Preparation, from_pixels, read_photo
-from mygo_edge.data.folder import SUFFIXES
+from mygo_edge.data.folder import SUFFIXES, usual_side
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.options import TrainOptions
 from mygo_edge.trunks import patches
@@ -26,7 +25,6 @@ from mygo_edge.trunks.trunk import Trunk
 
 Progress = Callable[[int, int], None]  # done, of all
 POWER = 0.5  # of the features of pictures (docs/photos.md)
-_SIZED = 32  # pictures whose sizes are looked at
 _SAMPLES = 256  # texts on which weights in int8 are held against fp32
 _TEXTS_WANTED = "--trunk {} takes texts; give it texts, or another --trunk"
 
@@ -157,13 +155,4 @@ def _shorter_side(inputs: Any) -> int:
     """Of the pictures, the median over some of them, in pixels."""
     if isinstance(inputs, Tensor):
         return min(inputs.shape[2:])
-    from PIL import Image
-
-    sides = []
-    for path in inputs[:: max(1, len(inputs) // _SIZED)][:_SIZED]:
-        try:
-            with Image.open(path) as picture:
-                sides.append(min(picture.size))
-        except (OSError, ValueError, Image.DecompressionBombError):
-            continue  # reading it will say what is wrong with it
-    return int(median(sides)) if sides else LARGE
+    return usual_side(inputs) or LARGE

@@ -17,6 +17,8 @@ from mygo_edge.measure.plots import save
 _CLASSES, _EACH = 8, 60  # shown, and points of each, at most
 _MOST = 2048  # dreams of a task
 
+Vectors = NDArray[np.float32]
+
 
 def plot_feature_dreams(folder: Path, domain: Any, tasks: Sequence[Task], method: Method) -> Path | None:
     """dreams.png: vectors of test inputs, and dreams of the same classes, in the plane of the two leading principal
@@ -38,6 +40,14 @@ def plot_feature_dreams(folder: Path, domain: Any, tasks: Sequence[Task], method
             dreamt.append(domain.transformed(dreams[ids == label][:_EACH].numpy()))
     if sum(map(len, real)) < 3:
         return None
+    folder.mkdir(parents=True, exist_ok=True)
+    return save(beside(names, real, dreamt), folder / "dreams.png")
+
+
+def beside(names: Sequence[str], real: Sequence[Vectors], dreamt: Sequence[Vectors]) -> Figure:
+    """Real vectors and dreams, [n, features] of each class, in the plane of the two leading principal components of the
+    former.
+    """
     everything = np.concatenate(real)
     middle = everything.mean(0)
     plane = _leading(everything - middle)
@@ -48,10 +58,8 @@ def plot_feature_dreams(folder: Path, domain: Any, tasks: Sequence[Task], method
             axes.scatter(*((vectors - middle) @ plane.T).T, s=9, alpha=0.6)
         axes.set(title=title, xlabel="first principal component")
     panels[0].set_ylabel("second principal component")
-    shown_names = [name.replace("$", r"\$") for name in names]
-    figure.legend(panels[0].collections, shown_names, loc="outside right upper")
-    folder.mkdir(parents=True, exist_ok=True)
-    return save(figure, folder / "dreams.png")
+    figure.legend(panels[0].collections, [name.replace("$", r"\$") for name in names], loc="outside right upper")
+    return figure
 
 
 def _dreams(method: Method, task: int, classes: int) -> tuple[Tensor, Tensor]:
@@ -59,7 +67,7 @@ def _dreams(method: Method, task: int, classes: int) -> tuple[Tensor, Tensor]:
     return method.dream(task, min(2 * _EACH * classes, _MOST), stream=PICTURE_STREAM, step=task)
 
 
-def _leading(centred: NDArray[np.float32]) -> NDArray[np.float32]:
+def _leading(centred: Vectors) -> Vectors:
     """The two leading principal components [2, features] of vectors [n, features], by their inner products: there are
     far fewer vectors than features.
     """

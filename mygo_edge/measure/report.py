@@ -45,10 +45,10 @@ class DreamRow(NamedTuple):
 
     @property
     def address(self) -> str:
-        return address(self.png)
+        return data_address(self.png)
 
 
-def address(png: bytes) -> str:
+def data_address(png: bytes) -> str:
     """A picture as a data: address (RFC 2397)."""
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
@@ -69,7 +69,7 @@ def write_report(
         dreams: a row a class, from `dream_rows`; none where no method dreams images.
         plane: a picture of dreams that are not images, from `plot_feature_dreams`.
     """
-    picture = None if plane is None else address(plane.read_bytes())
+    picture = None if plane is None else data_address(plane.read_bytes())
     write_text(folder / REPORT, report(summary, config, dreams, picture))
 
 
