@@ -4,7 +4,8 @@
 
 Features are drawn: 1,280 wide, with a spectrum that falls as that of photos' features does, two classes a task. The
 trunk's time is that of its graph alone, on one thread, measured between the tasks, so that what else the machine does
-slows both down. Writes bench/results/feature_cost.json.
+slows both down. What a process loads once, modules and the trunk, is in neither. Writes
+bench/results/feature_cost.json.
 """
 
 import json
@@ -30,6 +31,7 @@ BETWEEN = 4  # tasks from one batch of the trunk to the next
 
 def main() -> None:
     keep_freed_memory()  # as a run does
+    next(learn(1, IMAGES[-1]))  # which loads what is loaded late
     trunks = {str(size): Trunk(size) for size in SIZES}
     rows = []
     for images in IMAGES:

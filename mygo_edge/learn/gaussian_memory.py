@@ -20,6 +20,7 @@ WORTH_SENDING = 0.07  # difference of a new covariance's logits above which devi
 _FIRST = 50  # images of a first task, of which a fifth can say how novel known classes look
 _COMPARED = 32  # classes, evenly spread
 _RENEWED = 1.2  # of what was pooled when it was inverted last, above which the box inverts it anew: O(features^3)
+_SMALL, _RENEWED_SMALL = 50, 1.3  # images of a task, below which that would be most of what it costs; the same, then
 _REFACTORED = 2.0  # the same, of the factor that devices dream with
 _JUDGED = 1.5  # the same, of how novel known classes look
 _MEASURED = ("rows", "factor", "novelty", "kept")
@@ -123,17 +124,22 @@ class GaussianMemory:
     def covariance(self, least: float = 0.0) -> SharedCovariance:
         """What all classes share, shrunk as chosen, or `least` where that is more.
 
-        With rows it is that of an earlier sleep, until a fifth more has been pooled: a task's rows then cost
-        O(features^2), however few images it has.
+        With rows it is that of an earlier sleep, until a fifth more has been pooled, or three tenths by small tasks:
+        a task's rows then cost O(features^2), however few images it has.
         """
         strength = max(self.strength.best, least)
         if not self.rows:
             return SharedCovariance(shrink(self.pooled, strength), self.transform)
-        if self.kept is None or strength != self._kept_strength or self._grown("kept", _RENEWED):
+        if self.kept is None or strength != self._kept_strength or self._grown("kept", self._renewed):
             self.kept = SentRows.of(SharedCovariance(shrink(self.pooled, strength), self.transform), self.tasks)
             self._kept_strength = strength
             self._measured("kept")
         return self.kept.covariance
+
+    @property
+    def _renewed(self) -> float:
+        small = self.pooled.root is None and self.tasks[-1].counts.sum() < _SMALL  # an inverse by a root costs little
+        return _RENEWED_SMALL if small else _RENEWED
 
     def sleep(self, covariance: SharedCovariance) -> tuple[Floats, Floats]:
         """Exact sleep: weight [classes, features] and bias [classes] of the classifier of all tasks, for vectors in the
