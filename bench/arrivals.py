@@ -21,8 +21,8 @@ from sklearn.linear_model import LogisticRegression
 
 from mygo_edge.data.datasets import load
 from mygo_edge.data.tasks import Arrival, arrivals_of
-from mygo_edge.learn.methods import MyGO
-from mygo_edge.learn.wake import extract_features
+from mygo_edge.learn.pixels.methods import MyGO
+from mygo_edge.learn.pixels.wake import extract_features
 from mygo_edge.run.saved import open_learner
 
 RESULTS = Path(__file__).parent / "results" / "arrivals.json"

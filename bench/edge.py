@@ -34,8 +34,8 @@ from mygo_edge.domains.domain import LearntDomain
 from mygo_edge.export.publication import publish_run, real_images
 from mygo_edge.export.recipes import PRECISIONS
 from mygo_edge.files import write_json
-from mygo_edge.learn.methods import MyGO
 from mygo_edge.learn.phase import Phase
+from mygo_edge.learn.pixels.methods import MyGO
 from mygo_edge.measure.dreams import classification_accuracy_score, label_fidelity, train_judge
 from mygo_edge.model.memory import GenerativeMemory
 from mygo_edge.options import MeasureOptions

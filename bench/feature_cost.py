@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from mygo_edge.bundle.gaussian import PowerTransform
-from mygo_edge.learn.gaussian_memory import GaussianMemory
+from mygo_edge.learn.features.gaussian_memory import GaussianMemory
 from mygo_edge.run.allocator import keep_freed_memory
 from mygo_edge.trunks.catalogue import load_trunk
 from mygo_edge.trunks.extract import BATCH, Extractor

@@ -34,7 +34,7 @@ from mygo_edge.device.session import SessionOptions
 from mygo_edge.export.features import FeatureMemory, publish_features
 from mygo_edge.export.storage import chosen_nodes, store_int8
 from mygo_edge.export.trunks import photo_trunk_files
-from mygo_edge.learn.gaussian_memory import GaussianMemory
+from mygo_edge.learn.features.gaussian_memory import GaussianMemory
 from mygo_edge.trunks.catalogue import load_trunk
 from mygo_edge.trunks.extract import Extractor
 from mygo_edge.trunks.options import TrunkOptions

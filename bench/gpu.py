@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 CORRECTNESS = (
     "tests/kernels",
     "tests/learn/test_capture.py",
-    "tests/learn/test_wake_and_sleep.py::test_captured_and_compiled_steps_change_nothing_but_the_order_of_sums_on_cuda[graph]",
+    "tests/learn/pixels/test_wake_and_sleep.py::test_captured_and_compiled_steps_change_nothing_but_the_order_of_sums_on_cuda[graph]",
 )
 # The sleep first: it has the fewer cases, and the time may be up before all of the dreams'.
 SUITES = ("bench/test_sleep.py", "bench/test_memory.py", "bench/test_dreams.py")

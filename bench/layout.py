@@ -24,7 +24,7 @@ def rooms() -> dict[str, Path]:
 
 def imports(folder: Path) -> Iterator[str]:
     """Modules of the project that the files of a folder import to run; not those for the checker of types alone."""
-    for file in sorted(folder.glob("*.py")):
+    for file in sorted(folder.rglob("*.py")):
         tree = ast.parse(file.read_text())
         guarded = {
             id(part)

@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.photos import features, parsed
 from mygo_edge.bundle.gaussian import dreams
-from mygo_edge.learn.gaussian_memory import GaussianMemory, transform_for
+from mygo_edge.learn.features.gaussian_memory import GaussianMemory, transform_for
 from mygo_edge.measure.feature_plots import beside
 
 PICTURE = Path(__file__).parent.parent / "docs" / "images" / "photos-dreams.png"

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from bench.photos import accuracies, features, files_of, named, parsed
 from mygo_edge import Learner
-from mygo_edge.learn.gaussian_memory import GaussianMemory, transform_for
+from mygo_edge.learn.features.gaussian_memory import GaussianMemory, transform_for
 from mygo_edge.options import MemoryOptions, TrainOptions
 
 RESULTS = Path(__file__).parent / "results" / "photo_students.json"

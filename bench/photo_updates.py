@@ -23,8 +23,8 @@ from mygo_edge.bundle.reading import Bundle, read_bundle
 from mygo_edge.bundle.rows import join_rows, read_rows, row_discriminant, stored
 from mygo_edge.export.features import FeatureMemory, publish_features
 from mygo_edge.export.trunks import photo_trunk_files
-from mygo_edge.learn.gaussian_memory import GaussianMemory, transform_for
-from mygo_edge.learn.sent_rows import SentRows
+from mygo_edge.learn.features.gaussian_memory import GaussianMemory, transform_for
+from mygo_edge.learn.features.sent_rows import SentRows
 from mygo_edge.trunks.catalogue import load_trunk
 from mygo_edge.trunks.options import TrunkOptions
 

@@ -32,10 +32,10 @@ from mygo_edge.bundle.prior import prior_logits
 from mygo_edge.bundle.rows import join_rows, row_discriminant, stored, write_rows
 from mygo_edge.bundle.wake_head import settled, stored_head, write_head
 from mygo_edge.device.few_shot import FewShot
-from mygo_edge.learn.gaussian_memory import GaussianMemory, transform_for
-from mygo_edge.learn.rivals import FeCAM, Finetune, Joint, NearestMean, RanPAC, Rival, StreamingLDA
-from mygo_edge.learn.shared_covariance import SharedCovariance, Shrunk, shrink
-from mygo_edge.learn.strength import DEFAULT
+from mygo_edge.learn.features.gaussian_memory import GaussianMemory, transform_for
+from mygo_edge.learn.features.rivals import FeCAM, Finetune, Joint, NearestMean, RanPAC, Rival, StreamingLDA
+from mygo_edge.learn.features.shared_covariance import SharedCovariance, Shrunk, shrink
+from mygo_edge.learn.features.strength import DEFAULT
 from mygo_edge.trunks.catalogue import load_trunk
 from mygo_edge.trunks.extract import Extractor
 from mygo_edge.trunks.options import TrunkOptions

@@ -23,10 +23,10 @@ from mygo_edge.device.features import FeatureEngine
 from mygo_edge.device.session import SessionOptions
 from mygo_edge.domains.features import Features
 from mygo_edge.export.publication import publish_learner
-from mygo_edge.learn.exact import ExactMyGO
-from mygo_edge.learn.own_covariance import LEAST_STRENGTH
+from mygo_edge.learn.features.exact import ExactMyGO
+from mygo_edge.learn.features.own_covariance import LEAST_STRENGTH
+from mygo_edge.learn.features.rivals import FeCAM, Finetune, Joint, NearestMean, RanPAC, Rival, StreamingLDA
 from mygo_edge.learn.phase import Phase
-from mygo_edge.learn.rivals import FeCAM, Finetune, Joint, NearestMean, RanPAC, Rival, StreamingLDA
 from mygo_edge.options import TrainOptions
 from mygo_edge.trunks.text import TRANSFORM, TextTrunk
 

@@ -153,7 +153,8 @@ class _Live(NamedTuple):
 
 def logit_difference(one: Floats, other: Floats, shared: SharedFactor) -> float:
     """The share of the variance of the logits of rows `one` [classes, features], over features of one class, that those
-    of `other` do not explain in any scale: `mygo_edge.learn.shared_covariance`, with the shared factor's covariance.
+    of `other` do not explain in any scale: as `mygo_edge.learn.features.shared_covariance` has it, with the shared
+    factor's covariance.
     """
     first, second = (rows - rows.mean(0, dtype=np.float64) for rows in (one, other))
     applied = [rows @ shared.factor.T @ shared.factor + rows * shared.diagonal for rows in (first, second)]

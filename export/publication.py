@@ -23,9 +23,9 @@ from mygo_edge.export.recipes import MAX_LOSS
 from mygo_edge.export.samples import Labelled
 from mygo_edge.export.trunks import photo_trunk_files, text_trunk_files
 from mygo_edge.export.versions import live_bundle
-from mygo_edge.learn.exact import ExactMyGO
+from mygo_edge.learn.features.exact import ExactMyGO
 from mygo_edge.learn.method import Method
-from mygo_edge.learn.methods import MyGO
+from mygo_edge.learn.pixels.methods import MyGO
 from mygo_edge.model.gan import FrozenGenerator
 from mygo_edge.options import PublishOptions, TrainOptions
 from mygo_edge.run.folder import RunFolder

@@ -13,7 +13,7 @@ from mygo_edge.domains.choice import domain_for
 from mygo_edge.domains.domain import Domain
 from mygo_edge.domains.features import Features
 from mygo_edge.errors import MygoEdgeError, warn
-from mygo_edge.learn.methods import MyGO
+from mygo_edge.learn.pixels.methods import MyGO
 from mygo_edge.learn.team import LostError, Team, form_team, leave_team
 from mygo_edge.learner import Learner
 from mygo_edge.model.gan import FrozenGenerator

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mygo_edge import EdgeModel, Learner, MygoEdgeError
 from mygo_edge.experiment import start
-from mygo_edge.learn.sleep import Consolidation
+from mygo_edge.learn.pixels.sleep import Consolidation
 from mygo_edge.run.evaluation import Evaluation
 from mygo_edge.run.phases import Interruption
 from mygo_edge.run.runner import Runner

@@ -18,7 +18,7 @@ from mygo_edge.device.session import INTEGER_WEIGHTS, Graph, SessionOptions
 from mygo_edge.export.checks import scaled
 from mygo_edge.export.publication import publish_run, real_images
 from mygo_edge.export.recipes import PRECISIONS
-from mygo_edge.learn.methods import MyGO
+from mygo_edge.learn.pixels.methods import MyGO
 from mygo_edge.run.saved import open_learner
 
 WAYS = ("eager", "inference mode", "compiled", "torch.onnx.export", *PRECISIONS, "EdgeModel, fp32")

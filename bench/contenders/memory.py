@@ -13,8 +13,8 @@ from bench.contenders import CannotRunError, Way
 from bench.contenders.dreams import DOMAIN, SHAPE
 from mygo_edge.data.datasets import Split
 from mygo_edge.data.tasks import Task
-from mygo_edge.learn.memorise import GAN
 from mygo_edge.learn.phase import Phase
+from mygo_edge.learn.pixels.memorise import GAN
 from mygo_edge.model import gan
 from mygo_edge.model.gan import ImageConvolution
 from mygo_edge.options import MemoryOptions

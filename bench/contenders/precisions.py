@@ -21,7 +21,7 @@ from mygo_edge.bundle.selftest import deviation
 from mygo_edge.device.pruning import pruned
 from mygo_edge.device.session import INTEGER_WEIGHTS
 from mygo_edge.export.recipes import PRECISIONS
-from mygo_edge.learn.methods import MyGO
+from mygo_edge.learn.pixels.methods import MyGO
 from mygo_edge.model.gan import LATENT
 
 BATCHES = (1, 32)

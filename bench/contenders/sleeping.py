@@ -16,11 +16,11 @@ from mygo_edge.domains.pixels import shift
 from mygo_edge.kernels.backend import BackendError, choose_backend
 from mygo_edge.kernels.noise import dream_noise
 from mygo_edge.kernels.philox import below
-from mygo_edge.learn.lessons import Lessons, plan_dreams
-from mygo_edge.learn.methods import new_net
 from mygo_edge.learn.phase import Phase, freeze
-from mygo_edge.learn.reference import PublishedGenerator, PublishedSleep, Reference
-from mygo_edge.learn.sleep import DREAM_STREAM, Consolidation, flat_features
+from mygo_edge.learn.pixels.lessons import Lessons, plan_dreams
+from mygo_edge.learn.pixels.methods import new_net
+from mygo_edge.learn.pixels.reference import PublishedGenerator, PublishedSleep, Reference
+from mygo_edge.learn.pixels.sleep import DREAM_STREAM, Consolidation, flat_features
 from mygo_edge.model.gan import LATENT, FrozenGenerator, Generator
 from mygo_edge.model.memory import GenerativeMemory
 from mygo_edge.model.network import NeocortexNet

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from mygo_edge.data.tasks import Task
 from mygo_edge.domains.domain import LearntDomain
-from mygo_edge.learn.methods import add_heads_for, fit_classifier, fit_jointly, new_net
 from mygo_edge.learn.phase import Phase, freeze
+from mygo_edge.learn.pixels.methods import add_heads_for, fit_classifier, fit_jointly, new_net
 from mygo_edge.measure.accuracy import BATCH, accuracies, answers_on_tests
 from mygo_edge.model.network import NeocortexNet
 from mygo_edge.options import MeasureOptions, WakeOptions

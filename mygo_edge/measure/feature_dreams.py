@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.linalg import solve
 
 from mygo_edge.data.tasks import Task
-from mygo_edge.learn.exact import ExactMyGO
+from mygo_edge.learn.features.exact import ExactMyGO
 from mygo_edge.measure.dreams import FIDELITY_STREAM
 from mygo_edge.options import MeasureOptions
 
@@ -55,7 +55,7 @@ def feature_dreams(method: ExactMyGO, tasks: Sequence[Task], options: MeasureOpt
 
 class _Judge:
     """A linear discriminant fitted to vectors [n, features] in the transformed space, with one covariance, shrunk as if
-    as many vectors as features had shown a diagonal one (`mygo_edge.learn.shared_covariance.shrink`).
+    as many vectors as features had shown a diagonal one (`mygo_edge.learn.features.shared_covariance.shrink`).
     """
 
     def __init__(self, vectors: NDArray, labels: NDArray) -> None:

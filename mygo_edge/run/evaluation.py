@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mygo_edge.learn.exact import ExactMyGO
+from mygo_edge.learn.features.exact import ExactMyGO
 from mygo_edge.learn.method import Method
 from mygo_edge.learn.phase import Phase
 from mygo_edge.measure.accuracy import accuracies, answers_on_tests, confusion, mean, per_class, scores

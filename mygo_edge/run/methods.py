@@ -4,11 +4,11 @@ import torch
 
 from mygo_edge.domains.domain import Domain
 from mygo_edge.domains.features import Features
-from mygo_edge.learn.exact import ExactMyGO
+from mygo_edge.learn.features.exact import ExactMyGO
+from mygo_edge.learn.features.rival_methods import FinetuneMethod, RivalMethod
 from mygo_edge.learn.method import Method
-from mygo_edge.learn.methods import Finetune, Frozen, Joint, MyGO, Network
-from mygo_edge.learn.reference import Reference
-from mygo_edge.learn.rival_methods import FinetuneMethod, RivalMethod
+from mygo_edge.learn.pixels.methods import Finetune, Frozen, Joint, MyGO, Network
+from mygo_edge.learn.pixels.reference import Reference
 from mygo_edge.options import TrainOptions
 
 NETWORKS: dict[str, type[Network]] = {kind.name: kind for kind in (MyGO, Finetune, Frozen, Joint, Reference)}

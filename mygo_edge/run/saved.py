@@ -8,9 +8,9 @@ import torch
 
 from mygo_edge.domains.choice import domain_of_state
 from mygo_edge.errors import MygoEdgeError
-from mygo_edge.learn.exact import ExactMyGO
+from mygo_edge.learn.features.exact import ExactMyGO
 from mygo_edge.learn.method import Method
-from mygo_edge.learn.methods import MyGO
+from mygo_edge.learn.pixels.methods import MyGO
 from mygo_edge.model.gan import FrozenGenerator
 from mygo_edge.options import TrainOptions
 from mygo_edge.run.checkpoint import Checkpoint

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from mygo_edge.domains.pixels import Pixels
-from mygo_edge.learn.methods import MyGO
 from mygo_edge.learn.phase import Phase
-from mygo_edge.learn.sleep import sleep
+from mygo_edge.learn.pixels.methods import MyGO
+from mygo_edge.learn.pixels.sleep import sleep
 from mygo_edge.measure.accuracy import accuracies, answers_on_tests
 from mygo_edge.options import MemoryOptions, SleepOptions, TrainOptions, WakeOptions
 from tests.tasks import tasks_of

@@ -5,7 +5,7 @@ import torch
 
 from mygo_edge.domains.pixels import Pixels
 from mygo_edge.learn.phase import READ_EVERY, NotFiniteError, Phase
-from mygo_edge.learn.sleep import sleep
+from mygo_edge.learn.pixels.sleep import sleep
 from mygo_edge.model.memory import GenerativeMemory
 from mygo_edge.options import SleepOptions
 from tests.bundles import SHAPE, tiny_generators, tiny_net

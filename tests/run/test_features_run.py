@@ -14,7 +14,7 @@ from mygo_edge import EdgeModel, Learner, MygoEdgeError, TrainOptions
 from mygo_edge.bundle.reading import read_manifest
 from mygo_edge.bundle.rows import ClassRows
 from mygo_edge.export.publication import publish_after_sleep
-from mygo_edge.learn.exact import ExactMyGO
+from mygo_edge.learn.features.exact import ExactMyGO
 from mygo_edge.options import PublishOptions
 from mygo_edge.run.saved import open_learner
 from tests.features import photo_trunk, photos

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mygo_edge.errors import MygoEdgeError
-from mygo_edge.learn.lessons import plan_dreams
+from mygo_edge.learn.pixels.lessons import plan_dreams
 from mygo_edge.learn.team import Team
 from mygo_edge.options import SleepOptions, TrainOptions
 from mygo_edge.run.checkpoint import Checkpoint

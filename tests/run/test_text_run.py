@@ -140,10 +140,10 @@ def test_kills_in_the_trunks_pass_wake_sleep_and_publication_change_nothing(
     folder, log = tmp_path / "killed", tmp_path / "killed" / "metrics.jsonl"
     learnt = '"task": 0, "method": "fecam"'
     places = [
-        ("mygo_edge.learn.exact", "answering_factor", "", [0, 0, 1]),  # the sleep of the first task
+        ("mygo_edge.learn.features.exact", "answering_factor", "", [0, 0, 1]),  # the sleep of the first task
         ("mygo_edge.trunks.text", "Embedder._vectors", learnt, [1, 0, 0]),  # the trunk's pass of the second
-        ("mygo_edge.learn.moments", "PooledMoments.pool", "", [1, 0, 0]),  # its wake
-        ("mygo_edge.learn.exact", "own_covariances", "", [1, 0, 1]),  # its sleep
+        ("mygo_edge.learn.features.moments", "PooledMoments.pool", "", [1, 0, 0]),  # its wake
+        ("mygo_edge.learn.features.exact", "own_covariances", "", [1, 0, 1]),  # its sleep
         ("mygo_edge.export.features", "write_own", "", [1, 0, 2]),  # and what it publishes
     ]
     arguments: list[Any] = [*source(material, "1,3/0,2", "ncm", "fecam"), "--out", folder]

@@ -1,0 +1,273 @@
+"""Learning in the feature space of a frozen trunk, task after task: the wake is moments, the sleep is exact."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mygo_edge.bundle.gaussian import ClassMeans, Floats, Ids, PowerTransform, SharedFactor, join
+from mygo_edge.bundle.wake_head import WakeHead
+from mygo_edge.learn.features.moments import PooledMoments
+from mygo_edge.learn.features.novelty import held_out, judged
+from mygo_edge.learn.features.prior import Prior
+from mygo_edge.learn.features.sent_rows import SentRows
+from mygo_edge.learn.features.shared_covariance import SharedCovariance, shrink
+from mygo_edge.learn.features.strength import STRENGTHS, Strength, left_out
+from mygo_edge.learn.features.wake_head import sums_alone, wake_head, wants_head
+
+RANK = 64  # of the factor: as many normals as a dream of pixels starts from
+WORTH_SENDING = 0.07  # difference of a new covariance's logits above which devices get its rows (docs/photos.md)
+_FIRST = 50  # images of a first task, of which a fifth can say how novel known classes look
+_COMPARED = 32  # classes, evenly spread
+_RENEWED = 1.2  # of what was pooled when it was inverted last, above which the box inverts it anew: O(features^3)
+_SMALL, _RENEWED_SMALL = 50, 1.3  # images of a task, below which that would be most of what it costs; the same, then
+_REFACTORED = 2.0  # the same, of the factor that devices dream with
+_JUDGED = 1.5  # the same, of how novel known classes look
+_MEASURED = ("rows", "factor", "novelty", "kept")
+
+
+class GaussianMemory:
+    """All that is known after some tasks: nothing in it grows but a mean, a row and a count a class."""
+
+    def __init__(
+        self,
+        transform: PowerTransform,
+        features: int,
+        rank: int = RANK,
+        rows: bool = True,
+        prior: float | None = None,
+    ) -> None:
+        """features: width of the trunk's vectors; rows: whether devices answer by rows of a linear classifier, which
+        `refactor` makes, and not by what each class's covariance has of its own, besides; prior: how much frequencies
+        of classes count, where that is not to be chosen.
+        """
+        self.rows = rows
+        self.transform, self.features, self.rank = transform, features, rank
+        self.tasks: list[ClassMeans] = []
+        self.heads: list[WakeHead | None] = []  # of each task, where its own covariance tells its classes apart better
+        self.pooled = PooledMoments.empty(features, self._few)
+        self.strength = Strength()
+        self.prior = Prior(prior)
+        self.kept: SentRows | None = None  # the classifier of the box
+        self.sent: SentRows | None = None  # that of devices: the box's, or an older one that answers nearly alike
+        self._kept_strength = 0.0
+        self.shared: SharedFactor | None = None  # their dreams
+        self.factor_version = 0
+        self._at: dict[str, int] = {}  # freedom of the pool when something was measured last
+        self.novelty: NDArray[np.float32] | None = None  # quantiles of that of known classes
+
+    @property
+    def _few(self) -> int:
+        """Images up to which they are pooled as a root: at a quarter of the features, a matrix costs as much."""
+        return self.features // 4 if self.rows else 0
+
+    @property
+    def means(self) -> ClassMeans:
+        """Of the classes of all tasks."""
+        return join(self.tasks)
+
+    def learn(self, features: Floats, labels: Ids, classes: list[str]) -> ClassMeans:
+        """A task's wake: its means, which are its generator, and its share of the pooled scatter.
+
+        Args:
+            features: [n, features] of the trunk.
+            labels: [n], counted within the task.
+            classes: names, for messages.
+
+        Raises:
+            MygoEdgeError: features that are not finite or never vary, or a class of fewer than two images.
+        """
+        vectors = self.transform(features)
+        alone = None
+        if self.rows and sums_alone(len(labels), self.features):
+            alone = PooledMoments.empty(self.features)
+            self.tasks.append(alone.pool(vectors, labels, classes))
+            self.pooled.merge(alone)
+        else:
+            self.tasks.append(self.pooled.pool(vectors, labels, classes))
+        if self.strength.due(self.pooled, len(labels)):
+            means = self.means
+            task = slice(len(means.means) - len(classes), len(means.means))
+            found = left_out(self.pooled, means, task, vectors, labels)
+            self.strength.learn(found, len(labels), self.pooled)
+            self.prior.calibrate(found, STRENGTHS.index(self.strength.best))
+        if self.rows and self._grown("novelty", _JUDGED):
+            self._judge(vectors, labels)
+        self.heads.append(self._wake_head(alone, vectors, labels) if self.rows else None)
+        return self.tasks[-1]
+
+    def _wake_head(self, alone: PooledMoments | None, vectors: Floats, labels: Ids) -> WakeHead | None:
+        """The task's own, by the covariance that it is about to sleep with."""
+        if not wants_head(labels, self.features):
+            return None
+        covariance = self.covariance()
+        newest = self._at["kept"] == self.pooled.freedom  # it has seen these images
+        seen = (1 - covariance.shrunk.shrinkage) / self.pooled.freedom if newest else 0.0
+        return wake_head(covariance, seen, alone, self.tasks[-1], vectors, labels)
+
+    def _judge(self, vectors: Floats, labels: Ids) -> None:
+        """How novel images of known classes look, and how they are answered, by what was sent before them."""
+        self._measured("novelty")
+        if self.sent is not None and self.shared is not None:
+            found = judged(self.sent, self.shared, self.tasks, vectors, labels)
+        elif len(self.tasks) == 1 and len(labels) >= _FIRST and (held := held_out(labels)) is not None:
+            pooled = PooledMoments.empty(self.features, self._few)
+            rest = [pooled.pool(vectors[~held], labels[~held], [str(n) for n in range(len(self.tasks[0].counts))])]
+            covariance = SharedCovariance(shrink(pooled, self.strength.best), self.transform)
+            sent, shared = SentRows.of(covariance, rest), covariance.factor(self.rank, rest[0]).shared
+            found = judged(sent, shared, rest, vectors[held], labels[held], pooled=False)
+        else:
+            return
+        self.novelty = found.novelty
+        self.prior.learn(found)
+
+    def covariance(self, least: float = 0.0) -> SharedCovariance:
+        """What all classes share, shrunk as chosen, or `least` where that is more.
+
+        With rows it is that of an earlier sleep, until a fifth more has been pooled, or three tenths by small tasks:
+        a task's rows then cost O(features^2), however few images it has.
+        """
+        strength = max(self.strength.best, least)
+        if not self.rows:
+            return SharedCovariance(shrink(self.pooled, strength), self.transform)
+        if self.kept is None or strength != self._kept_strength or self._grown("kept", self._renewed):
+            self.kept = SentRows.of(SharedCovariance(shrink(self.pooled, strength), self.transform), self.tasks)
+            self._kept_strength = strength
+            self._measured("kept")
+        return self.kept.covariance
+
+    @property
+    def _renewed(self) -> float:
+        small = self.pooled.root is None and self.tasks[-1].counts.sum() < _SMALL  # an inverse by a root costs little
+        return _RENEWED_SMALL if small else _RENEWED
+
+    def sleep(self, covariance: SharedCovariance) -> tuple[Floats, Floats]:
+        """Exact sleep: weight [classes, features] and bias [classes] of the classifier of all tasks, for vectors in the
+        transformed space. A task's rows are its head; arg max over all rows answers an unknown task.
+        """
+        if self.kept is not None and self.kept.covariance is covariance:
+            return self.kept.discriminant(self.tasks)
+        return covariance.discriminant(self.means, rule="ridge" if self.rows else None)
+
+    def refactor(self, covariance: SharedCovariance, weight: Floats | None = None) -> SharedFactor:
+        """What devices get: the rows and the factor that they have, unless new rows would answer differently enough.
+
+        Args:
+            covariance: of the sleep.
+            weight: of its classifier, where that is at hand.
+
+        Returns:
+            The factor.
+        """
+        assert self.kept is not None
+        self.kept.extend(self.tasks)
+        if self.sent is None or (self._at["rows"] < self._at["kept"] and self._worth_sending(covariance, weight)):
+            self.sent = self.kept
+        else:
+            self.sent.extend(self.tasks)
+        self._at["rows"] = self._at["kept"]
+        if self.shared is None or self._grown("factor", _REFACTORED):
+            self.shared, self.factor_version = covariance.factor(self.rank, self.means).shared, self.factor_version + 1
+            self._measured("factor")
+        return self.shared
+
+    def _worth_sending(self, covariance: SharedCovariance, weight: Floats | None) -> bool:
+        """Whether rows of this covariance would answer differently enough from those that devices have."""
+        assert self.sent is not None
+        weight = self.sleep(covariance)[0] if weight is None else weight
+        sent, _ = self.sent.discriminant(self.tasks)
+        some = np.linspace(0, len(weight) - 1, min(len(weight), _COMPARED)).astype(int)
+        return covariance.difference(weight[some], sent[some]) > WORTH_SENDING
+
+    def _grown(self, what: str, growth: float) -> bool:
+        """Whether so much more has been pooled since something was measured that it is worth its cost again. It costs
+        O(features^2) a class or more, and less and less changes it.
+        """
+        return self.pooled.freedom >= growth * self._at.get(what, 0)
+
+    def _measured(self, what: str) -> None:
+        self._at[what] = self.pooled.freedom
+
+    def forget(self, task: int) -> None:
+        """Let go of a task's means, and of all rows, whose centre it is part of. What it added to the pooled scatter
+        stays: that says how images of any class differ from their mean, and cannot be told apart from what others
+        added.
+        """
+        del self.tasks[task], self.heads[task]
+        self.kept = self.sent = None
+        self._at["factor"] = 0
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Everything, as arrays for a checkpoint."""
+        state: dict[str, NDArray[Any]] = {
+            "numbers": np.array(
+                [self.pooled.freedom, self.pooled.tasks, self.strength.images, self.strength.tried_at], np.int64
+            ),
+            "wins": self.strength.wins,
+            "widths": np.array([len(task.means) for task in self.tasks], np.int64),
+            "factor_version": np.array(self.factor_version, np.int64),
+        }
+        if self.pooled.whole is not None:
+            state["scatter"] = self.pooled.whole
+        if self.pooled.root is not None:
+            state["root"] = self.pooled.root
+        if self.tasks:
+            state |= {"means": self.means.means, "counts": self.means.counts}
+        if self.shared is not None:
+            numbers = np.array([self.shared.shrinkage, self.shared.spread])
+            state |= {"factor": self.shared.factor, "diagonal": self.shared.diagonal, "shared_numbers": numbers}
+        state["measured_at"] = np.array([self._at.get(what, 0) for what in _MEASURED], np.int64)
+        state["temperature"] = self.prior.temperatures.copy()
+        state["prior"] = np.stack([self.prior.gains, self.prior.squares])
+        if self.novelty is not None:
+            state["novelty"] = self.novelty
+        if heads := {place: head for place, head in enumerate(self.heads) if head is not None}:
+            state["heads.tasks"] = np.array(list(heads), np.int64)
+            state["heads.weight"] = np.concatenate([head.weight for head in heads.values()])
+            state["heads.bias"] = np.concatenate([head.bias for head in heads.values()])
+        state["kept_strength"] = np.array(self._kept_strength)
+        if self.sent is not None:
+            state |= self.sent.state("sent")
+        if self.kept is not None and self.kept is not self.sent:
+            state |= self.kept.state("kept")
+        return state
+
+    def load_state(self, state: dict[str, NDArray[Any]]) -> None:
+        """Go on from what `state` gave."""
+        freedom, tasks, images, tried_at = (int(number) for number in state["numbers"])
+        scatter, root = (state[name].astype(np.float32) if name in state else None for name in ("scatter", "root"))
+        self.pooled = PooledMoments(scatter, freedom, tasks, root, self._few)
+        self.strength.wins, self.strength.images, self.strength.tried_at = state["wins"].copy(), images, tried_at
+        ends = np.cumsum(state["widths"])
+        self.tasks = [
+            ClassMeans(state["means"][end - width : end], state["counts"][end - width : end])
+            for width, end in zip(state["widths"], ends, strict=True)
+        ]
+        self.heads = [None] * len(self.tasks)
+        start = 0
+        for place in state["heads.tasks"].tolist() if "heads.tasks" in state else ():
+            own = slice(start, start := start + len(self.tasks[place].counts))
+            self.heads[place] = WakeHead(state["heads.weight"][own].copy(), state["heads.bias"][own].copy())
+        self.factor_version = int(state["factor_version"])
+        # A checkpoint of an older version lacks what is kept: it is made anew.
+        self._at = dict(zip(_MEASURED, state["measured_at"].tolist(), strict=False))
+        self.prior.temperatures[:] = state["temperature"]  # an older checkpoint has one
+        if "prior" in state:
+            self.prior.gains, self.prior.squares = state["prior"].copy()
+        self.novelty = state["novelty"].copy() if "novelty" in state else None
+        self.sent, self.kept = (
+            SentRows.from_state(name, state, state["widths"], self.transform) if f"{name}.rows" in state else None
+            for name in ("sent", "kept")
+        )
+        if self.kept is None and "kept_strength" in state:
+            self.kept = self.sent
+        self._kept_strength = float(state.get("kept_strength", 0.0))
+        self.shared = None
+        if "factor" in state:
+            shrinkage, spread = (float(number) for number in state["shared_numbers"])
+            self.shared = SharedFactor(state["factor"], state["diagonal"], self.transform, shrinkage, spread)
+
+
+def transform_for(features: Floats, power: float = 0.5) -> PowerTransform:
+    """The transform for a trunk, by the features [n, width] of its first task: signed where any is negative."""
+    return PowerTransform(power, signed=bool((features < 0).any()))
