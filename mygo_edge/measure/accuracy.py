@@ -15,10 +15,12 @@ Matrix = list[Row]
 
 
 class Scores(TypedDict):
-    """matrix[i][j]: accuracy on task j after task i, a fraction; the rest are fractions too."""
+    """matrix[i][j]: accuracy on task j after task i, a fraction; the rest are fractions too. average: of the last
+    row, None where it has nothing.
+    """
 
     matrix: Matrix
-    average: float
+    average: float | None
     forgetting: float
     backward_transfer: float
 
@@ -96,7 +98,8 @@ def scores(matrix: Matrix) -> Scores:
 
     average: mean of the last row. forgetting: mean over old tasks of the best earlier accuracy minus the last
     (Chaudhry et al. 2018). backward_transfer: mean over old tasks of the last accuracy minus the one right after
-    learning (Lopez-Paz & Ranzato 2017). Both are 0 for a single task. What was not measured does not count.
+    learning (Lopez-Paz & Ranzato 2017). Both are 0 for a single task. What was not measured does not count; of nothing
+    there is no average.
     """
     last = matrix[-1]
     forgetting, transfer = [], []
@@ -108,7 +111,7 @@ def scores(matrix: Matrix) -> Scores:
             transfer.append(now - then)
     return {
         "matrix": matrix,
-        "average": mean([value for value in last if value is not None]),
+        "average": mean(measured) if (measured := [value for value in last if value is not None]) else None,
         "forgetting": mean(forgetting),
         "backward_transfer": mean(transfer),
     }

@@ -39,10 +39,15 @@ def card(dataset: str, tasks: Sequence[Mapping[str, Any]], results: Mapping[str,
     learnt = [
         f"Learnt from {_SOURCES.get(dataset, dataset)}: {len(tasks)} tasks one after another, {len(names)} classes: "
         f"{_listed(names)}.",
-        f"On test inputs it never learnt from, {_percent(known['average'])} of the answers are right when the task is "
-        f"given, and {_percent(unknown['average'])} when it must find the class among all {len(names)}.",
     ]
-    if counts:
+    if known["average"] is None:
+        learnt.append("How often it is right was not measured: there were no test inputs.")
+    else:
+        learnt.append(
+            f"On test inputs it never learnt from, {_percent(known['average'])} of the answers are right when the task "
+            f"is given, and {_percent(unknown['average'])} when it must find the class among all {len(names)}."
+        )
+    if counts and known["average"] is not None:
         learnt.append(f"Measured on {sum(map(sum, counts)):,} test inputs.")
     on_trunk = "trunk" in (results.get("bytes") or {})
     weak = [*_weak_classes(names, counts), *_weak_tasks(tasks, unknown)]

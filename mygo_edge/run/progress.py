@@ -105,20 +105,23 @@ class Display:
         if not self.live:
             for method, scores in results.items():
                 for key, part in _both(scores):
-                    values = {name: f"{part[name]:.4f}" for name in ("average", "forgetting", "backward_transfer")}
-                    self.event(event="final", method=method, measure=key, **values)
+                    if part["average"] is not None:
+                        kept = {name: _number(part[name]) for name in ("average", "forgetting", "backward_transfer")}
+                        self.event(event="final", method=method, measure=key, **kept)
             return
         rows = []
         for method, scores in results.items():
             known = scores["task_known"]
             first = [known["matrix"][task][task] for task in range(len(known["matrix"]))]
-            average = mean([value for value in first if value is not None])
+            if known["average"] is None:
+                continue
             rows += [
-                Row(method, "learnt", first, {"mean": average}),
+                Row(method, "learnt", first, {"mean": mean([value for value in first if value is not None])}),
                 Row(method, "now", known["matrix"][-1], {"mean": known["average"], "lost": known["forgetting"]}),
             ]
-        self.console.print("\nWhat was kept, %, task known: right after learning, and now:")
-        self.console.print(task_table(names, rows, self.console.width))
+        if rows:
+            self.console.print("\nWhat was kept, %, task known: right after learning, and now:")
+            self.console.print(task_table(names, rows, self.console.width))
 
 
 def phase_label(task: str, index: int, tasks: int, method: str, phase: str) -> str:
@@ -133,7 +136,7 @@ class Row(NamedTuple):
     method: str
     what: str
     values: Sequence[float | None]
-    last: Mapping[str, float]
+    last: Mapping[str, float | None]
 
 
 def task_table(names: Sequence[str], rows: Sequence[Row], width: int) -> Table:

@@ -59,3 +59,7 @@ def test_a_task_without_test_data_is_not_measured_and_does_not_count():
     assert (known, unknown) == ([None, 1.0], [None, 0.5])
     assert scores([[0.9], [None, 0.5]])["average"] == 0.5
     assert scores([[0.9], [None, 0.5]])["forgetting"] == 0.0
+
+
+def test_of_nothing_there_is_no_average():
+    assert scores([[None], [None, None]])["average"] is None

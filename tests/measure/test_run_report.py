@@ -6,13 +6,16 @@ import re
 from html.parser import HTMLParser
 from typing import Any
 
+import pytest
 import torch
 from PIL import Image
 
 from mygo_edge.data.tasks import Task
 from mygo_edge.domains.pixels import Pixels
+from mygo_edge.measure.accuracy import scores
 from mygo_edge.measure.card import card
 from mygo_edge.measure.report import DreamRow, dream_rows, report
+from mygo_edge.run.progress import Display
 
 HOSTILE = "<script>alert('7')</script>"
 TASKS = [{"name": "task0", "classes": ["cat", "dog"]}, {"name": "task1", "classes": ["owl", HOSTILE]}]
@@ -178,3 +181,26 @@ def test_a_task_whose_test_data_is_gone_leaves_a_gap_in_the_tables() -> None:
     words = Words(report(summary(mygo=gone), CONFIG)).text
     assert "–" in words
     assert f"weakest class is {HOSTILE}: 70.0 %" in words
+
+
+def test_a_run_without_test_data_says_that_nothing_was_measured() -> None:
+    nothing = scores([[None], [None, None]])
+    unmeasured = results(
+        task_known=nothing,
+        task_unknown=nothing,
+        confusion=[[0] * 4] * 4,
+        per_class=[None] * 4,
+        dreams={"label_fidelity": None, "label_fidelity_by_task": [], "classification_accuracy_score": None},
+    )
+    words = Words(report(summary(mygo=unmeasured), CONFIG)).text
+    assert "there were no test inputs" in words
+    assert "0.00 0.00" not in words
+    assert "Measured on" not in words
+
+
+def test_a_run_without_test_data_ends_with_no_line_of_accuracies(capsys: pytest.CaptureFixture[str]) -> None:
+    nothing, something = scores([[None]]), scores([[0.5]])
+    Display().contrast(["task0"], {"mygo": {"task_known": nothing, "task_unknown": nothing}})
+    assert capsys.readouterr().out == ""
+    Display().contrast(["task0"], {"mygo": {"task_known": something, "task_unknown": something}})
+    assert "average=0.5000" in capsys.readouterr().out
