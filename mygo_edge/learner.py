@@ -17,8 +17,9 @@ from mygo_edge.data.conversion import brought_to, pictures_read
 from mygo_edge.data.split import Split
 from mygo_edge.data.tasks import Arrival, folder_arrival, weak_classes
 from mygo_edge.device.dreaming import Dreams
-from mygo_edge.domains.choice import domain_for, domain_of_state, keep_domain, note_for
+from mygo_edge.domains.choice import domain_for, domain_of_state, keep_domain, note_for, terms_of
 from mygo_edge.domains.domain import Domain
+from mygo_edge.domains.idle import idle_options
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.export.publication import publish_after_sleep, publish_learner, weigh
 from mygo_edge.learn.method import Method
@@ -191,7 +192,7 @@ class Learner:
             self.folder.add_stream(options or self.options, unremembered)
         runner.add(arrivals)
         for line in weak_classes(new) if runner.domain.name == "pixels" else ():
-            self._display.tell(line)
+            self._tell(line)
         with self._recovering(runner):
             runner.run()
 
@@ -262,12 +263,17 @@ class Learner:
             if not arrivals:
                 raise MygoEdgeError(f"{self.folder.path} has learnt nothing yet; give it a task")
             domain = self._domain or domain_for(arrivals[0].train, self.options)
-            if note := note_for(domain, self.options):
-                self._display.tell(note)
+            for line in (note_for(domain, self.options), terms_of(domain), *idle_options(domain, self.options)):
+                if line:
+                    self._tell(line)
             if self._team.leads:
                 keep_domain(domain, self.folder.path)
             self.runner = self._new_runner(domain)
         return self.runner
+
+    def _tell(self, line: str) -> None:
+        self._display.tell(line)
+        self.folder.log(event="note", text=line)
 
     def _new_runner(self, domain: Any) -> Runner:
         return Runner(

@@ -89,7 +89,7 @@ class WakeOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryOptions:
-    """The class-conditional GAN that memorises a task."""
+    """What memorises a task: a class-conditional GAN, or Gaussians of a trunk's vectors."""
 
     epochs: int = 5
     """Passes over the task's images."""
@@ -108,6 +108,12 @@ class MemoryOptions:
     there. convolutional: a GAN of images, and what auto is without a trunk of any kind. perceptron: the same with one
     hidden layer, which dreams faster and remembers less; with a --trunk it is a GAN of vectors, which devices do not
     take."""
+    rank: int = 64
+    """Of Gaussians above a trunk: in how many directions devices know how features of a class vary together, to dream
+    and to learn by. A factor takes so many bytes a feature; texts choose their own."""
+    power: float = 0.5
+    """Of Gaussians above a trunk: features of pictures are raised to this power first, signed where any is negative, so
+    that they are nearer to normal; 1 takes them as they are."""
     width: int = 64
     """Channels of the generator where it is widest, or units of the perceptron (twice as many for colour)."""
     restarts: int = 2
@@ -241,7 +247,7 @@ class TrainOptions:
     """Arithmetic of training. bf16 is mixed precision, on CUDA or on processors with matrix instructions for it (AMX).
     auto takes it on such processors, for GANs and sleeps: their steps take less time, what they learn is as good."""
     backend: Backend = "auto"
-    """Which kernels dream and distil: PyTorch's or Triton's (CUDA only). auto takes Triton on CUDA where it is
+    """Which kernels dream: PyTorch's or Triton's (CUDA only). auto takes Triton on CUDA where it is
     installed; the variable MYGO_EDGE_BACKEND decides where this option is auto."""
     step: StepMode = "auto"
     """How training steps run. graph: captured in a CUDA graph; compile: losses through torch.compile; eager: plainly.

@@ -4,6 +4,7 @@ import math
 import os
 from dataclasses import fields
 
+from mygo_edge.bundle.gaussian import MAX_POWER, MIN_POWER
 from mygo_edge.bundle.manifest import TASK_NAME
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.options import METHODS, PIXEL_METHODS, TRUNK_METHODS, VECTOR_METHODS, TrainOptions
@@ -15,6 +16,7 @@ AT_LEAST = {
     "max_steps": 1,
     "batch_size": 2,
     "width": 4,
+    "rank": 1,
     "restarts": 0,
     "steps": 1,
     "size": 8,
@@ -89,6 +91,8 @@ def check(options: TrainOptions) -> None:
             refuse(f"--{part}.{field_name.replace('_', '-')}", value, f"at most {most}, which {why}")
     if not 0 <= options.publish.max_loss <= 1:
         refuse("--publish.max-loss", options.publish.max_loss, "from 0 to 1")
+    if not MIN_POWER <= options.memory.power <= MAX_POWER:
+        refuse("--memory.power", options.memory.power, f"from {MIN_POWER:g} to {MAX_POWER:g}")
     if not 0 <= options.memory.ema < 1:
         refuse("--memory.ema", options.memory.ema, "from 0 to below 1")
     if not 0 <= options.memory.gaussians <= 1:
@@ -118,7 +122,11 @@ def _upper_bounds(options: TrainOptions) -> list[tuple[str, str, float, str]]:
     # A convolutional generator's middle layer has 8 weights for each pair of channels, a perceptron's first 64 a unit.
     perceptron = options.memory.network == "perceptron"
     widest = memory / (64 * _TRAINED) if perceptron else math.sqrt(memory / (8 * _TRAINED))
-    bounds = [("memory", "width", widest, fits), ("sleep", "ahead_megabytes", memory / 1e6, fits)]
+    bounds = [
+        ("memory", "rank", 1024, "is more than covariances need"),
+        ("memory", "width", widest, fits),
+        ("sleep", "ahead_megabytes", memory / 1e6, fits),
+    ]
     for part, field in (("wake", "batch_size"), ("memory", "batch_size"), ("sleep", "batch_size"),
                         ("sleep", "dreams_per_task")):  # fmt: skip
         bounds.append((part, field, memory / image, fits))

@@ -17,6 +17,7 @@ from mygo_edge.bundle.manifest import BundleError, Rule
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
 Product = Callable[[NDArray], NDArray[np.float64]]
+MIN_POWER, MAX_POWER = 0.05, 4.0
 TINY = 1e-12  # below any norm of a feature vector that is not all zeros
 
 

@@ -8,14 +8,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mygo_edge.bundle.gaussian import ClassMeans, PowerTransform, SharedFactor
+from mygo_edge.bundle.gaussian import MAX_POWER, MIN_POWER, ClassMeans, PowerTransform, SharedFactor
 from mygo_edge.bundle.manifest import BundleError
 from mygo_edge.bundle.npz import ERRORS, array_names, read_arrays, write_arrays
 
 Precision = Literal["fp32", "fp16", "int8"]
 MAX_FEATURES = 2**16
 MAX_ROWS = 2**16  # classes of a task, or the factor's rank
-MIN_POWER, MAX_POWER = 0.05, 4.0
 _LARGEST_INT8 = 127
 
 

@@ -8,6 +8,7 @@ file holds no more of them than their coefficients.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ _LEVELS = 127  # of int8
 _LEAST = 1e-3  # eigenvalue of a covariance in directions where the shared one has 1; real ones are 0.3 to 3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class OwnCovariances:
     """Of all classes, task after task.
 
@@ -34,6 +35,25 @@ class OwnCovariances:
         """Some of the classes."""
         return OwnCovariances(self.directions, self.covariances[classes])
 
+    @cached_property
+    def precisions(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """[classes, r, r]: inverse of each covariance less the identity; [classes]: the logarithm of its determinant.
+        Found once, O(classes r^3).
+
+        Raises:
+            BundleError: a matrix is no covariance.
+        """
+        matrices = self.covariances.astype(np.float64)
+        if np.isfinite(matrices).all() and np.isfinite(self.directions).all():
+            try:
+                values, vectors = np.linalg.eigh(matrices)
+            except np.linalg.LinAlgError:
+                values = np.zeros(1)
+            if values.min() >= _LEAST:
+                inverse = (vectors / values[:, None]) @ vectors.swapaxes(1, 2)
+                return inverse - np.eye(matrices.shape[1]), np.log(values).sum(1)
+        raise BundleError("a matrix is no covariance")
+
 
 def quadratic(vectors: NDArray, means: ClassMeans, own: OwnCovariances) -> NDArray[np.float64]:
     """What own covariances add to the logits of `gaussian.discriminant`: [n, features] -> [n, classes].
@@ -41,7 +61,7 @@ def quadratic(vectors: NDArray, means: ClassMeans, own: OwnCovariances) -> NDArr
     Together they are the log-likelihoods of the classes' Gaussians, up to what is the same for all classes.
     """
     directions = own.directions.astype(np.float64)
-    extra, logarithm = _precisions(own)
+    extra, logarithm = own.precisions
     projected, centres = vectors @ directions.T, means.means @ directions.T  # [n, r] and [classes, r]
     result = np.empty((len(vectors), len(centres)))
     for column, (centre, matrix) in enumerate(zip(centres, extra, strict=True)):
@@ -106,7 +126,7 @@ def read_own(data: bytes, name: str, shared: SharedFactor, classes: int) -> OwnC
         with np.errstate(over="ignore", invalid="ignore"):
             directions = (coefficients @ _span(shared)).astype(np.float32)
         own = OwnCovariances(directions, matrices + np.eye(count, dtype=np.float32))
-        _precisions(own)
+        own.precisions  # noqa: B018  a matrix that is no covariance is refused here
     except (*ERRORS, BundleError) as error:
         raise BundleError(f"{name} holds no covariances ({error}); publish or fetch it again") from error
     return own
@@ -139,24 +159,6 @@ def _values(arrays: dict[str, NDArray], name: str) -> Floats:
     _require(bool(np.isfinite(scale).all()), f"the scale of {name} is not finite")
     with np.errstate(over="ignore", invalid="ignore"):
         return rows * scale[:, None]
-
-
-def _precisions(own: OwnCovariances) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """[classes, r, r]: inverse of each covariance less the identity; [classes]: the logarithm of its determinant.
-
-    Raises:
-        BundleError: a matrix is no covariance.
-    """
-    matrices = own.covariances.astype(np.float64)
-    if np.isfinite(matrices).all() and np.isfinite(own.directions).all():
-        try:
-            values, vectors = np.linalg.eigh(matrices)
-        except np.linalg.LinAlgError:
-            values = np.zeros(1)
-        if values.min() >= _LEAST:
-            inverse = (vectors / values[:, None]) @ vectors.swapaxes(1, 2)
-            return inverse - np.eye(matrices.shape[1]), np.log(values).sum(1)
-    raise BundleError("a matrix is no covariance")
 
 
 def _require(condition: bool, otherwise: str) -> None:

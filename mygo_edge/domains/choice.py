@@ -1,6 +1,7 @@
 """Which domain a learner works in: chosen by its first data, kept for good."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from mygo_edge.domains.trunk_folder import load_trunk, save_trunk
 from mygo_edge.domains.vectors import Vectors
 from mygo_edge.errors import MygoEdgeError, warn
 from mygo_edge.options import TRUNK_METHODS, TrainOptions, preset_defaults
+from mygo_edge.trunks import patches
+from mygo_edge.trunks.trunk import Trunk
 
 TRUNK = "trunk"  # folder within a run's
 CHOSEN = (
@@ -64,6 +67,12 @@ def note_for(domain: Domain, options: TrainOptions) -> str:
     return INSTEAD.format(f"those are what {others} can learn from" if others else "that is sooner")
 
 
+def terms_of(domain: Domain) -> str:
+    """What is known of the licence of a trunk's weights, for whoever gives them to devices; or nothing."""
+    trunk = domain.trunk if isinstance(domain, Features | Vectors) else None
+    return f"--trunk {trunk.name}: {trunk.terms}" if isinstance(trunk, Trunk) and trunk.name != patches.NAME else ""
+
+
 def _wants_patches(train: Split, options: TrainOptions) -> bool:
     """Whether patches of the images remember them better than a GAN would, and nothing was asked for that they have not
     (docs/results.md has both).
@@ -77,8 +86,9 @@ def _wants_patches(train: Split, options: TrainOptions) -> bool:
 
 def _plain(options: TrainOptions) -> bool:
     """Whether nothing was asked for that networks and GANs alone have."""
+    memory = replace(options.memory, rank=TrainOptions().memory.rank, power=TrainOptions().memory.power)
     return any(
-        (options.wake, options.memory, options.sleep) == (plain.wake, plain.memory, plain.sleep)
+        (options.wake, memory, options.sleep) == (plain.wake, plain.memory, plain.sleep)
         for plain in (TrainOptions(), preset_defaults(options.preset, options.dataset))
     )
 

@@ -24,7 +24,6 @@ from mygo_edge.trunks.text import TRANSFORM, Embedder, TextTrunk, text_trunk
 from mygo_edge.trunks.trunk import Trunk
 
 Progress = Callable[[int, int], None]  # done, of all
-POWER = 0.5  # of the features of pictures (docs/photos.md)
 _SAMPLES = 256  # texts on which weights in int8 are held against fp32
 _TEXTS_WANTED = "--trunk {} takes texts; give it texts, or another --trunk"
 
@@ -41,8 +40,9 @@ class Features:
 
     name = "features"
 
-    def __init__(self, trunk: Trunk | TextTrunk, threads: int, batch: int) -> None:
-        self.trunk = trunk
+    def __init__(self, trunk: Trunk | TextTrunk, threads: int, batch: int, power: float = 0.5) -> None:
+        """power: of the features of pictures, where `transform` is not known."""
+        self.trunk, self._power = trunk, power
         self.transform: PowerTransform | None = None
         self.directions: Callable[[NDArray[np.integer]], int] | None = None
         self._pictures: Extractor | None = None
@@ -59,6 +59,11 @@ class Features:
     @property
     def shape(self) -> tuple[int, ...]:
         return (self.features,)
+
+    @property
+    def has_own_trunk(self) -> bool:
+        """Whether the trunk is made of the first task's pictures, and was never trained."""
+        return self.trunk.name == patches.NAME
 
     def prepare(self, inputs: Any, device: torch.device, progress: Progress = lambda done, total: None) -> Tensor:
         """Pictures, by path or as pixels, or texts through the trunk, batch after batch: float32 [n, features].
@@ -88,7 +93,7 @@ class Features:
     def transformed(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """In the space where they are nearly Gaussian; the first call settles which that is."""
         if self.transform is None:
-            self.transform = PowerTransform(POWER, signed=bool((vectors < 0).any()))
+            self.transform = PowerTransform(self._power, signed=bool((vectors < 0).any()))
         return self.transform(vectors)
 
 
@@ -122,7 +127,7 @@ def features_for(options: TrainOptions, inputs: Any) -> Features:
     if options.trunk == patches.NAME:
         return own_features(options, inputs)
     trunk = load_trunk(options.trunk, own, _shorter_side(inputs), options.download)
-    return Features(trunk, own.threads, own.batch_size)
+    return Features(trunk, own.threads, own.batch_size, options.memory.power)
 
 
 def own_features(options: TrainOptions, inputs: Any) -> Features:
@@ -142,7 +147,8 @@ def own_features(options: TrainOptions, inputs: Any) -> Features:
         pictures = from_pixels(_raw_pixels(some).numpy(), form)
     else:
         pictures = np.stack([read_photo(path, form) for path in some])
-    return Features(patches.learn_patches(pictures, form, options.seed), own.threads, own.batch_size)
+    trunk = patches.learn_patches(pictures, form, options.seed)
+    return Features(trunk, own.threads, own.batch_size, options.memory.power)
 
 
 def _raw_pixels(images: Tensor) -> Tensor:

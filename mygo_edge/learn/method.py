@@ -61,6 +61,11 @@ class Method:
         """The same as a device dreams them, which has one generator a task and nothing else."""
         raise NotImplementedError
 
+    @property
+    def bytes(self) -> int | None:
+        """What it must keep to answer and to go on learning; None of what is published, whose files say it."""
+        return None
+
     def state(self) -> dict[str, Tensor]:
         """All knowledge as named tensors."""
         raise NotImplementedError

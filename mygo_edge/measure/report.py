@@ -17,6 +17,7 @@ from mygo_edge.measure.accuracy import Matrix, mean
 from mygo_edge.measure.card import Card, card, class_names
 from mygo_edge.measure.charts import lines_chart
 from mygo_edge.measure.dreams import PICTURE_STREAM
+from mygo_edge.measure.sizes import bytes_kept
 
 REPORT = "report.html"
 DREAMS_PER_CLASS = 12
@@ -30,6 +31,7 @@ _ENVIRONMENT = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+_ENVIRONMENT.filters["kept"] = bytes_kept
 _ENVIRONMENT.filters["percent"] = lambda share: "–" if share is None else f"{100 * share:.2f}"
 _ENVIRONMENT.filters["short_percent"] = lambda share: "–" if share is None else f"{100 * share:.1f}"
 _ENVIRONMENT.filters["megabytes"] = lambda count: "–" if count is None else f"{count / 1e6:,.0f}"

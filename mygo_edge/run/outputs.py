@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mygo_edge.domains.choice import NOT_PUBLISHED
+from mygo_edge.domains.choice import NOT_PUBLISHED, note_for, terms_of
 from mygo_edge.domains.features import Features
 from mygo_edge.domains.vectors import Vectors
 from mygo_edge.files import write_json
@@ -26,8 +26,12 @@ def summary(run: Runner) -> dict[str, Any]:
         "learner": run.folder.run_id,
     }
     tasks = [{"name": task.name, "classes": task.classes} for task in run.tasks]
+    if chosen := note_for(run.domain, run.options):
+        document["chosen"] = chosen
     if isinstance(run.domain, Features | Vectors):
         document["trunk"] = {"name": run.domain.trunk.name, **run.state["trunk"]}
+    if terms := terms_of(run.domain):
+        document["terms"] = terms
     if isinstance(run.domain, Vectors):
         document["not_published"] = NOT_PUBLISHED
     return document | {"tasks": tasks, "methods": run.state["results"]}

@@ -1,7 +1,7 @@
 """What a run tells the person in front of it: bars on a terminal, one `key=value` line an event elsewhere."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, Task, TextColumn, TimeRemainingColumn
@@ -9,8 +9,9 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from mygo_edge.measure.accuracy import Scores, mean
+from mygo_edge.measure.sizes import bytes_kept
 
-Results = Mapping[str, Mapping[str, Scores]]  # method -> task_known and task_unknown -> scores
+Results = Mapping[str, Mapping[str, Any]]  # method -> its part of summary.json
 
 
 class _Remaining(TimeRemainingColumn):
@@ -93,7 +94,7 @@ class Display:
                 self.event(event="accuracy", tasks=count, method=method, **rows)
             return
         table = [
-            Row(method, key.removeprefix("task_"), part["matrix"][-1], {"mean": part["average"]})
+            Row(method, key.removeprefix("task_"), part["matrix"][-1], {"mean": _percent(part["average"])})
             for method, scores in results.items()
             for key, part in _both(scores)
         ]
@@ -103,24 +104,33 @@ class Display:
     def contrast(self, names: Sequence[str], results: Results) -> None:
         """Forgetting in one view: each task right after it was learnt, and at the end."""
         if not self.live:
-            for method, scores in results.items():
-                for key, part in _both(scores):
+            for method, found in results.items():
+                size = bytes_kept(found["bytes"])
+                for key, part in _both(found):
                     if part["average"] is not None:
                         kept = {name: _number(part[name]) for name in ("average", "forgetting", "backward_transfer")}
-                        self.event(event="final", method=method, measure=key, **kept)
+                        self.event(event="final", method=method, measure=key, **kept, bytes=size)
             return
         rows = []
-        for method, scores in results.items():
-            known = scores["task_known"]
-            first = [known["matrix"][task][task] for task in range(len(known["matrix"]))]
+        for method, found in results.items():
+            known, unknown = found["task_known"], found["task_unknown"]
             if known["average"] is None:
                 continue
+            first = [known["matrix"][task][task] for task in range(len(known["matrix"]))]
+            average, size = mean([value for value in first if value is not None]), bytes_kept(found["bytes"])
+            now = {
+                "known": _percent(known["average"]),
+                "lost": _percent(known["forgetting"]),
+                "unknown": _percent(unknown["average"]),
+                "KB": "–" if size is None else f"{size / 1000:,.0f}",
+            }
             rows += [
-                Row(method, "learnt", first, {"mean": mean([value for value in first if value is not None])}),
-                Row(method, "now", known["matrix"][-1], {"mean": known["average"], "lost": known["forgetting"]}),
+                Row(method, "learnt", first, {"known": _percent(average)}),
+                Row(method, "now", known["matrix"][-1], now),
             ]
         if rows:
-            self.console.print("\nWhat was kept, %, task known: right after learning, and now:")
+            self.console.print("\nWhat was kept, %: each task right after learning, and now, with the task known.")
+            self.console.print("KB: what devices get besides a trunk, or what a method must keep to go on.")
             self.console.print(task_table(names, rows, self.console.width))
 
 
@@ -131,12 +141,12 @@ def phase_label(task: str, index: int, tasks: int, method: str, phase: str) -> s
 
 
 class Row(NamedTuple):
-    """A line of a table: a method, what is told of it, a fraction a task, and named fractions after those."""
+    """A line of a table: a method, what is told of it, a fraction a task, and named words after those."""
 
     method: str
     what: str
     values: Sequence[float | None]
-    last: Mapping[str, float | None]
+    last: Mapping[str, str]
 
 
 def task_table(names: Sequence[str], rows: Sequence[Row], width: int) -> Table:
@@ -148,7 +158,7 @@ def task_table(names: Sequence[str], rows: Sequence[Row], width: int) -> Table:
     spare = (
         width - 2 - sum(2 + max(map(len, column)) for column in zip(*((r.method, r.what) for r in rows), strict=True))
     )
-    spare -= sum(2 + max(5, len(name)) for name in extra)
+    spare -= sum(2 + max(5, len(name), *(len(row.last.get(name, "")) for row in rows)) for name in extra)
     pick: Callable[[Sequence[float | None]], Sequence[float | None]]
     if sum(2 + max(5, len(name)) for name in names) <= spare:
         heads, pick = list(names), list
@@ -165,7 +175,7 @@ def task_table(names: Sequence[str], rows: Sequence[Row], width: int) -> Table:
     for row in rows:
         cells = [
             *map(_percent, pick(row.values)),
-            *(_percent(row.last[name]) if name in row.last else "" for name in extra),
+            *(row.last.get(name, "") for name in extra),
         ]
         table.add_row(row.method if row.method != shown else "", row.what, *cells)
         shown = row.method

@@ -208,6 +208,8 @@ class Runner:
         note_peaks(results.setdefault("peak_bytes", new_peaks()), named.account, self.device)
         results["sleep"] = method.sleeps
         results["memory"] = method.memories
+        if method.bytes is not None:
+            results["bytes"]["kept"] = method.bytes
         where = {"task": index, "method": method.name, "phase": named.name}
         self.folder.log(event="phase", **where, seconds=seconds)
         self.display.event(event="phase", **where, seconds=f"{seconds:.2f}")

@@ -1,6 +1,7 @@
 """MyGO in the feature space of a frozen trunk: a wake gathers moments, a sleep is exact, dreams are Gaussians."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 
 import numpy as np
@@ -16,7 +17,7 @@ from mygo_edge.bundle.rows import ClassRows
 from mygo_edge.bundle.wake_head import WakeHead, settled
 from mygo_edge.data.tasks import Task
 from mygo_edge.domains.features import Features
-from mygo_edge.errors import MygoEdgeError
+from mygo_edge.errors import MygoEdgeError, warn
 from mygo_edge.kernels.noise import dream_noise, feature_noise
 from mygo_edge.learn.features.gaussian_memory import GaussianMemory
 from mygo_edge.learn.features.own_calibration import QUANTILES, Known, calibration, measure
@@ -29,6 +30,7 @@ from mygo_edge.learn.features.own_covariance import (
 )
 from mygo_edge.learn.features.sampled_sleep import descended
 from mygo_edge.learn.features.shared_covariance import SharedCovariance
+from mygo_edge.learn.features.worth import memory_report
 from mygo_edge.learn.method import Method, NamedPhase
 from mygo_edge.learn.phase import Phase
 from mygo_edge.options import TrainOptions
@@ -69,17 +71,17 @@ class ExactMyGO(Method):
     def phases(self, index: int, tasks: Sequence[Task]) -> list[NamedPhase]:
         (task,) = tasks
         return [
-            NamedPhase("moments", "memory", partial(self._memorise, task)),
+            NamedPhase("moments", "memory", partial(self._memorise, index, task)),
             NamedPhase("sleep", "sleep", partial(self._sleep, index)),
         ]
 
-    def _memorise(self, task: Task, phase: Phase) -> None:
+    def _memorise(self, index: int, task: Task, phase: Phase) -> None:
         vectors, labels = task.train.inputs.numpy(), task.train.labels.numpy()
         transformed = self.domain.transformed(vectors)
         if self.memory is None:
             assert self.domain.transform is not None
             self.memory = self._empty(self.domain.transform)
-        before = self.memory.pooled.copy() if self._has_own else None
+        before, reasoned = self.memory.pooled.copy() if self._has_own else None, self.memory.strength.reason()
         try:
             self.memory.learn(vectors, labels, task.classes)
         except MygoEdgeError as error:
@@ -90,6 +92,19 @@ class ExactMyGO(Method):
             alone = TaskScatters(len(task.classes), self.domain.features)
             alone.add(transformed, labels)
             self.scatters += list(alone.scatters())
+        if (reason := self.memory.strength.reason()) != reasoned:
+            phase.note(f"{task.name}: {reason}")
+        report = memory_report(self.memory.told_apart, len(task.classes))
+        self.memories.append({"task": index, **asdict(report)})
+        if report.poor:
+            own = self.domain.has_own_trunk
+            other = "learn photographs above --trunk efficientnet-lite0" if own else "take another --trunk"
+            chance = 1 / len(task.classes)
+            warn(
+                f"the memory of {task.name} is poor: {report.told_apart:.0%} of its own inputs, each left out of it, "
+                f"are told apart, where guessing gets {chance:.0%}. So its dreams often show another class than was "
+                f"asked for: give the task more inputs, or {other}"
+            )
 
     def _left_out(self, known: Known, vectors: Floats, labels: NDArray[np.int64]) -> NDArray[np.float64]:
         assert self.memory is not None
@@ -101,13 +116,15 @@ class ExactMyGO(Method):
 
     def _empty(self, transform: PowerTransform) -> GaussianMemory:
         prior = None if self.options.sleep.prior == "auto" else float(self.options.sleep.prior)
-        return GaussianMemory(transform, self.domain.features, rows=not self._has_own, prior=prior)
+        rank = self.options.memory.rank
+        return GaussianMemory(transform, self.domain.features, rank, rows=not self._has_own, prior=prior)
 
     @property
     def _has_own(self) -> bool:
         return self.domain.directions is not None and 4 * self.domain.features**2 <= MAX_CLASS_BYTES
 
     def _sleep(self, index: int, phase: Phase) -> None:
+        assert self.memory is not None
         before = self._classifier
         covariance = self._consolidate()
         if self.options.sleep.form == "sampled":
@@ -123,6 +140,7 @@ class ExactMyGO(Method):
                 "feature_change": 0.0,
                 "classifier_change": change,
                 "shrinkage": covariance.shrunk.shrinkage,
+                "shrinkage_why": self.memory.strength.reason(),
                 "prior": self._prior_share,
                 "dreams": None,
             }

@@ -14,6 +14,7 @@ from mygo_edge.learn.features.sent_rows import SentRows
 from mygo_edge.learn.features.shared_covariance import SharedCovariance, shrink
 from mygo_edge.learn.features.strength import STRENGTHS, Strength, left_out
 from mygo_edge.learn.features.wake_head import sums_alone, wake_head, wants_head
+from mygo_edge.learn.features.worth import told_apart
 
 RANK = 64  # of the factor: as many normals as a dream of pixels starts from
 WORTH_SENDING = 0.07  # difference of a new covariance's logits above which devices get its rows (docs/photos.md)
@@ -55,6 +56,7 @@ class GaussianMemory:
         self.factor_version = 0
         self._at: dict[str, int] = {}  # freedom of the pool when something was measured last
         self.novelty: NDArray[np.float32] | None = None  # quantiles of that of known classes
+        self.told_apart: float | None = None  # share of the last task's inputs, each left out (`learn.features.worth`)
 
     @property
     def _few(self) -> int:
@@ -90,7 +92,11 @@ class GaussianMemory:
             task = slice(len(means.means) - len(classes), len(means.means))
             found = left_out(self.pooled, means, task, vectors, labels)
             self.strength.learn(found, len(labels), self.pooled)
-            self.prior.calibrate(found, STRENGTHS.index(self.strength.best))
+            best = STRENGTHS.index(self.strength.best)
+            self.prior.calibrate(found, best)
+            self.told_apart = found.told_apart(best, len(classes))
+        elif self.shared is not None:
+            self.told_apart = told_apart(self.shared, self.tasks[-1], vectors, labels)
         if self.rows and self._grown("novelty", _JUDGED):
             self._judge(vectors, labels)
         self.heads.append(self._wake_head(alone, vectors, labels) if self.rows else None)

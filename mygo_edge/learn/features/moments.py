@@ -6,7 +6,7 @@ from scipy.linalg.blas import ssyrk
 from scipy.linalg.lapack import stpmqrt, stpqrt
 
 from mygo_edge.bundle.gaussian import ClassMeans, Floats, Ids
-from mygo_edge.errors import MygoEdgeError
+from mygo_edge.errors import MygoEdgeError, warn
 from mygo_edge.learn.features.estimates import Estimate, Root, Whole
 
 _ROUNDING = 1e-3  # of a feature's usual size: what the square root makes of a trunk's rounding in float32
@@ -88,11 +88,15 @@ class PooledMoments:
                 raise MygoEdgeError(f"class {name!r} has {count} image(s) for training; give it at least two")
         parts = [slice(start, start + _ROWS) for start in range(0, len(vectors), _ROWS)]
         means = _means(vectors, labels, counts, parts)
-        if not any(_vary(vectors[part], means[labels[part]]) for part in parts):
+        varied = _varied(vectors, means, labels, parts)
+        if not varied.any():
             raise MygoEdgeError(
-                "the trunk makes the same features of all images of a class: they are all alike, or it does not tell "
-                "them apart; give other images, or another trunk"
+                f"the trunk makes the same features of all images of class {classes[0]!r}, and of each other class: "
+                "they are all alike, or it does not tell them apart; give other images, or another trunk"
             )
+        if not varied.all():
+            name, count = classes[int(varied.argmin())], int(counts[varied.argmin()])
+            warn(f"class {name!r}: the trunk makes the same features of all its {count} images; are they one picture?")
         for part in parts:
             self._add(vectors[part] - means[labels[part]])
         self.freedom += len(labels) - len(counts)
@@ -137,10 +141,16 @@ def _means(vectors: Floats, labels: Ids, counts: NDArray[np.int64], parts: list[
     return (sums / counts[:, None] + shift).astype(np.float32)
 
 
-def _vary(vectors: Floats, means: Floats) -> bool:
-    """Whether any feature of any of the vectors [n, features] is not its class mean, beyond rounding."""
-    usual = np.sqrt(np.square(means).mean())
-    return bool((np.abs(vectors - means) > _ROUNDING * usual).any())
+def _varied(vectors: Floats, means: Floats, labels: Ids, parts: list[slice]) -> NDArray[np.bool_]:
+    """Whether any feature of any vector [n, features] of a class is not its mean, beyond rounding, [classes]."""
+    least = _ROUNDING * np.sqrt(np.square(means).mean())
+    varied = np.zeros(len(means), np.bool_)
+    for part in parts:
+        far = (np.abs(vectors[part] - means[labels[part]]) > least).any(1)
+        varied[labels[part][far]] = True
+        if varied.all():
+            break
+    return varied
 
 
 def _merged(root: Floats, rows: Floats) -> Floats:

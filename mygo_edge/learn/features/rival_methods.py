@@ -57,7 +57,6 @@ class FinetuneMethod(Method):
 
     @property
     def bytes(self) -> int:
-        """What it must keep, in float32."""
         return self._heads.bytes
 
     def state(self) -> dict[str, Tensor]:
@@ -102,6 +101,7 @@ class RivalMethod(Method):
             first += len(task.classes)
             phase.breathe()
         self._learnt = len(tasks)
+        self._rival.settle()
 
     def logits(self, inputs: Tensor) -> Tensor:
         assert self._rival is not None
@@ -109,7 +109,6 @@ class RivalMethod(Method):
 
     @property
     def bytes(self) -> int:
-        """What it must keep, in float32."""
         return 0 if self._rival is None else self._rival.bytes
 
     def state(self) -> dict[str, Tensor]:

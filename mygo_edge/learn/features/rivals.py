@@ -5,7 +5,8 @@ features, and is the upper bound that none of the others may look at.
 """
 
 import warnings
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,21 +19,24 @@ Ids = NDArray[np.int64]
 _VALIDATION = 5  # every so many-th image of a shuffled task validates
 
 
-class Rival(Protocol):
+class Rival(ABC):
     """features: [n, width] of a trunk; labels: [n], counted over all tasks, the task's own being the newest."""
 
+    @abstractmethod
     def learn(self, features: Floats, labels: Ids) -> None:
         """Learn one more task, of all labels from the first new one to the largest."""
-        ...
 
+    def settle(self) -> None:  # noqa: B027
+        """Find what it answers with, after the last of some tasks; without this call, the first answer does it."""
+
+    @abstractmethod
     def logits(self, features: Floats) -> NDArray[Any]:
         """[n, classes so far], comparable within a task and across tasks."""
-        ...
 
     @property
+    @abstractmethod
     def bytes(self) -> int:
         """What must be kept to answer, in float32; and to go on learning, where that is more."""
-        ...
 
 
 def class_means(features: Floats, labels: Ids, first: int) -> NDArray[np.float64]:
@@ -40,7 +44,7 @@ def class_means(features: Floats, labels: Ids, first: int) -> NDArray[np.float64
     return np.stack([features[labels == label].mean(0, dtype=np.float64) for label in range(first, labels.max() + 1)])
 
 
-class NearestMean:
+class NearestMean(Rival):
     """The class whose mean is nearest (iCaRL's rule, Rebuffi et al. 2017, on frozen features)."""
 
     def __init__(self) -> None:
@@ -67,6 +71,7 @@ class StreamingLDA(NearestMean):
         """shrinkage: the paper's 1e-4 is worse with few images; 0.01 is the stronger rival."""
         super().__init__()
         self.shrinkage, self.scatter, self.images = shrinkage, np.zeros((0, 0)), 0
+        self._weight: NDArray[np.float64] | None = None  # [width, classes]
 
     def learn(self, features: Floats, labels: Ids) -> None:
         super().learn(features, labels)
@@ -74,20 +79,27 @@ class StreamingLDA(NearestMean):
         rest = features - self.means[labels]
         self.scatter = rest.T @ rest + (self.scatter if self.images else 0)
         self.images += len(features)
+        self._weight = None
 
-    def logits(self, features: Floats) -> NDArray[np.float64]:
+    def settle(self) -> None:
         assert self.means is not None
         covariance = self.scatter / self.images
         matrix = (1 - self.shrinkage) * covariance + self.shrinkage * np.eye(len(covariance))
-        weight = cho_solve(cho_factor(matrix), self.means.T)  # [width, classes]
-        return features @ weight - 0.5 * (self.means * weight.T).sum(1)
+        self._weight = cho_solve(cho_factor(matrix), self.means.T)
+
+    def logits(self, features: Floats) -> NDArray[np.float64]:
+        if self._weight is None:
+            self.settle()
+        assert self._weight is not None
+        assert self.means is not None
+        return features @ self._weight - 0.5 * (self.means * self._weight.T).sum(1)
 
     @property
     def bytes(self) -> int:
         return super().bytes + 4 * self.scatter.size
 
 
-class FeCAM:
+class FeCAM(Rival):
     """FeCAM (Goswami et al. 2023): square roots of features, a covariance for each class, shrunk and normalised to a
     correlation, Mahalanobis distance; the paper's settings for many images a class.
     """
@@ -132,7 +144,7 @@ class FeCAM:
         return 4 * sum(array.size for array in (*self.means, *self.inverses))
 
 
-class RanPAC:
+class RanPAC(Rival):
     """RanPAC (McDonnell et al. 2023) without its adapters: ridge regression on random ReLU projections, the penalty
     chosen on a fifth of each task.
     """
@@ -181,7 +193,7 @@ class RanPAC:
         return 4 * (self.projection.size + self.gram.size + self.targets.size + self.weight.size)
 
 
-class Finetune:
+class Finetune(Rival):
     """A linear head a task by stochastic gradient descent, each on its own task alone: heads are never compared."""
 
     epochs, batch, learning_rate = 30, 64, 1e-3
@@ -228,11 +240,13 @@ class Finetune:
         return sum(4 * parameter.numel() for head in self.heads for parameter in head.parameters())
 
 
-class Joint:
-    """Logistic regression of scikit-learn on the real features of all tasks; a fifth of them chooses the penalty."""
+class Joint(Rival):
+    """Logistic regression of scikit-learn on the real features of all tasks. A fifth of them chooses the penalty, or of
+    few images each fifth in turn.
+    """
 
     inverse_penalties = (0.003, 0.01, 0.03, 0.1, 0.3)
-    _CHOICE = 4000  # images that the penalty is chosen with, at most
+    _CHOICE, _FEW = 4000, 1000  # images that the penalty is chosen with, at most; of which a fifth says too little
 
     def __init__(self, seed: int = 0) -> None:
         self.features: list[Floats] = []
@@ -247,21 +261,24 @@ class Joint:
         self._model = None
 
     def logits(self, features: Floats) -> NDArray[Any]:
-        model = self._fitted()
-        logits = model.decision_function(features)
+        if self._model is None:
+            self.settle()
+        logits = self._model.decision_function(features)
         return np.stack([-logits, logits], 1) / 2 if logits.ndim == 1 else logits
 
-    def _fitted(self) -> Any:
-        if self._model is None:
-            x, y = np.concatenate(self.features), np.concatenate(self.labels)
-            # Shuffled, then sorted by class, so that every class both trains and validates where it can.
-            order = np.random.default_rng(self._seed).permutation(len(y))[: self._CHOICE]
-            order = order[np.argsort(y[order], kind="stable")]
-            train, held = order[np.arange(len(order)) % _VALIDATION > 0], order[::_VALIDATION]
-            scores = [self._fit(x[train], y[train], value).score(x[held], y[held]) for value in self.inverse_penalties]
-            self.chosen = self.inverse_penalties[int(np.argmax(scores))]
-            self._model = self._fit(x, y, self.chosen)
-        return self._model
+    def settle(self) -> None:
+        x, y = np.concatenate(self.features), np.concatenate(self.labels)
+        # Shuffled, then sorted by class, so that every class both trains and validates where it can.
+        order = np.random.default_rng(self._seed).permutation(len(y))[: self._CHOICE]
+        order = order[np.argsort(y[order], kind="stable")]
+        right = np.zeros(len(self.inverse_penalties))
+        for part in range(_VALIDATION if len(y) <= self._FEW else 1):
+            held = np.arange(len(order)) % _VALIDATION == part
+            train, held = order[~held], order[held]
+            for place, value in enumerate(self.inverse_penalties):
+                right[place] += (self._fit(x[train], y[train], value).predict(x[held]) == y[held]).sum()
+        self.chosen = self.inverse_penalties[int(right.argmax())]
+        self._model = self._fit(x, y, self.chosen)
 
     def _fit(self, x: Floats, y: Ids, inverse_penalty: float) -> Any:
         from sklearn.exceptions import ConvergenceWarning

@@ -39,6 +39,10 @@ class LeftOut:
     own: NDArray[np.int64]
     counts: NDArray[np.int64]
 
+    def told_apart(self, strength: int, classes: int) -> float:
+        """Share of right answers with the task known, which has so many classes, at that strength."""
+        return float((self.distances[strength][:, :classes].argmin(1) == self.own).mean())
+
     def temperature(
         self, strength: int, frequencies: NDArray[np.float64] | float = 0.0, weight: Weight = lambda temperature: 0.0
     ) -> float:

@@ -31,7 +31,15 @@ class DivergedError(Exception):
 
 
 class GanFailedError(MygoEdgeError):
-    """The GAN of a task diverged or collapsed in every attempt."""
+    """The GAN of a task diverged or collapsed in every attempt, for `reasons`."""
+
+    def __init__(self, task: str, attempts: int, reasons: list[str]) -> None:
+        self.reasons = "; ".join(reasons)
+        super().__init__(
+            f"the GAN of {task} failed {attempts} times ({self.reasons}); nothing of it is published. Give the task "
+            "more images, or try --memory.gaussians 0.5, --memory.epochs higher, --memory.learning-rate lower or "
+            "another --seed"
+        )
 
 
 def memorise(
@@ -56,11 +64,7 @@ def memorise(
             continue
         return frozen
     phase.attempt = options.restarts + 1  # a run that goes on later need not try again
-    raise GanFailedError(
-        f"the GAN of {task.name} failed {phase.attempt} times ({'; '.join(reasons)}); nothing of it is published. "
-        "Give the task more images, or try --memory.gaussians 0.5, --memory.epochs higher, --memory.learning-rate "
-        "lower or another --seed"
-    )
+    raise GanFailedError(task.name, phase.attempt, reasons)
 
 
 def _train(task: Task, domain: LearntDomain, options: MemoryOptions, phase: Phase) -> FrozenGenerator:

@@ -45,6 +45,10 @@ class Network(Method):
         """Every module that holds knowledge between two phases."""
         return {"net": self.net}
 
+    @property
+    def bytes(self) -> int | None:
+        return sum(value.numel() * value.element_size() for value in self.state().values())
+
     def state(self) -> dict[str, Tensor]:
         parts = self.modules()
         return {f"{part}.{key}": value for part, module in parts.items() for key, value in module.state_dict().items()}
@@ -148,6 +152,10 @@ class MyGO(Network):
         batch = alone.dream([count], seed=seed, stream=0, step=0)
         return batch.images, batch.class_ids
 
+    @property
+    def bytes(self) -> None:
+        return None
+
     def modules(self) -> dict[str, nn.Module]:
         expert = {"expert": self.expert} if self.expert is not None else {}
         generators = {f"generator{i}": module for i, module in enumerate(self.memory.generators)}
@@ -194,6 +202,11 @@ class Joint(Network):
 
     name = "joint"
     looks_back = True
+    _images = 0  # bytes of all tasks' real ones
+
+    @property
+    def bytes(self) -> int:
+        return (super().bytes or 0) + self._images
 
     def phases(self, index: int, tasks: Sequence[Task]) -> list[NamedPhase]:
         return [NamedPhase("joint", "wake", partial(self._learn, tasks))]
@@ -202,6 +215,7 @@ class Joint(Network):
         self.net = new_net(self.domain, self.options.seed, self.device)
         add_heads_for(self.net, tasks, self.options.seed)
         fit_jointly(self.net, tasks, self.domain, self.options.wake, phase)
+        self._images = sum(task.train.inputs.numel() for task in tasks)  # a byte a channel of a pixel
 
 
 def fit_jointly(

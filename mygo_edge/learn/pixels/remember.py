@@ -80,7 +80,11 @@ def remember(
         theirs = _recognised(expert, gaussians(z, asked, words, frozen.shape), asked)
         if recognised < min(least, theirs) or failure:
             gaussians.chosen.copy_(share_of_words(1.0))
-            why = str(failure) if failure else f"the expert recognises only {recognised:.0%} of the GAN's dreams"
+            why = (
+                f"it failed: {failure.reasons}"
+                if failure
+                else f"the expert recognises only {recognised:.0%} of the GAN's dreams"
+            )
             phase.note(f"{task.name}: Gaussians dream in the GAN's place ({why})")
             dreamt_by, recognised = "gaussians", theirs
         else:

@@ -148,7 +148,7 @@ def test_a_poor_gan_leaves_sleeps_to_the_gaussians(task, expert):
 
 def test_where_the_gan_fails_its_generator_imitates_the_gaussians(task, expert, monkeypatch):
     def failing(*_):
-        raise GanFailedError("deaf")
+        raise GanFailedError("task0", 1, ["deaf"])
 
     monkeypatch.setattr(remember_module, "memorise", failing)
     frozen, report = remember(task, DIGITS, expert, OPTIONS.memory, Phase(CPU, 0))
