@@ -24,7 +24,7 @@ from mygo_edge.trunks.options import TrunkOptions
 
 RESULTS = Path(__file__).parent / "results" / "feature_cost.json"
 FEATURES, CLASSES = 1280, 2
-TASKS, IMAGES = (10, 50, 200), (20, 50, 200)
+TASKS, IMAGES = (1, 2, 5, 10, 50, 200), (20, 50, 100, 200, 500)
 SIZES = (160, 224)
 BETWEEN = 4  # tasks from one batch of the trunk to the next
 

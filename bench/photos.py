@@ -35,7 +35,6 @@ from mygo_edge.device.few_shot import FewShot
 from mygo_edge.learn.features.gaussian_memory import GaussianMemory, transform_for
 from mygo_edge.learn.features.rivals import FeCAM, Finetune, Joint, NearestMean, RanPAC, Rival, StreamingLDA
 from mygo_edge.learn.features.shared_covariance import SharedCovariance, Shrunk, shrink
-from mygo_edge.learn.features.strength import DEFAULT
 from mygo_edge.trunks.catalogue import load_trunk
 from mygo_edge.trunks.extract import Extractor
 from mygo_edge.trunks.options import TrunkOptions
@@ -296,7 +295,7 @@ def shrinkages(data: Set, groups: list[np.ndarray]) -> dict[str, dict[str, float
         own = np.isin(y, group)
         memory.learn(x[own], y[own] - group[0], [str(label) for label in group])
     vectors, means = memory.transform(test_x), memory.means
-    chosen, default = shrink(memory.pooled, memory.strength.best), shrink(memory.pooled, DEFAULT)
+    chosen, default = shrink(memory.pooled, memory.strength.best), shrink(memory.pooled, 1.0)
     rest = (memory.transform(x) - means.means[y]) / np.sqrt(chosen.target)  # the target is the identity there
     analytic = Shrunk(chosen.estimate, chosen.target, float(ledoit_wolf_shrinkage(rest, assume_centered=True)))
     found = {}

@@ -33,6 +33,7 @@ class Features:
 
     Attributes:
         features: width of a vector; shape: (features,).
+        power: of the features of pictures, where `transform` is not known.
         transform: how they become nearly Gaussian; None: found from the first task's.
         directions: of the inputs behind each class: in how many their covariances have something of their own; None:
             in none.
@@ -41,8 +42,7 @@ class Features:
     name = "features"
 
     def __init__(self, trunk: Trunk | TextTrunk, threads: int, batch: int, power: float = 0.5) -> None:
-        """power: of the features of pictures, where `transform` is not known."""
-        self.trunk, self._power = trunk, power
+        self.trunk, self.power = trunk, power
         self.transform: PowerTransform | None = None
         self.directions: Callable[[NDArray[np.integer]], int] | None = None
         self._pictures: Extractor | None = None
@@ -93,7 +93,7 @@ class Features:
     def transformed(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """In the space where they are nearly Gaussian; the first call settles which that is."""
         if self.transform is None:
-            self.transform = PowerTransform(self._power, signed=bool((vectors < 0).any()))
+            self.transform = PowerTransform(self.power, signed=bool((vectors < 0).any()))
         return self.transform(vectors)
 
 

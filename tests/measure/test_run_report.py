@@ -200,7 +200,9 @@ def test_a_run_without_test_data_says_that_nothing_was_measured() -> None:
 
 def test_a_run_without_test_data_ends_with_no_line_of_accuracies(capsys: pytest.CaptureFixture[str]) -> None:
     nothing, something = scores([[None]]), scores([[0.5]])
-    Display().contrast(["task0"], {"mygo": {"task_known": nothing, "task_unknown": nothing}})
+    Display().contrast(["task0"], {"mygo": results(task_known=nothing, task_unknown=nothing)})
     assert capsys.readouterr().out == ""
-    Display().contrast(["task0"], {"mygo": {"task_known": something, "task_unknown": something}})
-    assert "average=0.5000" in capsys.readouterr().out
+    Display().contrast(["task0"], {"mygo": results(task_known=something, task_unknown=something)})
+    said = capsys.readouterr().out
+    assert "average=0.5000" in said
+    assert f"bytes={163761 + 2 * 52605}" in said

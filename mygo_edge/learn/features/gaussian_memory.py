@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mygo_edge.bundle.gaussian import ClassMeans, Floats, Ids, PowerTransform, SharedFactor, join
+from mygo_edge.bundle.gaussian import ClassMeans, Floats, Ids, PowerTransform, Precision, SharedFactor, join
 from mygo_edge.bundle.wake_head import WakeHead
 from mygo_edge.learn.features.moments import PooledMoments
 from mygo_edge.learn.features.novelty import held_out, judged
@@ -53,6 +53,7 @@ class GaussianMemory:
         self.sent: SentRows | None = None  # that of devices: the box's, or an older one that answers nearly alike
         self._kept_strength = 0.0
         self.shared: SharedFactor | None = None  # their dreams
+        self._precise: tuple[SharedFactor, Precision] | None = None  # of these, once it was asked for
         self.factor_version = 0
         self._at: dict[str, int] = {}  # freedom of the pool when something was measured last
         self.novelty: NDArray[np.float32] | None = None  # quantiles of that of known classes
@@ -87,16 +88,18 @@ class GaussianMemory:
             self.pooled.merge(alone)
         else:
             self.tasks.append(self.pooled.pool(vectors, labels, classes))
-        if self.strength.due(self.pooled, len(labels)):
+        if self.strength.due(self.pooled, len(labels), len(classes)):
             means = self.means
             task = slice(len(means.means) - len(classes), len(means.means))
             found = left_out(self.pooled, means, task, vectors, labels)
-            self.strength.learn(found, len(labels), self.pooled)
+            self.strength.learn(found.briers(len(classes)), len(labels), self.pooled)
             best = STRENGTHS.index(self.strength.best)
             self.prior.calibrate(found, best)
             self.told_apart = found.told_apart(best, len(classes))
         elif self.shared is not None:
-            self.told_apart = told_apart(self.shared, self.tasks[-1], vectors, labels)
+            if self._precise is None or self._precise[0] is not self.shared:
+                self._precise = self.shared, Precision(self.shared)
+            self.told_apart = told_apart(*self._precise, self.tasks[-1], vectors, labels)
         if self.rows and self._grown("novelty", _JUDGED):
             self._judge(vectors, labels)
         self.heads.append(self._wake_head(alone, vectors, labels) if self.rows else None)
@@ -209,7 +212,7 @@ class GaussianMemory:
             "numbers": np.array(
                 [self.pooled.freedom, self.pooled.tasks, self.strength.images, self.strength.tried_at], np.int64
             ),
-            "wins": self.strength.wins,
+            "briers": self.strength.briers,
             "widths": np.array([len(task.means) for task in self.tasks], np.int64),
             "factor_version": np.array(self.factor_version, np.int64),
         }
@@ -243,7 +246,9 @@ class GaussianMemory:
         freedom, tasks, images, tried_at = (int(number) for number in state["numbers"])
         scatter, root = (state[name].astype(np.float32) if name in state else None for name in ("scatter", "root"))
         self.pooled = PooledMoments(scatter, freedom, tasks, root, self._few)
-        self.strength.wins, self.strength.images, self.strength.tried_at = state["wins"].copy(), images, tried_at
+        if "briers" in state:  # after a checkpoint of an older version it is tried anew
+            self.strength.briers = state["briers"].copy()
+            self.strength.images, self.strength.tried_at = images, tried_at
         ends = np.cumsum(state["widths"])
         self.tasks = [
             ClassMeans(state["means"][end - width : end], state["counts"][end - width : end])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +14,11 @@ from mygo_edge.learn.features.leaving_out import Products, distances
 from mygo_edge.learn.features.moments import PooledMoments
 from mygo_edge.learn.features.shared_covariance import shrink, shrinkage
 
-STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # pseudo-images a feature; outside it was never better (docs/photos.md)
-DEFAULT = 1.0  # of those that are equally good
-UNTRIED = 4.0  # of few images, whose correlations are mostly chance (docs/photos.md)
-_LEAST = 100  # images less classes, below which leaving out says more of chance than of strength
-_IMAGES = 1000  # left out in turn, at most
+STRENGTHS = (0.0625, 0.25, 0.5, 1.0, 2.0, 4.0)  # pseudo-images a feature
+_LEAST = 3  # images of a class, on average: without one of two, the other says little
+_MANY = 100  # images of a task that are worth trying it for
+_IMAGES = 300  # left out in turn, at most
+_CALIBRATING = 200  # of these, at most, say what temperature is right
 _TEMPERATURES = (1.0, 1000.0)  # never surer than the Gaussians themselves are
 _USUAL, _SPREAD = 5.0, 0.7  # temperature, and deviation of its logarithm: a few images that are all right say nothing
 _OTHERS = 256  # classes of earlier tasks that they could be taken for, at most
@@ -29,12 +30,10 @@ Weight = Callable[[float], float]
 class LeftOut:
     """Of images of the last task, left out in turn.
 
-    shares: [strengths], of right answers, the mean of those with the task known and unknown; distances: squared ones to
-    all classes, [strengths, n, classes], the task's own first; own: [n], of which class they are; counts: [classes],
-    images of each.
+    distances: squared ones to all classes, [strengths, n, classes], the task's own first; own: [n], of which class they
+    are; counts: [classes], images of each.
     """
 
-    shares: NDArray[np.float64]
     distances: NDArray[np.float64]
     own: NDArray[np.int64]
     counts: NDArray[np.int64]
@@ -42,6 +41,18 @@ class LeftOut:
     def told_apart(self, strength: int, classes: int) -> float:
         """Share of right answers with the task known, which has so many classes, at that strength."""
         return float((self.distances[strength][:, :classes].argmin(1) == self.own).mean())
+
+    def briers(self, classes: int) -> NDArray[np.float64]:
+        """[strengths]: Brier scores (Brier 1950), squared errors of calibrated probabilities: the mean of that with the
+        task known, which has so many classes, and unknown. Right answers of few images differ by chance, their
+        probabilities less.
+        """
+        found = []
+        for each in self.distances:
+            temperature = _roughly_calibrated(each[:_CALIBRATING], self.own[:_CALIBRATING])
+            parts = (each[:, :classes], each)
+            found.append(sum(_brier(part, self.own, temperature) for part in parts) / len(parts))
+        return np.array(found)
 
     def temperature(
         self, strength: int, frequencies: NDArray[np.float64] | float = 0.0, weight: Weight = lambda temperature: 0.0
@@ -80,10 +91,63 @@ def calibrated(
         return float((total - scaled[rows, own]).sum())
 
     def unlikeliness(logarithm: float) -> float:
-        return surprise(logarithm) + float((logarithm - np.log(_USUAL)) ** 2 / (2 * _SPREAD**2))
+        return surprise(logarithm) + _unusual(logarithm)
 
     found = minimize_scalar(unlikeliness, bounds=np.log(_TEMPERATURES), method="bounded", options={"xatol": 0.05})
     return float(np.exp(found.x)), surprise(found.x)
+
+
+def _roughly_calibrated(distances: NDArray[np.float64], own: NDArray[np.int64]) -> float:
+    """The one of some temperatures that `calibrated` would find nearest, in one pass over all."""
+    temperatures = np.geomspace(*_TEMPERATURES, 19)
+    logits = -0.5 * (distances - distances.min(1, keepdims=True)) / temperatures[:, None, None]
+    surprises = (np.log(np.exp(logits).sum(2)) - logits[:, np.arange(len(own)), own]).sum(1)
+    return float(temperatures[(surprises + _unusual(np.log(temperatures))).argmin()])
+
+
+def _brier(distances: NDArray[np.float64], own: NDArray[np.int64], temperature: float) -> float:
+    logits = distances * (-0.5 / temperature)
+    probabilities = np.exp(logits - logits.max(1, keepdims=True))
+    probabilities /= probabilities.sum(1, keepdims=True)
+    right = probabilities[np.arange(len(own)), own]
+    return float(((probabilities**2).sum(1) - 2 * right + 1).mean())
+
+
+def _roughly_calibrated(distances: NDArray[np.float64], own: NDArray[np.int64]) -> float:
+    """The one of some temperatures that `calibrated` would find nearest, in one pass over all."""
+    temperatures = np.geomspace(*_TEMPERATURES, 19)
+    logits = -0.5 * (distances - distances.min(1, keepdims=True)) / temperatures[:, None, None]
+    surprises = (np.log(np.exp(logits).sum(2)) - logits[:, np.arange(len(own)), own]).sum(1)
+    return float(temperatures[(surprises + _unusual(np.log(temperatures))).argmin()])
+
+
+def _briers(distances: NDArray[np.float64], own: NDArray[np.int64], temperature: float) -> NDArray[np.float64]:
+    logits = distances * (-0.5 / temperature)
+    probabilities = np.exp(logits - logits.max(1, keepdims=True))
+    probabilities /= probabilities.sum(1, keepdims=True)
+    right: NDArray[np.float64] = probabilities[np.arange(len(own)), own]
+    return (probabilities**2).sum(1) - 2 * right + 1
+
+
+def _roughly_calibrated(distances: NDArray[np.float64], own: NDArray[np.int64]) -> float:
+    """The one of some temperatures that `calibrated` would find nearest, in one pass over all."""
+    temperatures = np.geomspace(*_TEMPERATURES, 19)
+    logits = -0.5 * (distances - distances.min(1, keepdims=True)) / temperatures[:, None, None]
+    surprises = (np.log(np.exp(logits).sum(2)) - logits[:, np.arange(len(own)), own]).sum(1)
+    return float(temperatures[(surprises + _unusual(np.log(temperatures))).argmin()])
+
+
+def _brier(distances: NDArray[np.float64], own: NDArray[np.int64], temperature: float) -> float:
+    logits = distances * (-0.5 / temperature)
+    probabilities = np.exp(logits - logits.max(1, keepdims=True))
+    probabilities /= probabilities.sum(1, keepdims=True)
+    right = probabilities[np.arange(len(own)), own]
+    return float(((probabilities**2).sum(1) - 2 * right + 1).mean())
+
+
+def _unusual(logarithm: Any) -> Any:
+    """How unlikely temperatures of these logarithms are, before anything was measured, in nats."""
+    return (logarithm - np.log(_USUAL)) ** 2 / (2 * _SPREAD**2)
 
 
 def left_out(
@@ -108,7 +172,6 @@ def left_out(
     """
     rng = np.random.default_rng(0)
     chosen = rng.permutation(len(vectors))[:_IMAGES]
-    width = task.stop - task.start
     others = np.setdiff1d(np.arange(len(means.means)), np.arange(task.start, task.stop))
     rows = np.concatenate([np.arange(task.start, task.stop), np.sort(rng.permutation(others)[:_OTHERS])])
     shrunk = shrink(pooled, 1.0)
@@ -124,56 +187,50 @@ def left_out(
         correlations = Root(root)
     whole = correlations if isinstance(correlations, Whole) else Whole(correlations.matrix)
     own, counts = labels[chosen], means.counts[rows]
-    shares, all_distances = [], []
+    all_distances = []
     for strength in strengths:
         amount = shrinkage(pooled, strength)
         halves = whole.inverse(amount).half(np.concatenate([x, m]))
         rest, m_half = halves[: len(x)] - halves[len(x) :][own], halves[len(x) :]
         products = Products((rest**2).sum(1), rest @ m_half.T, m_half @ m_half.T)
-        found = distances(products, own, counts, (1 - amount) / pooled.freedom)
-        known, unknown = found[:, :width].argmin(1) == own, found.argmin(1) == own
-        shares.append((known.mean() + unknown.mean()) / 2)
-        all_distances.append(found)
-    return LeftOut(np.array(shares), np.stack(all_distances), own, counts)
+        all_distances.append(distances(products, own, counts, (1 - amount) / pooled.freedom))
+    return LeftOut(np.stack(all_distances), own, counts)
 
 
 class Strength:
     """Chooses among `STRENGTHS` by all tasks that were tried so far; a task is tried when the pool has grown enough.
 
-    wins: [strengths], right answers of images left out, summed; images: as many; tried_at: the pool's freedom then.
+    briers: [strengths], Brier scores of images left out, summed; images: as many; tried_at: the pool's freedom then.
     """
 
     def __init__(self) -> None:
-        self.wins = np.zeros(len(STRENGTHS))
+        self.briers = np.zeros(len(STRENGTHS))
         self.images = 0
         self.tried_at = 0
 
-    def due(self, pooled: PooledMoments, images: int) -> bool:
+    def due(self, pooled: PooledMoments, images: int, classes: int) -> bool:
         """Whether a task of so many images is worth trying: the choice costs O(features^3), and less and less changes
-        it; few images say less of it and cost as much.
+        it; few images say less of it and cost as much, unless there are few in all.
         """
-        return pooled.freedom >= (2.0 if images >= _LEAST else 4.0) * self.tried_at
+        if images < _LEAST * classes:
+            return False
+        cheap = images >= _MANY or pooled.root is not None
+        return pooled.freedom >= (2.0 if cheap else 4.0) * self.tried_at
 
-    def learn(self, found: LeftOut, images: int, pooled: PooledMoments) -> None:
-        """Count what `left_out` found, for a task of so many images, unless those are few in all."""
-        if pooled.freedom >= _LEAST:
-            self.wins += found.shares * images
-            self.images += images
+    def learn(self, briers: NDArray[np.float64], images: int, pooled: PooledMoments) -> None:
+        """Count `LeftOut.briers`, for a task of so many images."""
+        self.briers += briers * images
+        self.images += images
         self.tried_at = pooled.freedom
 
     @property
     def best(self) -> float:
-        """The strength with most right answers; of those that are equal within one image, the nearest to `DEFAULT`; and
-        `UNTRIED` before a task was tried.
-        """
-        if not self.images:
-            return UNTRIED
-        good = [s for s, wins in zip(STRENGTHS, self.wins, strict=True) if wins >= self.wins.max() - 1]
-        return min(good, key=lambda strength: abs(np.log(strength / DEFAULT)))
+        """The strength of the least Brier score; the largest before a task was tried."""
+        return STRENGTHS[int(self.briers.argmin())] if self.images else STRENGTHS[-1]
 
     def reason(self) -> str:
         """What was chosen and why, for a person."""
         if not self.images:
-            return f"shrinkage strength {UNTRIED:g} (too few images to try)"
-        best = self.wins.max() / self.images
-        return f"shrinkage strength {self.best:g}: {100 * best:.1f} % of {self.images} images left out answered rightly"
+            return f"shrinkage strength {self.best:g}: nothing was tried"
+        score = self.briers.min() / self.images
+        return f"shrinkage strength {self.best:g}: it predicts images left out best, Brier score {score:.3f}"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mygo_edge.bundle.gaussian import ClassMeans, Floats, Ids, SharedFactor, mahalanobis
+from mygo_edge.bundle.gaussian import ClassMeans, Floats, Ids, Precision, SharedFactor, mahalanobis
 
 ENOUGH = 0.5  # of what is between guessing and always right; below it, what is remembered is poor
 _INPUTS = 200  # looked at, at most
@@ -28,18 +28,18 @@ def memory_report(told_apart: float | None, classes: int) -> MemoryReport:
     return MemoryReport("gaussians", told_apart, poor)
 
 
-def told_apart(shared: SharedFactor, means: ClassMeans, vectors: Floats, labels: Ids) -> float:
+def told_apart(shared: SharedFactor, precision: Precision, means: ClassMeans, vectors: Floats, labels: Ids) -> float:
     """By a factor that was made before the task, and the task's means, of which each input is taken out.
 
     Args:
-        shared: of earlier tasks.
+        shared, precision: of earlier tasks.
         means: of the task's classes, of two inputs or more.
         vectors: [n, features] in the transformed space.
         labels: [n], counted within the task.
     """
     chosen = np.random.default_rng(0).permutation(len(labels))[:_INPUTS]
     own, rows = labels[chosen], np.arange(len(chosen))
-    found = mahalanobis(vectors[chosen], means, shared)
+    found = mahalanobis(vectors[chosen], means, shared, precision)
     counts = means.counts[own]
     found[rows, own] *= (counts / (counts - 1)) ** 2  # without it, its mean lies so much farther off
     return float((found.argmin(1) == own).mean())

@@ -24,7 +24,7 @@ class Vectors(Features):
     """A domain whose raw inputs are vectors already; `directions` as of a trunk for texts."""
 
     def __init__(self, directions: int = 0) -> None:
-        self.features, self.transform = WIDTH, None
+        self.features, self.transform, self.power = WIDTH, None, 0.5
         self.directions = (lambda counts: directions) if directions else None
 
 

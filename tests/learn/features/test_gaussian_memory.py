@@ -132,14 +132,14 @@ def test_small_tasks_go_on_to_the_same_bits_wherever_they_were_cut() -> None:
     def empty() -> GaussianMemory:
         return GaussianMemory(transform_for(task(0)[0]), FEATURES, rank=8)
 
-    whole, ways = tasks(empty(), 0, 9).state(), set()
-    for cut in range(1, 9):
+    whole, ways = tasks(empty(), 0, 18).state(), set()
+    for cut in range(1, 18):
         part, resumed = tasks(empty(), 0, cut), empty()
         part.learn(*task(cut % TASKS, seed=cut, per_class=8), ["a", "b"])
         resumed.load_state({key: value.copy() for key, value in part.state().items()})
         ways.add("kept.rows" in part.state())
         resumed.refactor(resumed.covariance())
-        state = tasks(resumed, cut + 1, 9).state()
+        state = tasks(resumed, cut + 1, 18).state()
         assert state.keys() == whole.keys()
         for key, value in whole.items():
             assert np.array_equal(value, state[key]), (cut, key)
