@@ -190,7 +190,8 @@ class Learner:
             raise MygoEdgeError(f"task {again[0]} is learnt already; give another name")
         if unremembered := [a.name for a in new if a.name not in self._remembered()]:
             self.folder.add_stream(options or self.options, unremembered)
-        runner.add(arrivals)
+        with self._recovering(runner):
+            runner.add(arrivals)
         for line in weak_classes(new) if runner.domain.name == "pixels" else ():
             self._tell(line)
         with self._recovering(runner):

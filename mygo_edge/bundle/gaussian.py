@@ -236,14 +236,16 @@ def novelty(nearest: NDArray, largest: NDArray, shared: SharedFactor) -> Floats:
 
     The squared Mahalanobis distance to the nearest class counts by rank / features: its terms depend on one another,
     for real features more than in the model, and there are rather as many as the factor has dimensions. How little a
-    vector speaks for any class is -2 x its largest logit.
+    vector speaks for any class is -2 x its largest logit. But far from all classes a logit may have any size, a black
+    picture's above all: from three times the usual distance on it counts less, from four times on not at all.
 
     Args:
         nearest: [n], squared distances.
         largest: [n], logits.
         shared: what the distances are measured with.
     """
-    return np.asarray(nearest * (shared.rank / shared.factor.shape[1]) - 2 * largest, np.float32)
+    counts = np.clip(4 - nearest / shared.spread, 0, 1) if shared.spread > 0 else 1.0
+    return np.asarray(nearest * (shared.rank / shared.factor.shape[1]) - 2 * counts * largest, np.float32)
 
 
 def dreams(means: ClassMeans, shared: SharedFactor, z: Floats, noise: Floats, class_ids: Ids) -> Floats:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mygo_edge.bundle.strict import MAX_NAME, printable
 from mygo_edge.data.datasets import check_split, image_batch
+from mygo_edge.data.folder import SUFFIXES
 from mygo_edge.data.split import Split
 from mygo_edge.data.tasks import Arrival
 from mygo_edge.errors import MygoEdgeError
@@ -91,15 +92,15 @@ def _split(what: str, inputs: Any, labels: list[Any], names: list[str]) -> Split
 def raw_inputs(what: str, inputs: Any) -> Any:
     """Images as a tensor [n, channels, height, width]; paths and texts as a list. Raises MygoEdgeError."""
     if isinstance(inputs, str | Path):
-        return [inputs]
+        inputs = [inputs]
     if isinstance(inputs, list | tuple) and inputs and all(isinstance(item, str | Path) for item in inputs):
-        return list(inputs)
+        return _files_or_texts(what, inputs)
     try:
         array = np.asarray(inputs.detach().cpu() if isinstance(inputs, Tensor) else inputs)
     except ValueError as error:
         raise MygoEdgeError(f"{what}: images of one shape are needed ({error})") from error
     if array.ndim == 1 and array.dtype.kind in "UTO" and all(isinstance(item, str | Path) for item in array):
-        return array.tolist()
+        return _files_or_texts(what, array.tolist())
     if (
         array.ndim not in (3, 4)
         or array.dtype.kind not in "uf"
@@ -114,3 +115,13 @@ def raw_inputs(what: str, inputs: Any) -> Any:
             raise MygoEdgeError(f"{what}: floats must be in [0, 1], these are from {array.min()} to {array.max()}")
         array = array.astype(np.float32)
     return image_batch(array)
+
+
+def _files_or_texts(what: str, items: Sequence[str | Path]) -> list[str | Path]:
+    """Paths of pictures, which are there, where all of the names end as pictures' do; else texts."""
+    if not all(Path(item).suffix.lower() in SUFFIXES for item in items):
+        return list(items)
+    paths = [Path(item) for item in items]
+    if missing := [path for path in paths if not path.is_file()]:
+        raise MygoEdgeError(f"{what}: {missing[0]} is no file; give pictures that are there")
+    return paths

@@ -181,7 +181,8 @@ class EdgeModel:
 
         Args:
             images, task: as for `logits`.
-            false_alarms: share of the model's own dreams that the threshold would reject, in (0, 1).
+            false_alarms: share, in (0, 1), of images of known classes that the box measured for this, that would be
+                rejected; of the model's own dreams where it sent no measurement.
 
         Raises:
             MygoEdgeError: a share out of range, or a task without dreams to calibrate on.
@@ -190,7 +191,7 @@ class EdgeModel:
         return loaded.scores(images, task).novelty > loaded.threshold(task, false_alarms)
 
     def threshold(self, task: str | None = None, false_alarms: float = 0.05) -> float:
-        """The novelty that this share of the model's own dreams exceeds; it is taken at the first call and kept."""
+        """The novelty that this share of what `rejects` counts on exceeds; it is taken at the first call and kept."""
         return self._loaded.threshold(task, false_alarms)
 
     def assess(

@@ -111,14 +111,16 @@ class _Photos:
         self._batch = max(1, min(_MOST_PHOTOS, _INPUT_BYTES // (12 * form.size[0] * form.size[1])))
 
     def listed(self, inputs: Any) -> list[Any]:
-        """Paths, which are read when their turn comes, and arrays uint8 [1, 3 or 1, height, width]."""
-        given = [inputs] if isinstance(inputs, (str, Path, np.ndarray)) else inputs
+        """Paths, which are read when their turn comes, Pillow images, and arrays uint8 [1, 3 or 1, height, width]."""
+        given = [inputs] if isinstance(inputs, (str, Path, np.ndarray)) or _is_picture(inputs) else inputs
         if not isinstance(given, (list, tuple)):
             raise MygoEdgeError(f"expected photos as paths or arrays; got {type(inputs).__name__}")
         found: list[Any] = []
         for photo in given:
             if isinstance(photo, (str, Path)) and Path(photo).suffix != ".npy":
                 found.append(Path(photo))
+            elif _is_picture(photo):
+                found.append(photo)
             else:
                 found += _pixels(_array(Path(photo)) if isinstance(photo, (str, Path)) else photo)
         return found
@@ -127,14 +129,13 @@ class _Photos:
         found = np.empty((len(given), width), np.float32)
         for start in range(0, len(given), self._batch):
             part = slice(start, min(start + self._batch, len(given)))
-            photos = [
-                vision.read_photo(photo, self._form)
-                if isinstance(photo, Path)
-                else vision.from_pixels(photo, self._form)[0]
-                for photo in given[part]
-            ]
-            found[part] = run(self._feed(np.stack(photos)))
+            found[part] = run(self._feed(np.stack([self._prepared(photo) for photo in given[part]])))
         return found
+
+    def _prepared(self, photo: Any) -> NDArray[np.uint8]:
+        if isinstance(photo, Path):
+            return vision.read_photo(photo, self._form)
+        return vision.prepare(photo, self._form) if _is_picture(photo) else vision.from_pixels(photo, self._form)[0]
 
     def example(self, n: int) -> NDArray[np.uint8]:
         """Waves of different lengths and directions, a little noise: uint8 [n, height, width, 3]."""
@@ -172,6 +173,11 @@ def _prepared_as(form: ImageInput) -> vision.Preparation:
     )
 
 
+def _is_picture(photo: Any) -> bool:
+    """Whether it is an image of Pillow's."""
+    return hasattr(photo, "getbands") and hasattr(photo, "convert")
+
+
 def _array(path: Path) -> NDArray:
     try:
         return read_array(path.read_bytes())
@@ -186,6 +192,8 @@ def _pixels(photos: Any) -> list[NDArray[np.uint8]]:
         "or grey, with 1 in place of 3 or without"
     )
     array = np.asarray(photos) if not isinstance(photos, np.ndarray) else photos
+    if array.ndim == 3 and array.shape[2] in (2, 4) and array.shape[0] not in (1, 3):
+        raise MygoEdgeError(f"{expected}; got shape {list(array.shape)}, as of one with transparency: give its path")
     if array.ndim == 3 and array.shape[0] not in (1, 3) and array.shape[2] not in (1, 3):
         array = array[:, None]  # grey photos
     batch = array if array.ndim == 4 else array[None]

@@ -16,6 +16,7 @@ from mygo_edge.bundle.gaussian import (
     fisher,
     join,
     mahalanobis,
+    novelty,
 )
 from mygo_edge.bundle.gaussian_files import read_means, read_shared, write_means, write_shared
 from mygo_edge.bundle.manifest import BundleError, Rule
@@ -254,3 +255,11 @@ def test_two_noisy_classes_still_get_an_answer() -> None:
         logits = means @ weight.T + bias
         assert np.linalg.norm(weight[0] - weight[1]) > 0
         assert logits[0, 0] - logits[0, 1] > logits[1, 0] - logits[1, 1]
+
+
+def test_a_vector_far_from_all_classes_is_novel_however_large_a_logit_is(shared: SharedFactor) -> None:
+    usual, far = np.full(1, shared.spread), np.full(1, 5 * shared.spread)
+    assert novelty(usual, np.full(1, 1e6), shared) < 0  # near a class, its logit counts
+    assert (
+        novelty(far, np.full(1, 1e6), shared) == novelty(far, np.zeros(1), shared) > novelty(usual, np.zeros(1), shared)
+    )

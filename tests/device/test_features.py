@@ -105,6 +105,9 @@ def test_photos_may_be_paths_arrays_or_lists_of_any_size(model: EdgeModel, tmp_p
     np.testing.assert_allclose(model.logits(images[0]), expected[:1], atol=1e-3)
     grey = np.arange(2 * 9 * 7, dtype=np.uint8).reshape(2, 9, 7)
     np.testing.assert_array_equal(model.logits(grey), model.logits(grey[..., None].repeat(3, -1)))
+    np.testing.assert_allclose(model.logits([Image.open(path) for path in paths]), expected, atol=1e-3)
+    palette = Image.fromarray(images[0]).quantize(64)
+    np.testing.assert_array_equal(model.logits(palette), model.logits([palette.convert("RGB")]))
     mixed = model.predict([paths[1], np.full((50, 30, 3), (220, 30, 30), np.uint8)])
     assert mixed == ["blue", "red"]
     assert model.logits([]).shape == (0, 5)
@@ -115,6 +118,7 @@ def test_photos_may_be_paths_arrays_or_lists_of_any_size(model: EdgeModel, tmp_p
     [
         (np.zeros((2, 8, 8, 4), np.uint8), r"got shape \[2, 8, 8, 4\]"),
         (np.zeros((0, 0, 3), np.uint8), "got shape"),
+        ([np.zeros((8, 9, 4), np.uint8)], r"got shape \[8, 9, 4\], as of one with transparency"),
         (np.zeros((8, 8, 3), np.int64), "got int64"),
         (np.full((8, 8, 3), np.nan), "values out of range"),
         (np.full((8, 8, 3), 255.0), "values out of range"),

@@ -17,7 +17,7 @@ from mygo_edge.export.publication import publish_after_sleep
 from mygo_edge.learn.features.exact import ExactMyGO
 from mygo_edge.options import PublishOptions
 from mygo_edge.run.saved import open_learner
-from tests.features import photo_trunk, photos
+from tests.features import FEATURES, photo_trunk, photos
 from tests.run.commands import run, start, summary
 
 WARM, COLD = ("orange", "red", "yellow"), ("blue", "cyan", "green")
@@ -115,6 +115,14 @@ def test_rivals_stand_beside_it_and_a_device_answers_the_files(whole: Path, mate
     assert document["methods"]["mygo"]["task_unknown"]["average"] > 0.9
     assert document["methods"]["mygo"]["dreams"]["label_fidelity"] > 0.9
     assert document["trunk"]["inputs"] == 180
+    assert document["methods"]["ncm"]["bytes"]["kept"] == 4 * 6 * FEATURES
+    assert document["methods"]["joint"]["bytes"]["kept"] == 4 * 120 * FEATURES
+    assert document["methods"]["joint"]["seconds"]["total"] > document["methods"]["ncm"]["seconds"]["total"]
+    report = [(entry["task"], entry["dreamt_by"], entry["poor"]) for entry in document["methods"]["mygo"]["memory"]]
+    assert report == [(0, "gaussians", False), (1, "gaussians", False)]
+    assert all(entry["told_apart"] > 0.8 for entry in document["methods"]["mygo"]["memory"])
+    assert "shrinkage strength" in document["methods"]["mygo"]["sleep"][1]["shrinkage_why"]
+    assert "the licence of the file" in document["terms"]
     assert (whole / "plots" / "dreams.png").exists()
     assert "Vectors of real test inputs beside dreams" in (whole / "report.html").read_text()
     model = EdgeModel.load(whole / "bundle")
@@ -220,3 +228,42 @@ def test_a_program_learns_photos_in_memory(material: Path, tmp_path: Path) -> No
         assert dreams.class_ids.tolist() == device.dream("cold", n=9, seed=3).class_ids.tolist()
         with pytest.raises(MygoEdgeError, match="takes pictures, not texts"):
             learner.answers(["a text"])
+
+
+def test_options_that_do_nothing_above_a_trunk_are_said_and_those_of_gaussians_count(
+    material: Path, tmp_path: Path
+) -> None:
+    idle = ("--sleep.steps", 7, "--wake.no-expert", "--memory.rank", 5, "--memory.power", 1)
+    done = run(*source(material, "3,4,5/0,1,2"), *idle, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert "--sleep.steps, --wake.expert do nothing above a trunk" in done.stdout
+    with Learner.open(tmp_path / "run") as learner:
+        shared = learner.runner.methods["mygo"].shared
+    assert (shared.rank, shared.transform.power) == (5, 1.0)
+    assert EdgeModel.load(tmp_path / "run" / "bundle").dream("task0", n=3).samples.shape == (3, FEATURES)
+
+
+def test_classes_that_look_alike_are_a_poor_memory_and_that_is_said(
+    material: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, _ = photos(("red",), 60)
+    names = ["left", "right"] * 30
+    with Learner.create(tmp_path / "mine", TrainOptions(trunk=str(material / "trunk.onnx"))) as learner:
+        learner.learn("alike", images, names)
+        (entry,) = learner.runner.methods["mygo"].memories
+        assert entry["poor"]
+        assert entry["told_apart"] < 0.75
+    assert "the memory of alike is poor" in capsys.readouterr().err
+    assert ">poor<" in (tmp_path / "mine" / "report.html").read_text()
+
+
+def test_names_of_pictures_are_pictures_and_one_that_is_not_there_leaves_the_learner_as_it_was(
+    material: Path, tmp_path: Path
+) -> None:
+    files = [str(path) for name in ("red", "blue") for path in sorted((material / "data" / "train" / name).iterdir())]
+    names = ["red"] * 20 + ["blue"] * 20
+    with Learner.create(tmp_path / "mine", TrainOptions(trunk=str(material / "trunk.onnx"))) as learner:
+        with pytest.raises(MygoEdgeError, match=r"nowhere\.png is no file"):
+            learner.learn("two", [*files[:-1], str(tmp_path / "nowhere.png")], names)
+        learner.learn("two", files, names)
+        assert learner.accuracy(files, names) > 0.9

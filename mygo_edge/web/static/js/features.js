@@ -114,7 +114,8 @@ export class FeatureModel {
     const nearest = this.apart
       ? Math.min(...tasks.flatMap(({ means }) => means.map((mean) => Math.max(distance(mean), 0))))
       : Math.max(distance(this.centre) - 2 * largest, 0);
-    const novelty = nearest * (this.shared.factor.rows / vector.length) - 2 * largest, temperature = this.calibration?.temperature ?? 1;
+    const { spread } = this.shared, counts = spread > 0 ? Math.min(Math.max(4 - nearest / spread, 0), 1) : 1;
+    const novelty = nearest * (this.shared.factor.rows / vector.length) - 2 * counts * largest, temperature = this.calibration?.temperature ?? 1;
     const priors = tasks.flatMap(({ classes, prior }) => (prior ? [...prior] : classes.map(() => 0))); // 0 of what was learnt here
     const likely = logits.map((logit, index) => (logit + priors[index]) / temperature);
     return { logits: settled(likely, vector, tasks, priors.map((prior) => prior / temperature)), novelty };
