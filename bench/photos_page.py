@@ -206,17 +206,12 @@ def shares(cost: Result, size: str) -> list[float]:
 
 
 def many_table(cost: Result) -> str:
-    """Share of the trunk's time, by tasks and images a task."""
-    sizes = list(cost["rows"][0]["trunk_seconds"])
-    rows = [
-        [
-            f"{row['tasks']} tasks of {row['images']}",
-            f"{1000 * row['seconds'] / row['tasks']:.0f}",
-            *(f"{share:.0f} %" for share in each),
-        ]
-        for row, *each in zip(cost["rows"], *(shares(cost, size) for size in sizes), strict=True)
-    ]
-    return table(["photos", "ms a task", *(f"of the trunk's time, {size} pixels" for size in sizes)], rows)
+    """Shares of the trunk's time on inputs of both sizes, by images a task and tasks."""
+    small, large = (shares(cost, size) for size in ("160", "224"))
+    found = {(r["images"], r["tasks"]): pair for r, *pair in zip(cost["rows"], small, large, strict=True)}
+    images, tasks = (sorted({key[place] for key in found}) for place in (0, 1))
+    rows = [[f"{n}", *("{:.0f} / {:.0f} %".format(*found[n, count]) for count in tasks)] for n in images]
+    return table(["photos a task", *(f"{count} task{'s' * (count > 1)}" for count in tasks)], rows)
 
 
 def updates_table(updates: Result) -> str:

@@ -121,7 +121,7 @@ def _files_or_texts(what: str, items: Sequence[str | Path]) -> list[str | Path]:
     """Paths of pictures, which are there, where all of the names end as pictures' do; else texts."""
     if not all(Path(item).suffix.lower() in SUFFIXES for item in items):
         return list(items)
-    paths = [Path(item) for item in items]
-    if missing := [path for path in paths if not path.is_file()]:
+    paths: list[str | Path] = [Path(item) for item in items]
+    if missing := [path for path in paths if not Path(path).is_file()]:
         raise MygoEdgeError(f"{what}: {missing[0]} is no file; give pictures that are there")
     return paths

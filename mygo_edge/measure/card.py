@@ -52,6 +52,7 @@ def card(dataset: str, tasks: Sequence[Mapping[str, Any]], results: Mapping[str,
     on_trunk = "trunk" in (results.get("bytes") or {})
     weak = [*_weak_classes(names, counts), *_weak_tasks(tasks, unknown)]
     weak += _weak_dreams(tasks, results["dreams"], on_trunk)
+    weak += _poor_memories(tasks, results.get("memory") or [])
     weak += [
         "Unless a device is asked to reject what it does not know, it answers with one of its classes whatever it is "
         "shown.",
@@ -98,6 +99,11 @@ def _weak_tasks(tasks: Sequence[Mapping[str, Any]], unknown: Mapping[str, Any]) 
         f"Learning later tasks cost {tasks[index]['name']} the most: {100 * most:.1f} points of its accuracy among all "
         "classes."
     ]
+
+
+def _poor_memories(tasks: Sequence[Mapping[str, Any]], memories: Sequence[Mapping[str, Any]]) -> list[str]:
+    poor = [tasks[entry["task"]]["name"] for entry in memories if entry["poor"] and entry["task"] < len(tasks)]
+    return [f"The memory of {_listed(poor)} is poor: its classes are hardly told apart."] if poor else []
 
 
 def _weak_dreams(tasks: Sequence[Mapping[str, Any]], dreams: Mapping[str, Any], on_trunk: bool) -> list[str]:

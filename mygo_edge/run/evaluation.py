@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from mygo_edge.run.runner import Runner
 
 
+FAITHFUL = 0.75  # label fidelity of a task's dreams, below which a run says so
+
+
 class Evaluation:
     """Accuracies of a method and the worth of its dreams, written into the run's results."""
 
@@ -49,13 +52,16 @@ class Evaluation:
                 results.update(feature_dreams(method, run.tasks[: index + 1], run.options.measure, score=last))
             return
         if not all(task.tested for task in run.tasks):  # the judge would not know them
-            run.display.tell("dreams are not measured: that takes the data of all tasks")
+            run.tell("dreams are not measured: that takes the data of all tasks")
             fidelity = None
         else:
             judge = self._judge_of_all()
             per_class = run.options.measure.dreams_per_class
             fidelity = label_fidelity(method, index, judge, per_class, self._phase("evaluation: label fidelity"))
         by_task = [*results["label_fidelity_by_task"][:index], fidelity]
+        if fidelity is not None and fidelity < FAITHFUL:
+            name = run.tasks[index].name
+            run.tell(f"{name}: only {fidelity:.0%} of its dreams show the class that was asked for (label fidelity)")
         found = [value for value in by_task if value is not None]
         results.update(label_fidelity_by_task=by_task, label_fidelity=mean(found) if found else None)
         if index + 1 == len(run.tasks) and fidelity is not None:

@@ -277,6 +277,11 @@ class Runner:
         self.state["publications"] = number
         self.state["results"][method.name]["bytes"] = found
 
+    def tell(self, line: str) -> None:
+        """Tell the person in front of the run, and the log."""
+        self.display.tell(line)
+        self.folder.log(event="note", text=line)
+
     def publish_apart(self, publish: Callable[[int], Path]) -> Path:
         """Publish somewhere else, under the next number of this learner. Returns the version's folder."""
         number = self.state["publications"] + 1

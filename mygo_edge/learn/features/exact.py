@@ -28,9 +28,9 @@ from mygo_edge.learn.features.own_covariance import (
     answering_rank,
     own_covariances,
 )
-from mygo_edge.learn.features.sampled_sleep import descended
+from mygo_edge.learn.features.sampled_sleep import descended, sampled_dreams
 from mygo_edge.learn.features.shared_covariance import SharedCovariance
-from mygo_edge.learn.features.worth import memory_report
+from mygo_edge.learn.features.worth import memory_report, poverty
 from mygo_edge.learn.method import Method, NamedPhase
 from mygo_edge.learn.phase import Phase
 from mygo_edge.options import TrainOptions
@@ -97,14 +97,7 @@ class ExactMyGO(Method):
         report = memory_report(self.memory.told_apart, len(task.classes))
         self.memories.append({"task": index, **asdict(report)})
         if report.poor:
-            own = self.domain.has_own_trunk
-            other = "learn photographs above --trunk efficientnet-lite0" if own else "take another --trunk"
-            chance = 1 / len(task.classes)
-            warn(
-                f"the memory of {task.name} is poor: {report.told_apart:.0%} of its own inputs, each left out of it, "
-                f"are told apart, where guessing gets {chance:.0%}. So its dreams often show another class than was "
-                f"asked for: give the task more inputs, or {other}"
-            )
+            warn(poverty(task.name, report, len(task.classes), self.domain.has_own_trunk))
 
     def _left_out(self, known: Known, vectors: Floats, labels: NDArray[np.int64]) -> NDArray[np.float64]:
         assert self.memory is not None
@@ -150,18 +143,13 @@ class ExactMyGO(Method):
         """Teach a linear student on dreams of all tasks what the exact classifier answers, and keep the student."""
         assert self.memory is not None
         assert self._classifier is not None
-        memory, sleep = self.memory, self.options.sleep
-
-        def dreamt(step: int) -> Tensor:
-            tasks, stream = len(memory.tasks), _SLEEP_STREAM + index
-            parts = [
-                self.dream(task, sleep.dreams_per_task, stream=stream, step=step * tasks + task)
-                for task in range(tasks)
-            ]
-            return torch.from_numpy(memory.transform(torch.cat([samples for samples, _ in parts]).numpy()))
-
+        memory, sleep, options = self.memory, self.options.sleep, self.options
+        backend = None if options.backend == "auto" else options.backend
+        dreams = sampled_dreams(
+            memory, self.shared, sleep.dreams_per_task, options.seed, _SLEEP_STREAM + index, self.device, backend
+        )
         centre = memory.means.means.mean(0)
-        self._classifier = descended(self._classifier, dreamt, centre, sleep.steps, sleep.learning_rate, phase)
+        self._classifier = descended(self._classifier, dreams, centre, sleep.steps, sleep.learning_rate, phase)
 
     def _consolidate(self) -> SharedCovariance:
         """Factor, covariances of classes, and the classifier of all tasks, from what is remembered."""

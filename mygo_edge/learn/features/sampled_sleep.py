@@ -11,11 +11,34 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from mygo_edge.bundle.gaussian import Floats
+from mygo_edge.bundle.gaussian import Floats, SharedFactor
+from mygo_edge.kernels import Backend
+from mygo_edge.kernels.dream import dream
+from mygo_edge.learn.features.gaussian_memory import GaussianMemory
+from mygo_edge.learn.features.stack import gaussian_stack
 from mygo_edge.learn.fit import Descent, fit
 from mygo_edge.learn.phase import Phase
 
 Classifier = tuple[Floats, Floats]  # weight [classes, features], bias [classes]
+
+
+def sampled_dreams(
+    memory: GaussianMemory,
+    shared: SharedFactor,
+    each: int,
+    seed: int,
+    stream: int,
+    device: torch.device,
+    backend: Backend | None,
+) -> Callable[[int], Tensor]:
+    """The dreams of a step, `each` of every task in one batch: [each x tasks, features] in the transformed space."""
+    stack, counts = gaussian_stack(memory.tasks, shared, device), [each] * len(memory.tasks)
+
+    def dreams(step: int) -> Tensor:
+        batch = dream(stack, counts, seed=seed, stream=stream, step=step, backend=backend)
+        return torch.from_numpy(memory.transform(batch.images.cpu().numpy()))
+
+    return dreams
 
 
 def descended(

@@ -113,38 +113,6 @@ def _brier(distances: NDArray[np.float64], own: NDArray[np.int64], temperature: 
     return float(((probabilities**2).sum(1) - 2 * right + 1).mean())
 
 
-def _roughly_calibrated(distances: NDArray[np.float64], own: NDArray[np.int64]) -> float:
-    """The one of some temperatures that `calibrated` would find nearest, in one pass over all."""
-    temperatures = np.geomspace(*_TEMPERATURES, 19)
-    logits = -0.5 * (distances - distances.min(1, keepdims=True)) / temperatures[:, None, None]
-    surprises = (np.log(np.exp(logits).sum(2)) - logits[:, np.arange(len(own)), own]).sum(1)
-    return float(temperatures[(surprises + _unusual(np.log(temperatures))).argmin()])
-
-
-def _briers(distances: NDArray[np.float64], own: NDArray[np.int64], temperature: float) -> NDArray[np.float64]:
-    logits = distances * (-0.5 / temperature)
-    probabilities = np.exp(logits - logits.max(1, keepdims=True))
-    probabilities /= probabilities.sum(1, keepdims=True)
-    right: NDArray[np.float64] = probabilities[np.arange(len(own)), own]
-    return (probabilities**2).sum(1) - 2 * right + 1
-
-
-def _roughly_calibrated(distances: NDArray[np.float64], own: NDArray[np.int64]) -> float:
-    """The one of some temperatures that `calibrated` would find nearest, in one pass over all."""
-    temperatures = np.geomspace(*_TEMPERATURES, 19)
-    logits = -0.5 * (distances - distances.min(1, keepdims=True)) / temperatures[:, None, None]
-    surprises = (np.log(np.exp(logits).sum(2)) - logits[:, np.arange(len(own)), own]).sum(1)
-    return float(temperatures[(surprises + _unusual(np.log(temperatures))).argmin()])
-
-
-def _brier(distances: NDArray[np.float64], own: NDArray[np.int64], temperature: float) -> float:
-    logits = distances * (-0.5 / temperature)
-    probabilities = np.exp(logits - logits.max(1, keepdims=True))
-    probabilities /= probabilities.sum(1, keepdims=True)
-    right = probabilities[np.arange(len(own)), own]
-    return float(((probabilities**2).sum(1) - 2 * right + 1).mean())
-
-
 def _unusual(logarithm: Any) -> Any:
     """How unlikely temperatures of these logarithms are, before anything was measured, in nats."""
     return (logarithm - np.log(_USUAL)) ** 2 / (2 * _SPREAD**2)

@@ -28,6 +28,18 @@ def memory_report(told_apart: float | None, classes: int) -> MemoryReport:
     return MemoryReport("gaussians", told_apart, poor)
 
 
+def poverty(task: str, report: MemoryReport, classes: int, own_trunk: bool) -> str:
+    """What to say of a task of so many classes whose memory is poor, and what to do about it, which depends on whether
+    the trunk is of the learner's own.
+    """
+    other = "learn photographs above --trunk efficientnet-lite0" if own_trunk else "take another --trunk"
+    return (
+        f"the memory of {task} is poor: {report.told_apart:.0%} of its own inputs, each left out of it, are told "
+        f"apart, where guessing gets {1 / classes:.0%}. So its dreams often show another class than was asked for: "
+        f"give the task more inputs, or {other}"
+    )
+
+
 def told_apart(shared: SharedFactor, precision: Precision, means: ClassMeans, vectors: Floats, labels: Ids) -> float:
     """By a factor that was made before the task, and the task's means, of which each input is taken out.
 

@@ -10,8 +10,10 @@ from mygo_edge.data.split import Split
 from mygo_edge.data.tasks import Task
 from mygo_edge.domains.features import Features
 from mygo_edge.errors import MygoEdgeError
+from mygo_edge.kernels.dream import dream
 from mygo_edge.learn.features.exact import ExactMyGO
 from mygo_edge.learn.features.sampled_sleep import descended
+from mygo_edge.learn.features.stack import gaussian_stack
 from mygo_edge.learn.phase import Phase
 from mygo_edge.options import MemoryOptions, SleepOptions, TrainOptions
 from mygo_edge.options_check import check
@@ -201,3 +203,17 @@ def test_of_few_inputs_nothing_is_measured() -> None:
     method = ExactMyGO(Vectors(4), TrainOptions(), CPU)
     method.phases(0, [task(0, split(0, 0, per_class=10))])[0].work(Phase(CPU, 0))
     assert method.calibration is None
+
+
+def test_the_operator_dreams_what_the_method_dreams() -> None:
+    """Of one task the very samples; of two in one batch the second's follow the first's."""
+    method = learnt(2)
+    where = {"seed": method.options.seed, "stream": 3, "step": 4}
+    for task in range(2):
+        expected, ids = method.dream(task, 20, stream=3, step=4)
+        batch = dream(gaussian_stack(method.memory.tasks[task : task + 1], method.shared, CPU), [20], **where)
+        assert torch.equal(batch.class_ids, ids)
+        torch.testing.assert_close(batch.images, expected, rtol=1e-4, atol=1e-5)
+    both = dream(gaussian_stack(method.memory.tasks, method.shared, CPU), [20, 5], **where)
+    assert both.task_ids.tolist() == [0] * 20 + [1] * 5
+    torch.testing.assert_close(both.images[:20], method.dream(0, 20, stream=3, step=4)[0], rtol=1e-4, atol=1e-5)
