@@ -119,7 +119,8 @@ def _train_and_test(root: Path) -> tuple[Path, Path] | None:
 def _rows(path: Path, options: TextOptions) -> list[Row]:
     rows = read_folder(path, options) if path.is_dir() else read_table(path, options)
     if long := [row for row in rows if len(row.text) > MAX_CHARACTERS]:
-        warn(f"{long[0].where}: {len(long)} texts have more than {MAX_CHARACTERS} characters; the rest of each is cut")
+        first = f"{long[0].where} the first of them"
+        warn(f"{len(long)} texts have more than {MAX_CHARACTERS} characters, {first}; the rest of each is cut")
     return [Row(row.where, row.text[:MAX_CHARACTERS], row.label) for row in rows]
 
 

@@ -29,6 +29,7 @@ COLOURS = {
     "ranpac": "#1f9bb5",
 }
 KEYS = {"task_known": "task known", "task_unknown": "task unknown"}
+_ABREAST = 4  # methods, in the picture of their matrices
 DREAMS_PER_TASK = 16
 
 
@@ -73,13 +74,16 @@ def _balanced(class_ids: torch.Tensor, classes: int) -> torch.Tensor:
 
 
 def _matrices(names: list[str], results: dict[str, Any]) -> Figure:
-    count = len(names)
-    size = max(2.4, 0.62 * count)
-    figure = Figure(figsize=(size * len(results) + 0.8, 2 * size + 0.8), layout="constrained")
-    grid = figure.subplots(2, len(results), squeeze=False)
-    for column, (method, scores) in enumerate(results.items()):
-        for row, (key, label) in enumerate(KEYS.items()):
-            axes, matrix = grid[row, column], scores[key]["matrix"]
+    count, columns = len(names), min(len(results), _ABREAST)
+    size, rows = max(2.4, 0.62 * count), 2 * -(-len(results) // columns)
+    figure = Figure(figsize=(size * columns + 0.8, rows * size + 0.8), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()  # until it is used
+    for place, (method, scores) in enumerate(results.items()):
+        for row, (key, label) in enumerate(KEYS.items(), 2 * (place // columns)):
+            axes, matrix = grid[row, place % columns], scores[key]["matrix"]
+            axes.set_axis_on()
             values = np.full((len(matrix), count), np.nan)
             for i, line in enumerate(matrix):
                 values[i, : len(line)] = [np.nan if value is None else value for value in line]

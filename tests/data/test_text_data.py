@@ -136,7 +136,7 @@ def test_a_text_beyond_reason_is_cut_and_it_is_said(tmp_path: Path, capsys: pyte
     lines = "label,text\n" + "".join(f"{'ab'[n % 2]},{'long ' * 40_000}\n" for n in range(6))
     data = load_text(write(tmp_path / "a.csv", lines), TextOptions())
     assert max(map(len, data.train.texts)) == 100_000
-    assert "line 2: 6 texts have more than 100000 characters" in capsys.readouterr().err
+    assert "6 texts have more than 100000 characters" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
