@@ -20,7 +20,8 @@ _UPDATE, _WIDTH = 40_000, 1280  # bytes that a new task may bring to devices, up
 _OTHERS = 12_000  # of manifest, self-test and calibration
 _LEAST = 100  # images of a task
 _IMAGES = 500  # left out in turn, at most
-_WORTH = 0.98  # of the surprise by the shared covariance, at which a head is worth its bytes
+WORTH = 0.98  # of the surprise by the shared covariance, at which a head is worth its bytes
+AS_GOOD = 1.02  # the same where that covariance is mostly of the task itself, and will be of others
 _PRIOR = 1.0  # images a feature, that the shared covariance counts for
 
 Numbers = NDArray[np.float64]
@@ -42,7 +43,13 @@ def wants_head(labels: Ids, features: int) -> bool:
 
 
 def wake_head(
-    shared: SharedCovariance, seen: float, alone: PooledMoments | None, means: ClassMeans, vectors: Floats, labels: Ids
+    shared: SharedCovariance,
+    seen: float,
+    alone: PooledMoments | None,
+    means: ClassMeans,
+    vectors: Floats,
+    labels: Ids,
+    worth: float = WORTH,
 ) -> WakeHead | None:
     """The head of a task, or None where the shared covariance tells its classes apart as well.
 
@@ -53,6 +60,7 @@ def wake_head(
         means: of the task's classes.
         vectors: [n, features] in the transformed space.
         labels: [n], counted within the task.
+        worth: of the surprise by the shared covariance, the most at which there is a head.
     """
     middle = means.means.mean(0, dtype=np.float64)
     away = means.means - middle  # [classes, features]
@@ -72,7 +80,7 @@ def wake_head(
     _, surprise = calibrated(distances(found[0], own, means.counts, seen), own)
     weight_own = 1 / (freedom + prior) + share * seen
     temperature, own_surprise = calibrated(distances(found[1], own, means.counts, weight_own), own)
-    if own_surprise >= _WORTH * surprise:
+    if own_surprise >= worth * surprise:
         return None
     weight = weight / temperature
     bias = -(weight * (middle + 0.5 * away)).sum(1)
