@@ -16,7 +16,7 @@ def shown(names: list[str], what: str, methods: tuple[str, ...] = ("mygo", "fine
     """The lines that a terminal of 80 columns shows."""
     matrix = [[0.999 - 0.01 * (row - task) for task in range(row + 1)] for row in range(len(names))]
     found = {"task_known": scores(matrix), "task_unknown": scores(matrix), "bytes": {"kept": 85_263_400}}
-    results: Any = {name: found for name in methods}
+    results: Any = dict.fromkeys(methods, found)
     display = Display()
     display.live = True
     display.console = Console(file=io.StringIO(), width=WIDTH, force_terminal=True, color_system=None, highlight=False)
