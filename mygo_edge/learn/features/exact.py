@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
+from importlib import import_module
 
 import numpy as np
 import torch
@@ -50,6 +51,7 @@ class ExactMyGO(Method):
 
     def __init__(self, domain: Features, options: TrainOptions, device: torch.device) -> None:
         super().__init__(options, device)
+        import_module("scipy.optimize")  # half a second, once, which is no wake's
         if options.sleep.form == "sampled" and domain.directions is not None:
             raise MygoEdgeError(
                 f"--sleep.form sampled cannot work with --trunk {options.trunk}: its classifier is quadratic, and a "
