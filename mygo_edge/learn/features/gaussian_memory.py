@@ -13,7 +13,7 @@ from mygo_edge.learn.features.prior import Prior
 from mygo_edge.learn.features.sent_rows import SentRows
 from mygo_edge.learn.features.shared_covariance import SharedCovariance, shrink
 from mygo_edge.learn.features.strength import STRENGTHS, Strength, left_out
-from mygo_edge.learn.features.wake_head import AS_GOOD, WORTH, sums_alone, wake_head, wants_head
+from mygo_edge.learn.features.wake_head import sums_alone, wake_head, wants_head
 from mygo_edge.learn.features.worth import told_apart
 
 RANK = 64  # of the factor: as many normals as a dream of pixels starts from
@@ -112,9 +112,8 @@ class GaussianMemory:
         covariance = self.covariance()
         newest = self._at["kept"] == self.pooled.freedom  # it has seen these images
         seen = (1 - covariance.shrunk.shrinkage) / self.pooled.freedom if newest else 0.0
-        own = len(labels) - len(self.tasks[-1].counts)
-        worth = AS_GOOD if newest and 2 * own > self.pooled.freedom else WORTH
-        return wake_head(covariance, seen, alone, self.tasks[-1], vectors, labels, worth)
+        mine = (len(labels) - len(self.tasks[-1].counts)) / self.pooled.freedom if newest else 0.0
+        return wake_head(covariance, seen, alone, self.tasks[-1], vectors, labels, mine)
 
     def _judge(self, vectors: Floats, labels: Ids) -> None:
         """How novel images of known classes look, and how they are answered, by what was sent before them."""

@@ -20,8 +20,9 @@ _UPDATE, _WIDTH = 40_000, 1280  # bytes that a new task may bring to devices, up
 _OTHERS = 12_000  # of manifest, self-test and calibration
 _LEAST = 100  # images of a task
 _IMAGES = 500  # left out in turn, at most
-WORTH = 0.98  # of the surprise by the shared covariance, at which a head is worth its bytes
-AS_GOOD = 1.02  # the same where that covariance is mostly of the task itself, and will be of others
+_WORTH = 0.98  # of the surprise by the shared covariance, at which a head is worth its bytes
+_AS_GOOD = 1.02  # the same where much of that covariance is of the task itself, and less and less will be
+_MUCH = 0.4  # of its images
 _PRIOR = 1.0  # images a feature, that the shared covariance counts for
 
 Numbers = NDArray[np.float64]
@@ -49,7 +50,7 @@ def wake_head(
     means: ClassMeans,
     vectors: Floats,
     labels: Ids,
-    worth: float = WORTH,
+    mine: float = 0.0,
 ) -> WakeHead | None:
     """The head of a task, or None where the shared covariance tells its classes apart as well.
 
@@ -60,7 +61,8 @@ def wake_head(
         means: of the task's classes.
         vectors: [n, features] in the transformed space.
         labels: [n], counted within the task.
-        worth: of the surprise by the shared covariance, the most at which there is a head.
+        mine: share of the images behind the shared covariance that are the task's. Where they are much of it, it says
+            too little against a head: it will be of other tasks. Then a task of many images has one in any case.
     """
     middle = means.means.mean(0, dtype=np.float64)
     away = means.means - middle  # [classes, features]
@@ -80,11 +82,17 @@ def wake_head(
     _, surprise = calibrated(distances(found[0], own, means.counts, seen), own)
     weight_own = 1 / (freedom + prior) + share * seen
     temperature, own_surprise = calibrated(distances(found[1], own, means.counts, weight_own), own)
-    if own_surprise >= worth * surprise:
+    if own_surprise >= _worth(mine, alone is not None) * surprise:
         return None
     weight = weight / temperature
     bias = -(weight * (middle + 0.5 * away)).sum(1)
     return WakeHead(weight.astype(np.float32), bias.astype(np.float32))
+
+
+def _worth(mine: float, many: bool) -> float:
+    if mine < _MUCH:
+        return _WORTH
+    return np.inf if many else _AS_GOOD
 
 
 def _of_few(
