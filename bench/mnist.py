@@ -27,6 +27,7 @@ RUNS: dict[str, list[str]] = {
         for seed in range(3)
     },
     **{f"patches-seed{seed}": ["--methods", "mygo", "--seed", f"{seed}"] for seed in range(3)},
+    "reference-seed0": [*BEST, "--methods", "reference", "--seed", "0"],  # beside patches-seed0, for its time
     "fast-seed0": ["--preset", "fast", "--methods", "mygo", "reference"],
     "ablation-base": ABLATION,
     "ablation-no-sleep": [*REUSE, "--sleep.no-enabled"],

@@ -80,7 +80,7 @@ def main() -> None:
         "small_targets": small_targets(small_runs()),
         "patches": patches_table(sets := patches_beside_pixels({"mnist": best, "fashion-mnist": second})),
         "patches_targets": small_targets({name: in_place(*runs) for name, runs in sets.items()}),
-        "patches_best": patches_targets(*sets["mnist"]),
+        "patches_best": patches_targets(sets["mnist"][0], runs["reference-seed0"]),
         "digits": digits_table(),
         "commands": commands(runs),
         "second_commands": commands(others),
@@ -354,15 +354,16 @@ def in_place(runs: list[Summary], pixels: list[Summary]) -> list[Summary]:
     ]
 
 
-def patches_targets(runs: list[Summary], best: list[Summary]) -> str:
-    """Those of preset best on MNIST that do not ask for pixels."""
-    published = mean(of(best, "reference", lambda r: r["seconds"]["total"]))
-    share = mean(map(patches_seconds, runs)) / published
+def patches_targets(runs: list[Summary], beside: Summary) -> str:
+    """Those of preset best on MNIST that do not ask for pixels; `beside` the first of the runs the published algorithm
+    learnt.
+    """
+    share = patches_seconds(runs[0]) / beside["methods"]["reference"]["seconds"]["total"]
     rows = [
         verdict("task known", 99.87, average(runs, known)),
         verdict("task unknown", 98.2, average(runs, unknown)),
         verdict("classification accuracy score", 97.0, average(runs, score)),
-        verdict("time against the published algorithm, in another run", 1, share, " ×", less=True),
+        verdict("time against the published algorithm, learnt beside it", 1, share, " ×", less=True),
     ]
     return table(["by patches", "target", "measured", ""], rows)
 
