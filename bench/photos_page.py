@@ -256,7 +256,8 @@ def shrinkage_table(results: list[Result]) -> str:
         for name in result["orders"][0]["shrinkage"]:
             value = mean(result, lambda order, name=name: order["shrinkage"][name]["shrinkage"])
             accuracy = percents(result, lambda order, name=name: order["shrinkage"][name])
-            rows.append([f"{result['name']}, {name}", f"{value:.2f}", accuracy])
+            label = "strength 1" if name == "default" else name  # there was a default once
+            rows.append([f"{result['name']}, {label}", f"{value:.2f}", accuracy])
     return table(["", "shrinkage", "task known / unknown"], rows)
 
 

@@ -42,7 +42,7 @@ MAX_CLASS_BYTES = 2**21  # of a class's own scatter, above which classes share t
 
 class ExactMyGO(Method):
     """Class means, counts, and the scatter that all tasks pool; its classifier is the minimum over infinitely many
-    dreams of all tasks (docs/photos.md derives it).
+    dreams of all tasks (docs/exact-sleep.md derives it).
     """
 
     name = "mygo"
