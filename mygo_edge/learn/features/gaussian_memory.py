@@ -12,7 +12,7 @@ from mygo_edge.learn.features.novelty import held_out, judged
 from mygo_edge.learn.features.prior import Prior
 from mygo_edge.learn.features.sent_rows import SentRows
 from mygo_edge.learn.features.shared_covariance import SharedCovariance, shrink
-from mygo_edge.learn.features.strength import STRENGTHS, Strength, left_out
+from mygo_edge.learn.features.strength import Strength, left_out
 from mygo_edge.learn.features.wake_head import sums_alone, wake_head, wants_head
 from mygo_edge.learn.features.worth import told_apart
 
@@ -92,8 +92,8 @@ class GaussianMemory:
             means = self.means
             task = slice(len(means.means) - len(classes), len(means.means))
             found = left_out(self.pooled, means, task, vectors, labels)
-            self.strength.learn(found.briers(len(classes)), len(labels), self.pooled)
-            best = STRENGTHS.index(self.strength.best)
+            self.strength.learn(found.briers(len(classes), self.strength.place), len(labels), self.pooled)
+            best = self.strength.place
             self.prior.calibrate(found, best)
             self.told_apart = found.told_apart(best, len(classes))
         elif self.shared is not None:

@@ -65,7 +65,7 @@ def measure(
     from_centre = precision.norms(precision.whiten(left - means.means.mean(0, dtype=np.float64)))
     found = novelty(np.maximum(from_centre - 2 * largest, 0), largest, shared)  # as devices compute it
     own_columns = labels[held] + len(means.counts) - classes
-    temperature = LeftOut(-2 * logits[None], own_columns, means.counts).temperature(0)
+    temperature = LeftOut(lambda _: -2 * logits, own_columns, means.counts).temperature(0)
     return np.concatenate([[temperature], np.quantile(found, np.linspace(0, 1, QUANTILES))])
 
 

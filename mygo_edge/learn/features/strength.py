@@ -1,7 +1,6 @@
 """How strongly to shrink: by leaving out each image of the task in its wake in turn, in closed form."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from mygo_edge.learn.features.moments import PooledMoments
 from mygo_edge.learn.features.shared_covariance import shrink, shrinkage
 
 STRENGTHS = (0.0625, 0.25, 0.5, 1.0, 2.0, 4.0)  # pseudo-images a feature
+_MIDDLE = 3  # of these, where to begin
 _LEAST = 3  # images of a class, on average: without one of two, the other says little
 _MANY = 100  # images of a task that are worth trying it for
 _IMAGES = 300  # left out in turn, at most
@@ -26,39 +26,64 @@ _OTHERS = 256  # classes of earlier tasks that they could be taken for, at most
 Weight = Callable[[float], float]
 
 
-@dataclass(frozen=True)
 class LeftOut:
     """Of images of the last task, left out in turn.
 
-    distances: squared ones to all classes, [strengths, n, classes], the task's own first; own: [n], of which class they
-    are; counts: [classes], images of each.
+    own: [n], of which class they are; counts: [classes], images of each.
     """
 
-    distances: NDArray[np.float64]
-    own: NDArray[np.int64]
-    counts: NDArray[np.int64]
+    def __init__(
+        self, distances_at: Callable[[int], NDArray[np.float64]], own: NDArray[np.int64], counts: NDArray[np.int64]
+    ) -> None:
+        """distances_at: squared ones to all classes at a strength, [n, classes], the task's own first."""
+        self._distances_at = distances_at
+        self._distances: dict[int, NDArray[np.float64]] = {}
+        self.own, self.counts = own, counts
+
+    def distances(self, strength: int) -> NDArray[np.float64]:
+        """[n, classes], squared, at that strength."""
+        if strength not in self._distances:
+            self._distances[strength] = self._distances_at(strength)
+        return self._distances[strength]
 
     def told_apart(self, strength: int, classes: int) -> float:
         """Share of right answers with the task known, which has so many classes, at that strength."""
-        return float((self.distances[strength][:, :classes].argmin(1) == self.own).mean())
+        return float((self.distances(strength)[:, :classes].argmin(1) == self.own).mean())
 
-    def briers(self, classes: int) -> NDArray[np.float64]:
-        """[strengths]: Brier scores (Brier 1950), squared errors of calibrated probabilities: the mean of that with the
-        task known, which has so many classes, and unknown. Right answers of few images differ by chance, their
-        probabilities less.
+    def brier(self, strength: int, classes: int) -> float:
+        """Brier score (Brier 1950), the squared error of calibrated probabilities: the mean of that with the task
+        known, which has so many classes, and unknown. Right answers of few images differ by chance, their probabilities
+        less.
         """
-        found = []
-        for each in self.distances:
-            temperature = _roughly_calibrated(each[:_CALIBRATING], self.own[:_CALIBRATING])
-            parts = (each[:, :classes], each)
-            found.append(sum(_brier(part, self.own, temperature) for part in parts) / len(parts))
-        return np.array(found)
+        found = self.distances(strength)
+        temperature = _roughly_calibrated(found[:_CALIBRATING], self.own[:_CALIBRATING])
+        parts = (found[:, :classes], found)
+        return sum(_brier(part, self.own, temperature) for part in parts) / len(parts)
+
+    def briers(self, classes: int, start: int = _MIDDLE) -> NDArray[np.float64]:
+        """[strengths]: Brier scores, tried from `start` on to either side as long as they get better, because each
+        costs O(features^3). Those beyond are taken for as good as the last that was tried.
+        """
+        strengths = len(STRENGTHS)
+        found = np.full(strengths, self.brier(start, classes))
+        for step in (1, -1):
+            place = start
+            while 0 <= place + step < strengths:
+                place += step
+                found[place] = self.brier(place, classes)
+                if found[place] >= found[place - step]:
+                    break
+            beyond = slice(place + 1, None) if step > 0 else slice(0, place)
+            found[beyond] = found[place]
+            if found.min() < found[start]:
+                break
+        return found
 
     def temperature(
         self, strength: int, frequencies: NDArray[np.float64] | float = 0.0, weight: Weight = lambda temperature: 0.0
     ) -> float:
         """As `calibrated` finds it, at that strength."""
-        return calibrated(self.distances[strength], self.own, frequencies, weight)[0]
+        return calibrated(self.distances(strength), self.own, frequencies, weight)[0]
 
 
 def calibrated(
@@ -124,11 +149,10 @@ def left_out(
     task: slice,
     vectors: NDArray[np.float32],
     labels: NDArray[np.int64],
-    strengths: tuple[float, ...] = STRENGTHS,
 ) -> LeftOut:
     """Of images of the last task, what the classifier without them answers.
 
-    Distances of each follow from products with the one inverse (`mygo_edge.learn.features.leaving_out`).
+    Distances of each follow from products with one inverse a strength (`mygo_edge.learn.features.leaving_out`).
 
     Args:
         pooled: moments, the task among them.
@@ -136,7 +160,6 @@ def left_out(
         task: which rows of `means` are the task's; none of fewer than two images.
         vectors: [n, features] in the transformed space, all of them pooled.
         labels: [n], counted within the task.
-        strengths: of shrinkage, to try.
     """
     rng = np.random.default_rng(0)
     chosen = rng.permutation(len(vectors))[:_IMAGES]
@@ -154,15 +177,16 @@ def left_out(
         root, x, m = np.split(turned, np.cumsum([len(correlations.root), len(x)]))
         correlations = Root(root)
     whole = correlations if isinstance(correlations, Whole) else Whole(correlations.matrix)
-    own, counts = labels[chosen], means.counts[rows]
-    all_distances = []
-    for strength in strengths:
-        amount = shrinkage(pooled, strength)
+    own, counts, freedom = labels[chosen], means.counts[rows], pooled.freedom
+
+    def distances_at(strength: int) -> NDArray[np.float64]:
+        amount = shrinkage(pooled, STRENGTHS[strength])
         halves = whole.inverse(amount).half(np.concatenate([x, m]))
         rest, m_half = halves[: len(x)] - halves[len(x) :][own], halves[len(x) :]
         products = Products((rest**2).sum(1), rest @ m_half.T, m_half @ m_half.T)
-        all_distances.append(distances(products, own, counts, (1 - amount) / pooled.freedom))
-    return LeftOut(np.stack(all_distances), own, counts)
+        return distances(products, own, counts, (1 - amount) / freedom)
+
+    return LeftOut(distances_at, own, counts)
 
 
 class Strength:
@@ -194,7 +218,12 @@ class Strength:
     @property
     def best(self) -> float:
         """The strength of the least Brier score; the largest before a task was tried."""
-        return STRENGTHS[int(self.briers.argmin())] if self.images else STRENGTHS[-1]
+        return STRENGTHS[self.place] if self.images else STRENGTHS[-1]
+
+    @property
+    def place(self) -> int:
+        """Of the best among `STRENGTHS`, or where to begin to look for it."""
+        return int(self.briers.argmin()) if self.images else _MIDDLE
 
     def reason(self) -> str:
         """What was chosen and why, for a person."""

@@ -134,8 +134,8 @@ class Lessons:
         old = len(range(rank, sum(self._plan.counts[: self._new_task]), world))  # dreams of old tasks a round
         features = torch.cat(
             [
-                _by_chunks(self._old_features, inputs[:, :old], self._width),
-                _by_chunks(self._new_features, inputs[:, old:], self._width),
+                by_chunks(self._old_features, inputs[:, :old], self._width),
+                by_chunks(self._new_features, inputs[:, old:], self._width),
             ],
             1,
         )
@@ -143,7 +143,7 @@ class Lessons:
         return [Lesson(*parts) for parts in zip(inputs, features, task_ids, strict=True)]
 
 
-def _by_chunks(features_of: Callable[[Tensor], Tensor], inputs: Tensor, width: int) -> Tensor:
+def by_chunks(features_of: Callable[[Tensor], Tensor], inputs: Tensor, width: int) -> Tensor:
     """Features [rounds, batch, width] of inputs [rounds, batch, *shape]."""
     rounds, batch = inputs.shape[:2]
     if not batch:

@@ -8,7 +8,7 @@ from mygo_edge.errors import MygoEdgeError
 from mygo_edge.learn.features import moments
 from mygo_edge.learn.features.moments import PooledMoments
 from mygo_edge.learn.features.shared_covariance import SharedCovariance, shrink
-from mygo_edge.learn.features.strength import LeftOut, left_out
+from mygo_edge.learn.features.strength import STRENGTHS, LeftOut, left_out
 
 FEATURES = 24
 
@@ -132,11 +132,14 @@ def test_the_factors_spread_is_the_mean_squared_distance_of_features() -> None:
     assert factor.spread == pytest.approx(np.einsum("nf,fg,ng->n", away, inverse, away).mean(), rel=0.02)
 
 
+HALF = STRENGTHS.index(0.5)
+
+
 def test_leaving_an_image_out_in_closed_form_is_leaving_it_out() -> None:
     first, last = task_data(8, per_class=6), task_data(9, per_class=4, classes=4)
     pooled, means = pool(first, last)
     vectors, labels = last
-    got = left_out(pooled, join(means), slice(3, 7), vectors, labels, strengths=(0.5,))
+    got = left_out(pooled, join(means), slice(3, 7), vectors, labels)
     expected = []
     amount = shrink(pooled, 0.5).shrinkage
     target = shrink(pooled, 0.5).target
@@ -149,16 +152,34 @@ def test_leaving_an_image_out_in_closed_form_is_leaving_it_out() -> None:
         distances = np.einsum("cf,fg,cg->c", away, np.linalg.inv(matrix), away)
         expected.append([*distances[3:], *distances[:3]])  # the task's own first
     order = np.random.default_rng(0).permutation(len(vectors))
-    np.testing.assert_allclose(got.distances[0], np.array(expected)[order], rtol=2e-3, atol=2e-3)
-    known = got.distances[0][:, :4].argmin(1) == labels[order]
-    assert got.told_apart(0, 4) == pytest.approx(known.mean())
+    np.testing.assert_allclose(got.distances(HALF), np.array(expected)[order], rtol=2e-3, atol=2e-3)
+    known = got.distances(HALF)[:, :4].argmin(1) == labels[order]
+    assert got.told_apart(HALF, 4) == pytest.approx(known.mean())
 
 
-def found(strengths: int = 1) -> LeftOut:
+@pytest.mark.parametrize("best", range(len(STRENGTHS)))
+@pytest.mark.parametrize("start", range(len(STRENGTHS)))
+def test_strengths_are_tried_to_either_side_as_long_as_they_get_better(best: int, start: int) -> None:
+    own = np.arange(200) % 2
+    tried = []
+
+    def distances_at(strength: int) -> np.ndarray:  # with the more of them wrong, the farther from the best
+        tried.append(strength)
+        wrong = np.arange(200) < 20 * (1 + abs(strength - best))
+        return np.where((np.arange(2) == own[:, None]) ^ wrong[:, None], 0.0, 40.0)
+
+    briers = LeftOut(distances_at, own, np.array([100, 100])).briers(2, start)
+    assert briers.argmin() == best
+    assert len(tried) == len(set(tried)) <= abs(best - start) + 3
+    assert (np.diff(briers[: best + 1]) <= 0).all()
+    assert (np.diff(briers[best:]) >= 0).all()
+
+
+def found() -> LeftOut:
     """As `left_out` finds, of three images that are far nearer to their class than to the other."""
     own = np.array([0, 1, 1])
     distances = np.where(np.arange(2) == own[:, None], 0.0, 40.0)
-    return LeftOut(np.stack([distances] * strengths), own, np.array([20, 40]))
+    return LeftOut(lambda _: distances, own, np.array([20, 40]))
 
 
 def test_the_temperature_makes_a_softmax_as_sure_as_it_is_right() -> None:
@@ -167,7 +188,7 @@ def test_the_temperature_makes_a_softmax_as_sure_as_it_is_right() -> None:
     logits = rng.normal(0, 2, (4000, 4)) + 2 * np.eye(4)[own]
     # Drawn with a temperature of 1, then made seven times as sure.
     drawn = (logits + rng.gumbel(size=logits.shape)).argmax(1)
-    overconfident = LeftOut(-2 * 7 * logits[None], drawn, np.full(4, 1000))
+    overconfident = LeftOut(lambda _: -2 * 7 * logits, drawn, np.full(4, 1000))
     assert overconfident.temperature(0) == pytest.approx(7, rel=0.1)
 
 

@@ -78,7 +78,7 @@ def test_a_temperature_that_is_high_for_want_of_images_does_not_make_frequencies
     prior = Prior(1.0)
     logits = 40 * np.random.default_rng(0).normal(size=(60, 3))  # of chance, and sure of it
     counts = np.array([4, 20, 80])
-    prior.calibrate(LeftOut(-2 * logits[None], np.arange(60) % 3, counts), 0)
+    prior.calibrate(LeftOut(lambda _: -2 * logits, np.arange(60) % 3, counts), 0)
     assert prior.temperature > 20
     assert prior.weight == MOST
     prior.temperatures[:] = 1.5
