@@ -62,22 +62,24 @@ class LeftOut:
 
     def briers(self, classes: int, start: int = _MIDDLE) -> NDArray[np.float64]:
         """[strengths]: Brier scores, tried from `start` on to either side as long as they get better, because each
-        costs O(features^3). Those beyond are taken for as good as the last that was tried.
+        costs O(features^3). Beyond they are taken to get worse as they last did; they mostly do so faster.
         """
-        strengths = len(STRENGTHS)
-        found = np.full(strengths, self.brier(start, classes))
+        last = len(STRENGTHS) - 1
+        found = {start: self.brier(start, classes)}
         for step in (1, -1):
             place = start
-            while 0 <= place + step < strengths:
+            while 0 <= place + step <= last:
                 place += step
                 found[place] = self.brier(place, classes)
                 if found[place] >= found[place - step]:
                     break
-            beyond = slice(place + 1, None) if step > 0 else slice(0, place)
-            found[beyond] = found[place]
-            if found.min() < found[start]:
+            if min(found.values()) < found[start]:
                 break
-        return found
+        low, high = min(found), max(found)
+        lower, higher = max(found[low] - found[low + 1], 0), max(found[high] - found[high - 1], 0)
+        below = [found[low] + lower * away for away in range(low, 0, -1)]
+        above = [found[high] + higher * away for away in range(1, last - high + 1)]
+        return np.array([*below, *(found[place] for place in range(low, high + 1)), *above])
 
     def temperature(
         self, strength: int, frequencies: NDArray[np.float64] | float = 0.0, weight: Weight = lambda temperature: 0.0
