@@ -1,6 +1,7 @@
 """The user's own images: a folder with one sub-folder a class."""
 
 from collections.abc import Callable, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -97,6 +98,7 @@ def _split_folder(root: Path, options: FolderOptions, read: Read, least: int = 0
                 f"{root}: train/ and {tests}/ must have the same classes; {_some(odd)} "
                 f"{'is' if len(odd) == 1 else 'are'} in one of them alone"
             )
+        _warn_of_repeats(root, tests)
         return names, read(root / "train", names, options), read(root / tests, names, options)
     names = _classes(root)
     images, labels = read(root, names, options)
@@ -118,6 +120,27 @@ def _tests_beside_train(root: Path) -> str | None:
     if found[1:]:
         warn(f"{root}: tested on {found[0]}/, not on {', '.join(f'{name}/' for name in found[1:])}")
     return found[0] if found else None
+
+
+def _warn_of_repeats(root: Path, tests: str) -> None:
+    """Say that images for testing are for training, too: the very same files."""
+    train, test = ({file: file.stat().st_size for file in _files(root / part)} for part in ("train", tests))
+    sizes = set(train.values()) & set(test.values())  # what is of another size need not be read
+    learnt = {_digest(file) for file, size in train.items() if size in sizes} - {None}
+    repeated = sum(size in sizes and _digest(file) in learnt for file, size in test.items())
+    if repeated:
+        warn(
+            f"{root}: {repeated} of {len(test)} images in {tests}/ {'is' if repeated == 1 else 'are'} in train/, too: "
+            "accuracy says less of new images than it seems to; take them out of either"
+        )
+
+
+def _digest(file: Path) -> bytes | None:
+    """None of a file that cannot be read: who reads it for its pixels says so."""
+    try:
+        return blake2b(file.read_bytes(), digest_size=16).digest()
+    except OSError:
+        return None
 
 
 def _some(names: list[str]) -> str:

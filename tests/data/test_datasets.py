@@ -1,3 +1,4 @@
+import shutil
 import struct
 
 import numpy as np
@@ -227,6 +228,22 @@ def test_other_classes_for_testing_are_named(image_folder, tmp_path_factory):
         (root / "test" / name).mkdir(parents=True)
     with pytest.raises(MygoEdgeError, match="must have the same classes; 'owls' is in one of them alone"):
         list_folder(root)
+
+
+def test_images_that_are_for_training_and_for_test_are_told(image_folder, tmp_path_factory, capsys):
+    root = tmp_path_factory.mktemp("split")
+    for part in ("train", "test"):
+        shutil.copytree(image_folder, root / part)
+    repeated = len(list((root / "test").rglob("*.png")))
+    for load_it in (load_folder, list_folder):
+        load_it(root)
+        assert f"{repeated} of {repeated} images in test/ are in train/, too" in capsys.readouterr().err
+    for file in (root / "test").rglob("*.png"):
+        with Image.open(file) as picture:
+            other = picture.transpose(Image.Transpose.ROTATE_90)
+        other.save(file)
+    load_folder(root)
+    assert "in train/" not in capsys.readouterr().err
 
 
 def test_a_class_of_two_photos_is_learnt_and_not_measured(image_folder, capsys):
