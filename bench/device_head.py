@@ -2,7 +2,7 @@
 
     python bench/device_head.py RUN/bundle --data-root DIR
 
-RUN is a finished run on MNIST with five tasks (`python bench/mnist.py --only best-seed0`): its bundle still holds the
+RUN is a finished run on MNIST with five tasks (`python -m bench.mnist --only best-seed0`): its bundle still holds the
 version of four tasks, on which the head is learnt from a few training images, and the version of five, which the box
 made of all 11,800 of them. Both are tested on the 10,000 test images. Writes bench/results/device_head.json.
 """

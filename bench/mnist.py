@@ -1,6 +1,6 @@
 """The measurements behind docs/results.md: Split-MNIST, three seeds, all methods, and an ablation.
 
-    python bench/mnist.py --data-root DIR [--dataset fashion-mnist] [--work runs/bench] [--jobs 2]
+    python -m bench.mnist --data-root DIR [--dataset fashion-mnist] [--work runs/bench] [--jobs 2]
 
 Each run is `python -m mygo_edge.train` with the options below; runs that were stopped go on, finished ones are kept.
 Their summaries are copied to bench/results/DATASET/, with their configurations' versions and device, and are committed.
@@ -11,35 +11,67 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from bench.forms import FORMS
+
 RESULTS = Path(__file__).parent / "results"
 BEST = ["--preset", "best"]
-# The ablation changes one thing at a time from `ablation-base`, whose generators the sleeps' variants take over.
-ABLATION = ["--methods", "mygo", "--memory.generator", "convolutional", "--measure.no-dreams"]
-REUSE = [*ABLATION, "--memory.reuse", "{work}/ablation-base"]
+SEEDS = range(3)
+# The ablation changes one thing at a time; where memory does not change, the generators are of `ablation-base-seedN`.
+# A name without -- is one of bench/forms.py.
+SLEEPS: dict[str, list[str]] = {
+    "no-sleep": ["--sleep.no-enabled"],
+    "published-teacher": ["--sleep.teacher", "published"],
+    "experts": ["experts"],
+    "labels": ["labels"],
+    "rejected": ["rejected"],
+    "own-heads-only": ["--sleep.other-heads", "0"],
+    "logsumexp": ["logsumexp"],
+    "other-heads-thrice": ["--sleep.other-heads", "3"],
+    "other-target-4": ["--sleep.other-target", "-4"],
+    "limit-5": ["--sleep.logit-limit", "5"],
+    "limit-20": ["--sleep.logit-limit", "20"],
+    "no-task-entropy": ["--sleep.task-entropy", "0"],
+    "task-entropy-15": ["--sleep.task-entropy", "15"],
+    "many-small-steps": ["--sleep.steps", "1000", "--sleep.dreams-per-task", "16"],
+    "twice-the-steps": ["--sleep.steps", "1000"],
+    "no-calibration": ["--sleep.no-calibrate"],
+    "no-expert": ["--wake.no-expert"],
+}
+MEMORIES: dict[str, list[str]] = {
+    "base": [],
+    "no-gaussians": ["--memory.gaussians", "0"],
+    "fewer-gaussians": ["--memory.gaussians", "0.25"],
+    "gaussians-alone": ["--memory.gaussians", "1"],
+    "shifted-critic": ["shifted-critic"],
+    "wider": ["--memory.width", "96"],
+    "twice-the-epochs": ["--memory.epochs", "8"],
+}
+ABLATION = ["--methods", "mygo", "--memory.generator", "convolutional", "--seed", "{seed}"]
+REUSE = ["--measure.no-dreams", "--memory.reuse", "{work}/ablation-base-seed{seed}"]
 
 RUNS: dict[str, list[str]] = {
-    **{f"best-seed{seed}": [*BEST, "--methods", "mygo", "reference", "--seed", f"{seed}"] for seed in range(3)},
+    **{f"best-seed{seed}": [*BEST, "--methods", "mygo", "reference", "--seed", f"{seed}"] for seed in SEEDS},
     **{
         f"baselines-seed{seed}": [*BEST, "--methods", "finetune", "frozen", "joint", "--seed", f"{seed}"]
-        for seed in range(3)
+        for seed in SEEDS
     },
-    **{f"patches-seed{seed}": ["--methods", "mygo", "--seed", f"{seed}"] for seed in range(3)},
+    **{f"patches-seed{seed}": ["--methods", "mygo", "--seed", f"{seed}"] for seed in SEEDS},
     "reference-seed0": [*BEST, "--methods", "reference", "--seed", "0"],  # beside patches-seed0, for its time
-    "fast-seed0": ["--preset", "fast", "--methods", "mygo", "reference"],
-    "ablation-base": ABLATION,
-    "ablation-no-sleep": [*REUSE, "--sleep.no-enabled"],
-    "ablation-published-teacher": [*REUSE, "--sleep.teacher", "published"],
-    "ablation-own-heads-only": [*REUSE, "--sleep.other-heads", "0"],
-    "ablation-other-target-4": [*REUSE, "--sleep.other-target", "-4"],
-    "ablation-few-large-steps": [*REUSE, "--sleep.steps", "333", "--sleep.dreams-per-task", "48"],
-    "ablation-no-expert": [*REUSE, "--wake.no-expert"],
-    "ablation-no-task-entropy": [*REUSE, "--sleep.task-entropy", "0"],
-    "ablation-no-calibration": [*REUSE, "--sleep.no-calibrate"],
-    "ablation-no-gaussians": [*ABLATION, "--memory.gaussians", "0"],
-    "ablation-gaussians-alone": [*ABLATION, "--memory.gaussians", "1"],
+    **{
+        f"fast-seed{seed}": ["--preset", "fast", "--methods", "mygo", "reference", "--seed", f"{seed}"]
+        for seed in SEEDS
+    },
+    **{
+        f"ablation-{name}-seed{seed}": [
+            part.replace("{seed}", f"{seed}") for part in [*change, *ABLATION, *(REUSE if name in SLEEPS else [])]
+        ]
+        for seed in SEEDS
+        for name, change in (MEMORIES | SLEEPS).items()
+    },
 }
 
 
@@ -70,7 +102,7 @@ def run(name: str, dataset: str, work: Path, data_root: str, threads: int, waits
     for earlier in waits:
         earlier.result()
     folder = work / name
-    given = [part.format(work=work) for part in RUNS[name]]
+    module, given = program(part.format(work=work) for part in RUNS[name])
     arguments = ["--dataset", dataset, "--data-root", data_root, "--out", str(folder), *given]
     if (folder / "config.json").exists():
         arguments = ["--resume", str(folder)]
@@ -78,7 +110,7 @@ def run(name: str, dataset: str, work: Path, data_root: str, threads: int, waits
     work.mkdir(parents=True, exist_ok=True)
     with log.open("a") as output:
         subprocess.run(
-            [sys.executable, "-m", "mygo_edge.train", *arguments],
+            [sys.executable, "-m", *module, *arguments],
             env={**os.environ, "OMP_NUM_THREADS": str(threads)},
             stdout=output,
             stderr=output,
@@ -86,12 +118,20 @@ def run(name: str, dataset: str, work: Path, data_root: str, threads: int, waits
         )
     summary = json.loads((folder / "summary.json").read_text())
     config = json.loads((folder / "config.json").read_text())
-    words = [part.format(work="RUNS") for part in RUNS[name]]
-    summary["command"] = " ".join([f"python -m mygo_edge.train --dataset {dataset} --data-root DIR", *words])
+    words = ["--dataset", dataset, "--data-root", "DIR", *program(part.format(work="RUNS") for part in RUNS[name])[1]]
+    summary["command"] = " ".join(["python", "-m", *module, *words])
     summary |= {key: config[key] for key in ("versions", "device", "git_commit")}
     (RESULTS / dataset).mkdir(parents=True, exist_ok=True)
     (RESULTS / dataset / f"{name}.json").write_text(json.dumps(summary, indent=1) + "\n")
     print(f"{name}: done", flush=True)
+
+
+def program(parts: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The module of a run, with the form where there is one, and its options."""
+    words = list(parts)
+    if words[0] in FORMS:
+        return ["bench.forms", words[0]], words[1:]
+    return ["mygo_edge.train"], words
 
 
 if __name__ == "__main__":

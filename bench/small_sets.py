@@ -33,6 +33,7 @@ karla kristi lato league-spartan liberation linuxlibertine lobster oldstandard o
 roboto-unhinted rufscript sil-andika sil-charis texgyre tlwg-garuda tomsontalks urw-base35 vollkorn yanone-kaffeesatz"""
 GAN = ["--memory.generator", "convolutional", "--methods", "mygo", "finetune", "joint"]
 DEFAULT = ["--methods", "mygo"]
+KINDS = {"": GAN, "-patches": DEFAULT}
 RUNS = {  # tasks and seeds of each set
     "letters-10": (5, 3),
     "fashion": (5, 3),
@@ -54,6 +55,8 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, required=True, help="folder of train/CLASS and test/CLASS")
     parser.add_argument("--fonts", type=Path, default=Path("/usr/share/fonts"), help="folder of TrueType fonts")
     parser.add_argument("--work", type=Path, default=Path("runs/small"), help="folder of sets and runs")
+    names = [f"{name}{kind}-seed{seed}" for name, (_, seeds) in RUNS.items() for kind in KINDS for seed in range(seeds)]
+    parser.add_argument("--only", nargs="*", choices=names, default=names, help="these runs alone")
     options = parser.parse_args()
     sets = options.work / "sets"
     make_sets(options.fashion, options.photos, options.fonts, sets)
@@ -61,8 +64,9 @@ def main() -> None:
     for name, (tasks, seeds) in RUNS.items():
         for seed in range(seeds):
             folder = options.photos if name == "photos-colour" else sets / name
-            learn(f"{name}-seed{seed}", folder, tasks, GAN, seed, options.work)
-            learn(f"{name}-patches-seed{seed}", folder, tasks, DEFAULT, seed, options.work)
+            for kind, how in KINDS.items():
+                if (run := f"{name}{kind}-seed{seed}") in options.only:
+                    learn(run, folder, tasks, how, seed, options.work)
 
 
 def make_sets(fashion_files: Path, photos: Path, fonts: Path, to: Path) -> None:

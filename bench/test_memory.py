@@ -20,4 +20,5 @@ def test_step(measure: Measure, device: torch.device, name: str) -> None:
         baseline=WAYS[0],
         suite="memory",
         samples=1,
+        **case.least(),
     )

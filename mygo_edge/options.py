@@ -91,7 +91,7 @@ class WakeOptions:
 class MemoryOptions:
     """What memorises a task: a class-conditional GAN, or Gaussians of a trunk's vectors."""
 
-    epochs: int = 5
+    epochs: int = 6
     """Passes over the task's images."""
     min_steps: int = 700
     """At least this many steps of a batch, however small the task."""
@@ -144,9 +144,9 @@ class SleepOptions:
     size: 0 takes all classes for equally likely, 1 for as frequent as they were. auto chooses by images left out."""
     enabled: bool = True
     """Without sleep the shared features never change."""
-    steps: int = 1200
+    steps: int = 600
     """Steps a sleep."""
-    dreams_per_task: int = 16
+    dreams_per_task: int = 32
     """Dreams of every task a step."""
     batch_size: int | None = None
     """Dreams a step of all tasks together, instead of --sleep.dreams-per-task of each: the cost of a step then does
@@ -169,7 +169,7 @@ class SleepOptions:
     calibrate: bool = True
     """Fit anew, on dreams after the last step, what tells heads from each other when the task is unknown. It changes no
     answer with the task known."""
-    logit_limit: float = 5.0
+    logit_limit: float = 10.0
     """Teachers' logits, centred, are clipped to plus or minus this."""
     shift: float = 0.07
     """Random shifts of the dreams, the same for teacher and student, as a share of their side."""
@@ -275,7 +275,7 @@ def preset_defaults(preset: str, dataset: str = "digits") -> TrainOptions:
             preset="fast",
             wake=WakeOptions(epochs=2, min_steps=120),
             memory=MemoryOptions(epochs=2, min_steps=250, width=32, learning_rate=1.6e-3, ema=0.97),
-            sleep=SleepOptions(steps=330, task_entropy=0.0),
+            sleep=SleepOptions(steps=330, dreams_per_task=16, task_entropy=0.0, logit_limit=5.0),
         )
     if preset == "best":
         return TrainOptions(preset="best")  # the classes' own defaults
@@ -283,6 +283,6 @@ def preset_defaults(preset: str, dataset: str = "digits") -> TrainOptions:
         return TrainOptions(
             wake=WakeOptions(min_steps=120),
             memory=MemoryOptions(epochs=4, min_steps=150, batch_size=200),
-            sleep=SleepOptions(steps=400, dreams_per_task=32),
+            sleep=SleepOptions(steps=400),
         )
-    return TrainOptions(memory=MemoryOptions(epochs=4, min_steps=500), sleep=SleepOptions(steps=1000))
+    return TrainOptions(memory=MemoryOptions(epochs=4, min_steps=500), sleep=SleepOptions(steps=500))

@@ -1,6 +1,7 @@
 """Ways to take the steps of a task's GAN."""
 
 import itertools
+import math
 from contextlib import ExitStack
 from typing import Any
 from unittest.mock import patch
@@ -8,6 +9,7 @@ from unittest.mock import patch
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from bench.contenders import CannotRunError, Way
 from bench.contenders.dreams import DOMAIN, SHAPE
@@ -46,6 +48,17 @@ class MemoryCase:
             raise CannotRunError("this processor has no matrix instructions for bf16")
         made, numbers = self._gan(name), itertools.count()
         return Way(lambda: step(made, next(numbers), name), lambda: self._agree(name))
+
+    def least(self) -> dict[str, int]:
+        """Floating-point operations of a step, and bytes that must move at least once."""
+        made = self._gan("PyTorch's layers")
+        actor, critic = (sum(weight.numel() for weight in net.parameters()) for net in (made._actor, made._critic))
+        with FlopCounterMode(display=False) as counter:
+            made.step(0)
+        # Real images are read once; dreams are written once and read by the critic twice, their gradient written and
+        # read once. Weights, gradients and Adam's two averages are read and written once, and the generator's average.
+        moved = 4 * (6 * made._size * math.prod(SHAPE) + 8 * (actor + critic) + 2 * actor)
+        return {"flop": counter.get_total_flops(), "bytes": moved}
 
     def _gan(self, name: str) -> GAN:
         made = GAN(
