@@ -10,7 +10,7 @@ from mygo_edge.kernels.noise import LATENT
 from mygo_edge.kernels.stack import GeneratorStack
 from mygo_edge.model.gan import Generator
 from mygo_edge.model.memory import GenerativeMemory
-from mygo_edge.options import MemoryOptions, SleepOptions
+from mygo_edge.options import MemoryOptions
 
 CLASSES = 2  # of a task
 
@@ -18,7 +18,8 @@ CLASSES = 2  # of a task
 @dataclass(frozen=True, slots=True)
 class Case:
     """`each` dreams of every one of `tasks` tasks, `steps` steps at once; `shape` is an image's, or the number of
-    features; `default` marks what the learner launches unless it is told otherwise.
+    features; `default` marks kernels that the learner launches unless it is told otherwise. A sleep makes the dreams of
+    many steps at once, so a launch has thousands in any case.
     """
 
     kind: GeneratorKind
@@ -26,7 +27,7 @@ class Case:
     dtype: torch.dtype = torch.float32
     width: int = MemoryOptions().width
     tasks: int = 5
-    each: int = SleepOptions().dreams_per_task
+    each: int = 48
     steps: int = 8
     power: float = 0.5
     normalised: bool = False

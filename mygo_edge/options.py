@@ -91,7 +91,7 @@ class WakeOptions:
 class MemoryOptions:
     """What memorises a task: a class-conditional GAN, or Gaussians of a trunk's vectors."""
 
-    epochs: int = 6
+    epochs: int = 5
     """Passes over the task's images."""
     min_steps: int = 700
     """At least this many steps of a batch, however small the task."""
@@ -283,6 +283,6 @@ def preset_defaults(preset: str, dataset: str = "digits") -> TrainOptions:
         return TrainOptions(
             wake=WakeOptions(min_steps=120),
             memory=MemoryOptions(epochs=4, min_steps=150, batch_size=200),
-            sleep=SleepOptions(steps=400),
+            sleep=SleepOptions(steps=400, logit_limit=5.0),
         )
     return TrainOptions(memory=MemoryOptions(epochs=4, min_steps=500), sleep=SleepOptions(steps=500))
