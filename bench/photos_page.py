@@ -14,30 +14,35 @@ RESULTS = ROOT / "bench" / "results" / "photos"
 COST = ROOT / "bench" / "results" / "feature_cost.json"
 STUDENTS = ROOT / "bench" / "results" / "photo_students.json"
 UPDATES = ROOT / "bench" / "results" / "photo_updates.json"
+CHOICES = ROOT / "bench" / "results" / "photo_choices.json"
 PICTURE = ROOT / "docs" / "images" / "photos-over-tasks.png"
 RIVALS = ("joint", "ranpac", "fecam", "slda", "ncm", "finetune")
 KEYS = ("known", "unknown", "balanced")  # accuracies of larger photos
+POWERS = ("0.5", "1.0")
 FEW = 20  # training photos a class, below which a set stands in a table of its own
 Result = dict[str, Any]
 
 
 def main() -> None:
-    results, students, cost, updates = read()
-    (ROOT / "docs" / "photos.md").write_text(page(results, students, cost, updates))
+    results, *others = read()
+    (ROOT / "docs" / "photos.md").write_text(page(results, *others))
     picture([result for result in results if not is_few(result) and not result.get("resplit")])
 
 
-def read() -> tuple[list[Result], Result, Result, Result]:
-    """The committed results, in the order of their names; the students; the cost at many tasks; updates."""
+def read() -> tuple[list[Result], Result, Result, Result, Result]:
+    """The committed results, in the order of their names; the students; the cost at many tasks; updates; sizes and
+    powers.
+    """
     sets = [json.loads(file.read_text()) for file in sorted(RESULTS.glob("*.json"))]
-    return sets, *(json.loads(file.read_text()) for file in (STUDENTS, COST, UPDATES))
+    return sets, *(json.loads(file.read_text()) for file in (STUDENTS, COST, UPDATES, CHOICES))
 
 
-def page(results: list[Result], students: Result, cost: Result, updates: Result) -> str:
+def page(results: list[Result], students: Result, cost: Result, updates: Result, choices: Result) -> str:
     """docs/photos.md of the measurements."""
     larger = [result for result in results if result.get("resplit")]
     few = [result for result in results if is_few(result) and result not in larger]
     results = [result for result in results if result not in [*few, *larger]]
+    both = [*results, *larger]
     first = results[0]
     parts = {
         "command": "\n".join(result["command"] for result in [*results, *few, *larger]),
@@ -54,9 +59,9 @@ def page(results: list[Result], students: Result, cost: Result, updates: Result)
         "larger_targets": larger_targets(larger),
         "priors": priors(larger),
         "sets": " ".join(described(result) for result in results),
-        "bytes": bytes_table(results),
-        "replaced": replaced(results),
-        "cost": cost_table(results),
+        "bytes": bytes_table(both),
+        "replaced": replaced(both),
+        "cost": cost_table(both),
         "cost_command": cost["command"],
         "many": many_table(cost),
         "least_small": f"{min(shares(cost, '160')):.0f}",
@@ -66,11 +71,13 @@ def page(results: list[Result], students: Result, cost: Result, updates: Result)
         "updates": updates_table(updates),
         "updates_command": updates["command"],
         "updates_about": updates_about(updates),
-        "shrinkage": shrinkage_table(results),
-        "alarms": alarms_table(results),
-        "certainty": certainty_table(results),
-        "shots": shots_table(results),
-        "rejection": rejection_table(results),
+        "shrinkage": shrinkage_table(both),
+        "alarms": alarms_table(both),
+        "certainty": certainty_table(both),
+        "shots": shots_table(both),
+        "rejection": rejection_table(both),
+        "choices": choices_table(choices),
+        "choices_command": choices["command"],
         "students": students_table(students),
         "gans": gans(students),
         "students_about": f"{students['train']:,} training photos ({students['set']}); on dreams, {students['steps']} "
@@ -303,6 +310,17 @@ def rejection_table(results: list[Result]) -> str:
         for result in results
     ]
     return table(["AUROC", *(score.replace("_", " ") for score in scores)], rows)
+
+
+def choices_table(choices: Result) -> str:
+    rows = []
+    for name, by_size in choices["sets"].items():
+        for size, found in by_size.items():
+            powers = [f"{100 * found[power]['known']:.1f} / {100 * found[power]['unknown']:.1f}" for power in POWERS]
+            rows.append(
+                [f"{name}, {found['shorter_side']} pixels, brought to {size}", *powers, f"{found['seconds_trunk']:.1f}"]
+            )
+    return table(["task known / unknown", "square root", "as they are", "seconds of the trunk"], rows)
 
 
 def students_table(students: Result) -> str:
