@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from mygo_edge.bundle.gaussian import ClassMeans, Floats, Ids, PowerTransform, Precision, SharedFactor, join
 from mygo_edge.bundle.wake_head import WakeHead
 from mygo_edge.learn.features.moments import PooledMoments
-from mygo_edge.learn.features.novelty import held_out, judged
+from mygo_edge.learn.features.novelty import judged
 from mygo_edge.learn.features.prior import Prior
 from mygo_edge.learn.features.sent_rows import SentRows
 from mygo_edge.learn.features.shared_covariance import SharedCovariance, shrink
@@ -18,7 +18,7 @@ from mygo_edge.learn.features.worth import told_apart
 
 RANK = 64  # of the factor: as many normals as a dream of pixels starts from
 WORTH_SENDING = 0.07  # difference of a new covariance's logits above which devices get its rows (docs/photos.md)
-_FIRST = 50  # images of a first task, of which a fifth can say how novel known classes look
+_FIRST = 50  # images of a first task that can say how novel known classes look; fewer say more of chance
 _COMPARED = 32  # classes, evenly spread
 _RENEWED = 1.2  # of what was pooled when it was inverted last, above which the box inverts it anew: O(features^3)
 _SMALL, _RENEWED_SMALL = 50, 1.3  # images of a task, below which that would be most of what it costs; the same, then
@@ -110,22 +110,30 @@ class GaussianMemory:
         if not wants_head(labels, self.features):
             return None
         covariance = self.covariance()
-        newest = self._at["kept"] == self.pooled.freedom  # it has seen these images
-        seen = (1 - covariance.shrunk.shrinkage) / self.pooled.freedom if newest else 0.0
-        mine = (len(labels) - len(self.tasks[-1].counts)) / self.pooled.freedom if newest else 0.0
-        return wake_head(covariance, seen, alone, self.tasks[-1], vectors, labels, mine)
+        mine = (len(labels) - len(self.tasks[-1].counts)) / self.pooled.freedom if self._newest else 0.0
+        return wake_head(covariance, self._seen(covariance), alone, self.tasks[-1], vectors, labels, mine)
+
+    @property
+    def _newest(self) -> bool:
+        """Whether the last covariance has seen the images of the last task."""
+        return self._at["kept"] == self.pooled.freedom
+
+    def _seen(self, covariance: SharedCovariance) -> float:
+        """The weight in it of an outer product of one of the last task's images."""
+        return (1 - covariance.shrunk.shrinkage) / self.pooled.freedom if self._newest else 0.0
 
     def _judge(self, vectors: Floats, labels: Ids) -> None:
-        """How novel images of known classes look, and how they are answered, by what was sent before them."""
+        """How novel images of known classes look, and how they are answered, by what was sent before them; of a first
+        task, by all that is without each.
+        """
         self._measured("novelty")
         if self.sent is not None and self.shared is not None:
             found = judged(self.sent, self.shared, self.tasks, vectors, labels)
-        elif len(self.tasks) == 1 and len(labels) >= _FIRST and (held := held_out(labels)) is not None:
-            pooled = PooledMoments.empty(self.features, self._few)
-            rest = [pooled.pool(vectors[~held], labels[~held], [str(n) for n in range(len(self.tasks[0].counts))])]
-            covariance = SharedCovariance(shrink(pooled, self.strength.best), self.transform)
-            sent, shared = SentRows.of(covariance, rest), covariance.factor(self.rank, rest[0]).shared
-            found = judged(sent, shared, rest, vectors[held], labels[held], pooled=False)
+        elif len(self.tasks) == 1 and len(labels) >= _FIRST:
+            covariance = self.covariance()
+            assert self.kept is not None
+            shared = self._renew_factor(covariance)
+            found = judged(self.kept, shared, self.tasks, vectors, labels, self._seen(covariance))
         else:
             return
         self.novelty = found.novelty
@@ -176,6 +184,10 @@ class GaussianMemory:
         else:
             self.sent.extend(self.tasks)
         self._at["rows"] = self._at["kept"]
+        return self._renew_factor(covariance)
+
+    def _renew_factor(self, covariance: SharedCovariance) -> SharedFactor:
+        """The factor, made anew when enough was pooled since."""
         if self.shared is None or self._grown("factor", _REFACTORED):
             self.shared, self.factor_version = covariance.factor(self.rank, self.means).shared, self.factor_version + 1
             self._measured("factor")

@@ -14,13 +14,14 @@ from mygo_edge.bundle.calibration import Calibration
 from mygo_edge.bundle.gaussian import ClassMeans, Floats, Ids, PowerTransform, Precision, join, novelty
 from mygo_edge.bundle.own_covariance import quadratic
 from mygo_edge.learn.features.moments import PooledMoments
-from mygo_edge.learn.features.novelty import held_out
 from mygo_edge.learn.features.own_covariance import TaskScatters, answering_factor, answering_rank, own_covariances
 from mygo_edge.learn.features.shared_covariance import SharedCovariance, shrink
 from mygo_edge.learn.features.strength import LeftOut
 
 QUANTILES = 51  # of novelty: a bundle for four topics stays below 20 KB
 _LEAST = 50  # texts of a task, below which a fifth of them says more of chance
+_LEAST_OF_CLASS = 3
+_HELD_OUT = 5  # every so many-th text of a class
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ def measure(
     Returns:
         None where there are fewer than 50 texts, or a class has fewer than three.
     """
-    held = held_out(labels)
+    held = _held_out(labels)
     if held is None or len(labels) < _LEAST:
         return None
     classes, features = int(labels.max()) + 1, vectors.shape[1]
@@ -77,3 +78,15 @@ def calibration(measured: Sequence[NDArray[np.float64]]) -> Calibration | None:
     if not len(rows):
         return None
     return Calibration(float(np.exp(np.log(rows[:, 0]).mean())), rows[-1, 1:].astype(np.float32))
+
+
+def _held_out(labels: Ids) -> NDArray[np.bool_] | None:
+    """Which texts of a task are judged by the others, [n]; None where a class has fewer than three."""
+    counts = np.bincount(labels)
+    if counts.min() < _LEAST_OF_CLASS:
+        return None
+    order = np.argsort(labels, kind="stable")
+    within = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+    held = np.zeros(len(labels), np.bool_)
+    held[order] = within % _HELD_OUT == 0
+    return held
