@@ -11,6 +11,7 @@ import json
 import platform
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ def main() -> None:
     parser.add_argument("--ours", action="store_true", help="ours alone, and keep the rivals' results of the same set")
     parser.add_argument("--resplit", action="store_true", help="other photos for training and test for each order")
     options = parser.parse_args()
+    import_module("scipy.optimize")  # half a second, once, which a run pays before its first wake, too
     name, folder, per_class = parsed(options.set)
     data, about = features(folder, per_class, options.trunk, options.size)
     splits = [resplit(data, seed) if options.resplit else data for seed in range(options.orders)]
