@@ -28,18 +28,30 @@ METHODS = {
     "reference": "published algorithm",
     "joint": "joint training (upper bound, sees all data)",
 }
-ABLATION = {
-    "base": "**as it is**",
-    "few-large-steps": "333 steps of 48 dreams a task instead of 1,000 of 16, at the same cost",
-    "other-target-4": "heads of other tasks taught to be at -4 instead of -8",
-    "own-heads-only": "nothing taught to heads of other tasks",
-    "no-task-entropy": "whose dream it is not taught by cross-entropy, too",
-    "no-calibration": "heads not calibrated against each other",
+BASE = "**as it is**"
+SLEEPS = {  # by what it shows
+    "no-sleep": "no sleep",
     "published-teacher": "the teacher is a copy of the student, as published",
     "no-expert": "the teacher of the new task is its head on frozen features",
+    "experts": "each task's own expert is kept, and teaches in the old network's place",
+    "labels": "where teacher and asked-for class agree, that class is taught",
+    "rejected": "dreams that the teacher takes for another class are rejected",
+    "own-heads-only": "nothing taught to heads of other tasks",
+    "logsumexp": "heads of other tasks: log-sum-exp of the logits in place of their mean",
+    "other-heads-thrice": "heads of other tasks: three times the weight",
+    "other-target-4": "heads of other tasks: -4 in place of -8",
+    "no-task-entropy": "whose dream it is not taught by cross-entropy, too",
+    "task-entropy-15": "that cross-entropy at three times the weight",
+    "limit-5": "logits limited to 5",
+    "limit-20": "logits limited to 20",
+    "many-small-steps": "twice as many steps of half as many dreams",
+    "twice-the-steps": "twice as many steps",
+    "no-calibration": "heads not calibrated against each other",
+}
+MEMORIES = {
     "no-gaussians": "dreams of GANs alone",
     "gaussians-alone": "dreams of Gaussians alone",
-    "no-sleep": "no sleep",
+    "shifted-critic": "the critic sees real images and dreams shifted (differentiable augmentation)",
 }
 SMALL = {
     "letters-10": "letters of fonts, 10 classes in 5 tasks, 240 a class",
@@ -75,7 +87,8 @@ def main() -> None:
         "second_cost": cost_table(second),
         "second_tasks": task_table(second),
         "second_targets": relative_table(second),
-        "ablation": ablation_table(others),
+        "sleeps": ablation_table(others, SLEEPS),
+        "memories": ablation_table(others, MEMORIES, memories=True),
         "small": small_table(),
         "small_targets": small_targets(small_runs()),
         "patches": patches_table(sets := patches_beside_pixels({"mnist": best, "fashion-mnist": second})),
@@ -222,15 +235,23 @@ def ratio(run: Summary) -> float:
 
 
 def fast_table(runs: dict[str, Summary]) -> str:
-    run = runs.get("fast-seed0")
-    if run is None:
-        return "Not measured."
     rows = []
     for method in ("mygo", "reference"):
-        r = run["methods"][method]
-        values = [r["task_known"]["average"], r["task_unknown"]["average"], r["dreams"]["label_fidelity"]]
-        rows.append([METHODS[method], *(f"{100 * v:.2f}" for v in values), f"{r['seconds']['total']:.0f}"])
-    return table(["`--preset fast`", "task known", "task unknown", "label fidelity", "seconds"], rows)
+        seeds = [run["methods"][method] for run in fast_runs(runs)]
+        shares = [spread(map(pick, seeds)) for pick in (known, unknown, fidelity)]
+        rows.append([METHODS[method], *shares, spread((result["seconds"]["total"] for result in seeds), 1, 0)])
+    header = [
+        f"`--preset fast`, {len(fast_runs(runs))} seeds",
+        "task known",
+        "task unknown",
+        "label fidelity",
+        "seconds",
+    ]
+    return table(header, rows)
+
+
+def fast_runs(runs: dict[str, Summary]) -> list[Summary]:
+    return [run for name, run in runs.items() if name.startswith("fast-seed")]
 
 
 def verdict(what: str, target: float, got: float, unit: str = " %", less: bool = False) -> list[str]:
@@ -270,14 +291,13 @@ def target_table(best: list[Summary], runs: dict[str, Summary]) -> str:
         verdict("best, classification accuracy score", 97, average(best, score)),
         verdict("best, time against the published algorithm", 1.0, mean(map(ratio, best)), " ×", less=True),
     ]
-    if "fast-seed0" in runs:
-        fast = [runs["fast-seed0"]]
-        rows += [
-            verdict("fast, task known", 99.7, average(fast, known)),
-            verdict("fast, task unknown", 96.5, average(fast, unknown)),
-            verdict("fast, label fidelity", 90, average(fast, fidelity)),
-            verdict("fast, time against the published algorithm", 0.4, ratio(fast[0]), " ×", less=True),
-        ]
+    fast = fast_runs(runs)
+    rows += [
+        verdict("fast, task known", 99.7, average(fast, known)),
+        verdict("fast, task unknown", 96.5, average(fast, unknown)),
+        verdict("fast, label fidelity", 90, average(fast, fidelity)),
+        verdict("fast, time against the published algorithm", 0.4, mean(map(ratio, fast)), " ×", less=True),
+    ]
     return table(["", "target", "measured", ""], rows)
 
 
@@ -378,13 +398,27 @@ def small_targets(sets: dict[str, list[Summary]]) -> str:
     return "\n".join(lines)
 
 
-def ablation_table(runs: dict[str, Summary]) -> str:
-    rows = [
-        [label, *(f"{100 * pick(runs[f'ablation-{name}']['methods']['mygo']):.2f}" for pick in (known, unknown))]
-        for name, label in ABLATION.items()
-        if f"ablation-{name}" in runs
-    ]
-    return table(["one change at a time", "task known", "task unknown"], rows)
+def ablation_table(runs: dict[str, Summary], changes: dict[str, str], memories: bool = False) -> str:
+    """A row for each change, with its differences from no change on the same seeds; of memories also what their dreams
+    are worth, and what they cost.
+    """
+    header = ["one change at a time", "seeds", "task known", "", "task unknown", ""]
+    header += ["score of dreams", "seconds of memory"] if memories else []
+    rows = []
+    for name, label in {"base": BASE, **changes}.items():
+        seeds = {key[-1]: run["methods"]["mygo"] for key, run in runs.items() if key[:-1] == f"ablation-{name}-seed"}
+        if not seeds:
+            continue
+        row = [label, str(len(seeds))]
+        for pick in (known, unknown):
+            base = [pick(runs[f"ablation-base-seed{seed}"]["methods"]["mygo"]) for seed in seeds]
+            own = [pick(result) for result in seeds.values()]
+            row += [f"{100 * mean(own):.2f}", "" if name == "base" else f"{100 * (mean(own) - mean(base)):+.2f}"]
+        if memories:
+            row.append(spread(score(result) for result in seeds.values()))
+            row.append(spread((result["seconds"]["memory"] for result in seeds.values()), 1, 0))
+        rows.append(row)
+    return table(header, rows)
 
 
 if __name__ == "__main__":
