@@ -6,7 +6,7 @@ The options are those of `python -m mygo_edge.train`, for runs of images whose m
 runs, docs/results.md what came of them. A run that was stopped has to begin anew.
 """
 
-import sys
+import argparse
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
@@ -32,8 +32,6 @@ SHIFT = 2  # pixels of 28, in the critic's augmentation
 
 class LabelledLessons(Lessons):
     """Lessons whose teacher's features have a column more: the class that was asked for, counted over all heads."""
-
-    firsts: Tensor  # [tasks], the first class of each
 
     @torch.no_grad()
     def _prepare(self, begin: int, count: int, place: int) -> list[Lesson]:
@@ -176,12 +174,13 @@ FORMS: dict[str, Callable[[], Patches]] = {
 
 
 def main() -> None:
-    form, *options = sys.argv[1:] or [""]
-    if form not in FORMS:
-        sys.exit(f"usage: python -m bench.forms {{{'|'.join(FORMS)}}} OPTIONS ...")
-    for one in FORMS[form]():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("form", choices=FORMS)
+    parser.add_argument("options", nargs=argparse.REMAINDER, help="of python -m mygo_edge.train")
+    given = parser.parse_args()
+    for one in FORMS[given.form]():
         one.start()
-    run_command(lambda: train(options))
+    run_command(lambda: train(given.options))
 
 
 if __name__ == "__main__":
