@@ -103,7 +103,7 @@ class Precision:
 
     def __init__(self, shared: SharedFactor) -> None:
         self.scale = 1 / np.sqrt(shared.diagonal.astype(np.float64))  # [features]
-        factor = shared.factor * self.scale  # [rank, features]
+        factor = shared.factor[shared.factor.any(1)] * self.scale  # [rank, features], less rows of nothing
         inner = np.linalg.cholesky(np.eye(len(factor)) + factor @ factor.T)
         # [rank, features]: I - basis' basis = (I + factor' factor)^-1. Numpy solves for so many columns more slowly.
         self.basis = np.linalg.inv(inner) @ factor

@@ -9,13 +9,13 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve, cholesky, eigh, solve_triangular
+from scipy.linalg import cho_factor, cho_solve, eigh
 from scipy.linalg.blas import ssymm, strsm, strsv
 
 from mygo_edge.bundle.gaussian import Floats
 
 _MORE = 32  # directions than are wanted, for their eigenvectors to be found
-_PASSES = 2  # twice over the matrix, for them
+_PASSES = 2  # twice over the matrix, for them, from a random subspace
 _PROBES = 64  # random vectors of an estimated trace
 _FEW = 4  # rows, which are solved for one after another: for all at once the decomposition is copied first
 _ROUNDING = 1e-6  # of the largest eigenvalue; below, a root's direction is none
@@ -29,6 +29,9 @@ class Inverse(Protocol):
 
     def products(self, rows: NDArray) -> NDArray[np.float64]:
         """[n, features] -> [n, n]: each row times the inverse times each."""
+
+    def norms(self, rows: NDArray) -> NDArray[np.float64]:
+        """[n, features] -> [n]: each row times the inverse times itself."""
 
     def trace(self) -> float:
         """The sum of its diagonal."""
@@ -53,8 +56,10 @@ class Estimate(Protocol):
     def inverse(self, shrinkage: float) -> Inverse:
         """Of (1 - shrinkage) C + shrinkage I."""
 
-    def largest(self, count: int) -> tuple[Floats, Floats]:
-        """The largest eigenvalues [count], rising, and their vectors [features, count], always the same."""
+    def largest(self, count: int, near: Floats | None = None) -> tuple[Floats, Floats]:
+        """The largest eigenvalues [count], rising, and their vectors [features, count], always the same; fewer, where
+        there are fewer above 0. near: [n, features], what the vectors of an earlier estimate span.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +91,17 @@ class Whole:
     def inverse(self, shrinkage: float) -> "WholeInverse":
         return WholeInverse(self.upper, shrinkage)
 
-    def largest(self, count: int) -> tuple[Floats, Floats]:
-        """By iteration of a random subspace (Halko, Martinsson & Tropp 2011), a tenth of a decomposition's cost."""
+    def largest(self, count: int, near: Floats | None = None) -> tuple[Floats, Floats]:
+        """By iteration of a subspace (Halko, Martinsson & Tropp 2011), a tenth of a decomposition's cost: a random one,
+        or one that holds earlier vectors, which is near after one pass.
+        """
         features = len(self.upper)
         if count + _MORE >= features // 2:
             return eigh(self.upper, lower=False, subset_by_index=[features - count, features - 1])
         basis = np.random.default_rng(0).standard_normal((count + _MORE, features), np.float32)
-        for _ in range(_PASSES):
+        if near is not None:
+            basis[: len(near)] = near[: len(basis)]
+        for _ in range(_PASSES if near is None else 1):
             basis = np.linalg.qr(self.times(self.times(basis)).T)[0].T
         values, turned = eigh(self.times(basis) @ basis.T)
         return values[-count:], basis.T @ turned[:, -count:]
@@ -124,6 +133,10 @@ class WholeInverse:
     def products(self, rows: NDArray) -> NDArray[np.float64]:
         halves = self.half(rows.astype(np.float32)).astype(np.float64)
         return halves @ halves.T
+
+    def norms(self, rows: NDArray) -> NDArray[np.float64]:
+        halves = self.half(rows.astype(np.float32))
+        return np.einsum("ij,ij->i", halves, halves, dtype=np.float64)
 
     def trace(self) -> float:
         """The mean of z' S^-1 z over random signs z (Hutchinson 1990), whose error is below a hundredth; an inverse
@@ -161,20 +174,12 @@ class Root:
     def inverse(self, shrinkage: float) -> "RootInverse":
         return RootInverse(self.root * np.float32(np.sqrt(1 - shrinkage)), shrinkage)
 
-    def largest(self, count: int) -> tuple[Floats, Floats]:
-        """Those of the rows' inner products; where there are fewer, any directions beside them, of no variance."""
+    def largest(self, count: int, near: Floats | None = None) -> tuple[Floats, Floats]:
+        """Those of the rows' inner products."""
         values, turned = eigh(self.root @ self.root.T)
-        kept = int((values[-count:] > _ROUNDING * values[-1]).sum())
-        values = values[len(values) - kept :]
-        vectors = (self.root.T @ turned[:, turned.shape[1] - kept :]) / np.sqrt(values)
-        if kept == count:
-            return values, vectors
-        others = np.random.default_rng(0).standard_normal((len(vectors), count - kept), np.float32)
-        for _ in range(2):  # once more, since rounding leaves something the first time
-            others -= vectors @ (vectors.T @ others)
-        # By their Gram matrix: it is well-conditioned, and an ordinary decomposition takes longer than all the rest.
-        others = solve_triangular(cholesky(others.T @ others), others.T, trans=1).T
-        return np.concatenate([np.zeros(count - kept, np.float32), values]), np.hstack([others, vectors])
+        kept = values[-count:] > _ROUNDING * values[-1]
+        values, turned = values[-count:][kept], turned[:, -count:][:, kept]
+        return values, (self.root.T @ turned) / np.sqrt(values)
 
 
 class RootInverse:
@@ -193,6 +198,9 @@ class RootInverse:
 
     def products(self, rows: NDArray) -> NDArray[np.float64]:
         return rows @ self.solve(rows).astype(np.float64).T
+
+    def norms(self, rows: NDArray) -> NDArray[np.float64]:
+        return np.einsum("ij,ij->i", rows, self.solve(rows), dtype=np.float64)
 
     def trace(self) -> float:
         n, features = self._root.shape

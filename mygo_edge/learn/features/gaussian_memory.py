@@ -189,7 +189,8 @@ class GaussianMemory:
     def _renew_factor(self, covariance: SharedCovariance) -> SharedFactor:
         """The factor, made anew when enough was pooled since."""
         if self.shared is None or self._grown("factor", _REFACTORED):
-            self.shared, self.factor_version = covariance.factor(self.rank, self.means).shared, self.factor_version + 1
+            self.shared = covariance.factor(self.rank, self.means, self.shared).shared
+            self.factor_version += 1
             self._measured("factor")
         return self.shared
 

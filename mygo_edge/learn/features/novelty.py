@@ -58,13 +58,12 @@ def judged(
     # A logit is half of what the squared distance to the centre of all classes is more than that to the class mean.
     # Taking an outer product from S adds one to its inverse (Sherman & Morrison 1950).
     away = vectors - means.means[own]
-    solved = sent.covariance.times(away)  # S^-1 (x - mean)
-    rest = (away * solved).sum(1)
+    rest = sent.covariance.norms(away)
     left = np.maximum(1 - seen * longer * rest, 1e-6)
     without = logits[rows, own] + 0.5 * (rest - longer**2 * rest / left)
     if seen:
-        centred = ((vectors - sent.centre) * solved).sum(1)
-        towards = (away @ join_rows(sent.tasks).rows.T).astype(np.float64)
+        towards = (away @ join_rows(sent.tasks).rows.T).astype(np.float64)  # S^-1 between x - mean and mean - centre
+        centred = rest + towards[rows, own]  # and x - centre
         more = 0.5 * seen * longer / left
         without += more * centred**2
         logits += more[:, None] * towards * (2 * centred[:, None] - towards)

@@ -51,6 +51,8 @@ def test_the_inverse_of_few_images_is_that_of_the_matrix() -> None:
     one, other = (SharedCovariance(shrink(pool, 0.2), PowerTransform()) for pool in (small, whole))
     probe = np.random.default_rng(1).normal(size=(5, FEATURES))
     np.testing.assert_allclose(one.times(probe), other.times(probe), rtol=1e-3, atol=1e-3)
+    for covariance in (one, other):
+        np.testing.assert_allclose(covariance.norms(probe), covariance.products(probe).diagonal(), rtol=1e-5)
     apart = np.concatenate([other.times(row[None]) for row in probe])  # one by one, as those of a small task
     np.testing.assert_allclose(apart, other.times(probe), rtol=1e-3, atol=1e-3)
     expected = np.trace(np.linalg.solve(other.shrunk.matrix, other.shrunk.covariance))
@@ -60,14 +62,38 @@ def test_the_inverse_of_few_images_is_that_of_the_matrix() -> None:
 
 
 @pytest.mark.parametrize("rank", [8, 64])
-def test_the_largest_directions_are_those_of_the_matrix_and_others_have_no_variance(rank: int) -> None:
+def test_the_largest_directions_are_those_of_the_matrix_as_many_as_there_are(rank: int) -> None:
     """There are 36: as many as images less classes."""
     root = pooled(60)[0].covariance()
     values, vectors = root.largest(rank)
+    rank = min(rank, 36)
     expected = np.linalg.eigvalsh(root.matrix.astype(np.float64))[-rank:]
     np.testing.assert_allclose(values, expected, atol=1e-4 * expected[-1])
     np.testing.assert_allclose(vectors.T @ vectors, np.eye(rank), atol=1e-4)
     np.testing.assert_allclose(root.matrix @ vectors, vectors * values, atol=1e-3 * expected[-1])
+
+
+def test_the_largest_directions_are_found_from_those_of_an_earlier_estimate() -> None:
+    """Of half of the images; one pass from there holds as much of the variance as two from anywhere."""
+    half, all_of_them = pooled(0, 3)[0].covariance(), pooled(0, 6)[0].covariance()
+    assert isinstance(all_of_them, Whole)
+    _, before = half.largest(8)
+    _, vectors = all_of_them.largest(8, before.T)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(8), atol=1e-4)
+    most = np.linalg.eigvalsh(all_of_them.matrix.astype(np.float64))[-8:].sum()
+    held, stale = (np.trace(some.T @ all_of_them.matrix @ some) for some in (vectors, before))
+    assert stale < 0.99 * most < 0.999 * most < held
+
+
+def test_a_factor_of_few_images_has_rows_of_nothing_and_each_variance() -> None:
+    pool, means = pooled(60)
+    covariance = SharedCovariance(shrink(pool, 0.2), PowerTransform())
+    shared = covariance.factor(64, join(means)).shared
+    assert shared.factor.shape == (64, FEATURES)
+    assert shared.factor[:36].any(1).all()
+    assert not shared.factor[36:].any()
+    variances = (shared.factor**2).sum(0) + shared.diagonal
+    np.testing.assert_allclose(variances, covariance.shrunk.matrix.diagonal(), rtol=0.3)
 
 
 def test_leaving_out_few_images_costs_few_dimensions_and_says_the_same() -> None:
