@@ -245,6 +245,7 @@ def mygo(x: np.ndarray, y: np.ndarray, test_x: np.ndarray, test_y: np.ndarray, g
         together = (vectors @ weight.T + bias + prior).astype(np.float32)
         how = (memory.prior.temperature, widths, prior)
         curve.append(accuracies(settled(together, vectors, memory.heads, *how), test_y[seen], groups))
+    evenly = settled((vectors @ weight.T + bias).astype(np.float32), vectors, memory.heads, *how[:2])
     # What a device answers from the files it gets: by rows, or computed of means and factor.
     assert memory.sent is not None
     means = join([read_means(write_means(task, "int8"), "means", x.shape[1]) for task in memory.tasks])
@@ -257,6 +258,7 @@ def mygo(x: np.ndarray, y: np.ndarray, test_x: np.ndarray, test_y: np.ndarray, g
     means_bytes = [len(write_means(task, "int8")) for task in memory.tasks]
     return curve[-1] | {
         "curve": curve,
+        "equally_likely": accuracies(evenly, test_y, groups),  # --sleep.prior 0, but for its temperature
         "device": accuracies(by_rows, test_y, groups),
         "device_computed": accuracies(vectors @ computed[0].T + computed[1] + prior, test_y, groups),
         "calibration_error": {
@@ -268,7 +270,7 @@ def mygo(x: np.ndarray, y: np.ndarray, test_x: np.ndarray, test_y: np.ndarray, g
         "heads": sum(head is not None for head in memory.heads),
         "strength": memory.strength.best,
         "shrinkage": covariance.shrunk.shrinkage,
-        "prior": memory.prior.share,
+        "prior": memory.prior.weight,
         "factor_versions": factors,
         "rows_sent": rows_sent,
         "bytes": sum(means_bytes) + len(write_shared(shared, "int8")) + rows_bytes,

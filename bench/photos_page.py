@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,7 +56,7 @@ def page(results: list[Result], students: Result, cost: Result, updates: Result,
         "larger": accuracy_table(larger, keys=KEYS),
         "larger_sets": " ".join(described(result) for result in larger),
         "larger_targets": larger_targets(larger),
-        "priors": priors(larger),
+        "even_prior": even_prior(larger),
         "sets": " ".join(described(result) for result in results),
         "bytes": bytes_table(both),
         "replaced": replaced(both),
@@ -134,14 +133,17 @@ def larger_targets(results: list[Result]) -> str:
     return table(["points", "task known", "task unknown", "each class alike"], rows)
 
 
-def priors(results: list[Result]) -> str:
-    """How much frequencies of classes count, by how many splits of each set."""
-    parts = []
+def even_prior(results: list[Result]) -> str:
+    """What it costs and gains to take all classes for equally likely."""
+    rows = []
     for result in results:
-        shares = Counter(order["methods"]["mygo"]["prior"] for order in result["orders"])
-        times = " and ".join(f"{share:g} in {count}" for share, count in sorted(shares.items()))
-        parts.append(f"{times} of {len(result['orders'])} splits of `{result['name']}`")
-    return ", ".join(parts)
+        parts = [lambda order: order["methods"]["mygo"], lambda order: order["methods"]["mygo"]["equally_likely"]]
+        cells = [
+            " / ".join(f"{100 * mean(result, lambda o, of=of, key=key: of(o)[key]):.1f}" for key in KEYS)
+            for of in parts
+        ]
+        rows.append([result["name"], *cells])
+    return table(["known / unknown / each class alike", "as frequent as in training", "`--sleep.prior 0`"], rows)
 
 
 def targets(results: list[Result]) -> str:

@@ -141,7 +141,7 @@ class SleepOptions:
     teacher, whose answers the run measures (devices consolidate exactly)."""
     prior: PriorKind = "auto"
     """How much it counts for a class of photos that it was frequent in training, with a --trunk and classes of uneven
-    size: 0 takes all classes for equally likely, 1 for as frequent as they were. auto chooses by images left out."""
+    size: 0 takes all classes for equally likely, 1 for as frequent as they were. auto is 1, and 0 for texts."""
     enabled: bool = True
     """Without sleep the shared features never change."""
     steps: int = 600

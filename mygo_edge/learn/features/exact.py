@@ -110,7 +110,7 @@ class ExactMyGO(Method):
         return np.full(1 + QUANTILES, np.nan) if found is None else found
 
     def _empty(self, transform: PowerTransform) -> GaussianMemory:
-        prior = None if self.options.sleep.prior == "auto" else float(self.options.sleep.prior)
+        prior = 1.0 if self.options.sleep.prior == "auto" else float(self.options.sleep.prior)
         rank = self.options.memory.rank
         return GaussianMemory(transform, self.domain.features, rank, rows=not self._has_own, prior=prior)
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from mygo_edge.bundle.gaussian import ClassMeans, Floats, Ids, PowerTransform, Precision, SharedFactor, join
 from mygo_edge.bundle.wake_head import WakeHead
 from mygo_edge.learn.features.moments import PooledMoments
-from mygo_edge.learn.features.novelty import judged
+from mygo_edge.learn.features.novelty import known_novelty
 from mygo_edge.learn.features.prior import Prior
 from mygo_edge.learn.features.sent_rows import SentRows
 from mygo_edge.learn.features.shared_covariance import SharedCovariance, shrink
@@ -36,11 +36,11 @@ class GaussianMemory:
         features: int,
         rank: int = RANK,
         rows: bool = True,
-        prior: float | None = None,
+        prior: float = 1.0,
     ) -> None:
         """features: width of the trunk's vectors; rows: whether devices answer by rows of a linear classifier, which
         `refactor` makes, and not by what each class's covariance has of its own, besides; prior: how much frequencies
-        of classes count, where that is not to be chosen.
+        of classes count, from 0 to 1.
         """
         self.rows = rows
         self.transform, self.features, self.rank = transform, features, rank
@@ -123,21 +123,17 @@ class GaussianMemory:
         return (1 - covariance.shrunk.shrinkage) / self.pooled.freedom if self._newest else 0.0
 
     def _judge(self, vectors: Floats, labels: Ids) -> None:
-        """How novel images of known classes look, and how they are answered, by what was sent before them; of a first
-        task, by all that is without each.
+        """How novel images of known classes look, by what was sent before them; of a first task, by all that is without
+        each.
         """
         self._measured("novelty")
         if self.sent is not None and self.shared is not None:
-            found = judged(self.sent, self.shared, self.tasks, vectors, labels)
+            self.novelty = known_novelty(self.sent, self.shared, self.tasks, vectors, labels)
         elif len(self.tasks) == 1 and len(labels) >= _FIRST:
             covariance = self.covariance()
             assert self.kept is not None
             shared = self._renew_factor(covariance)
-            found = judged(self.kept, shared, self.tasks, vectors, labels, self._seen(covariance))
-        else:
-            return
-        self.novelty = found.novelty
-        self.prior.learn(found)
+            self.novelty = known_novelty(self.kept, shared, self.tasks, vectors, labels, self._seen(covariance))
 
     def covariance(self, least: float = 0.0) -> SharedCovariance:
         """What all classes share, shrunk as chosen, or `least` where that is more.
@@ -240,8 +236,7 @@ class GaussianMemory:
             numbers = np.array([self.shared.shrinkage, self.shared.spread])
             state |= {"factor": self.shared.factor, "diagonal": self.shared.diagonal, "shared_numbers": numbers}
         state["measured_at"] = np.array([self._at.get(what, 0) for what in _MEASURED], np.int64)
-        state["temperature"] = self.prior.temperatures.copy()
-        state["prior"] = np.stack([self.prior.gains, self.prior.squares])
+        state["temperature"] = np.array(self.prior.temperature)
         if self.novelty is not None:
             state["novelty"] = self.novelty
         if heads := {place: head for place, head in enumerate(self.heads) if head is not None}:
@@ -276,9 +271,7 @@ class GaussianMemory:
         self.factor_version = int(state["factor_version"])
         # A checkpoint of an older version lacks what is kept: it is made anew.
         self._at = dict(zip(_MEASURED, state["measured_at"].tolist(), strict=False))
-        self.prior.temperatures[:] = state["temperature"]  # an older checkpoint has one
-        if "prior" in state:
-            self.prior.gains, self.prior.squares = state["prior"].copy()
+        self.prior.temperature = float(state["temperature"].ravel()[-1])  # an older checkpoint has one a share
         self.novelty = state["novelty"].copy() if "novelty" in state else None
         self.sent, self.kept = (
             SentRows.from_state(name, state, state["widths"], self.transform) if f"{name}.rows" in state else None

@@ -1,15 +1,11 @@
-"""How novel images of known classes look to a memory that has never seen them, and how it answers them: what "none of
-these" is calibrated on, and how much frequencies of classes count.
+"""How novel images of known classes look to a memory that has never seen them: what "none of these" is calibrated on.
 
 Covariance and class means fit the images that they were made of better than others. So the images of a task are judged
 in its wake by the covariance of the tasks before, those of the first task by that without the image, and each by its
 class mean without it, in closed form.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
-from numpy.typing import NDArray
 
 from mygo_edge.bundle.gaussian import ClassMeans, Floats, Ids, SharedFactor, join, mahalanobis, novelty
 from mygo_edge.bundle.rows import join_rows
@@ -19,23 +15,10 @@ QUANTILES = 101  # kept of the novelty of known classes
 _IMAGES = 1000  # judged, at most
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """Images of a task. novelty: quantiles [QUANTILES] of theirs; logits: [n, classes]; own: [n], of which class they
-    are; counts: [classes], images of each; old: classes of the tasks before.
-    """
-
-    novelty: NDArray[np.float32]
-    logits: NDArray[np.float64]
-    own: Ids
-    counts: Ids
-    old: int
-
-
-def judged(
+def known_novelty(
     sent: SentRows, shared: SharedFactor, tasks: list[ClassMeans], vectors: Floats, labels: Ids, seen: float = 0.0
-) -> Judged:
-    """A task's images, or 1,000 of them, each left out.
+) -> Floats:
+    """Quantiles [QUANTILES], from the least on, of the novelty of a task's images, or 1,000 of them, each left out.
 
     Args:
         sent, shared: what devices answer with. One image has no weight to speak of in the directions of a factor.
@@ -69,5 +52,4 @@ def judged(
         logits += more[:, None] * towards * (2 * centred[:, None] - towards)
     logits[rows, own] = without
     found = novelty(distances.min(1), logits.max(1), shared)
-    quantiles = np.quantile(found, np.linspace(0, 1, QUANTILES)).astype(np.float32)
-    return Judged(quantiles, logits, own, means.counts, old)
+    return np.quantile(found, np.linspace(0, 1, QUANTILES)).astype(np.float32)

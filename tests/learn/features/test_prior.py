@@ -1,4 +1,4 @@
-"""How much frequencies of classes count: chosen by images left out, and not at all where classes are even."""
+"""How much frequencies of classes count: by Bayes' theorem, within a limit; of even classes not at all."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -55,71 +55,66 @@ def test_frequencies_count_where_classes_are_uneven_and_more_is_answered_rightly
     tasks: list[tuple[int, int]],
 ) -> None:
     memory = learnt(drawn(tasks, 0))
-    assert memory.prior.share > 0
     test = drawn(tasks, 1)
     assert right(memory, test, memory.prior.weight) > right(memory, test, 0) + 0.02
 
 
-def test_of_even_classes_frequencies_do_not_count() -> None:
+def test_of_even_classes_frequencies_change_nothing() -> None:
     memory = learnt(drawn(EVEN, 0))
-    assert memory.prior.share == memory.prior.weight == 0
-    assert (memory.prior.gains <= 0).all()
-    assert not prior_logits(memory.means.counts, 7.3).any()
+    assert memory.prior.weight > 0
+    assert not prior_logits(memory.means.counts, memory.prior.weight).any()
 
 
-def test_a_fixed_share_is_taken_whatever_is_found() -> None:
-    data = drawn(EVEN, 0)
-    assert learnt(data, GaussianMemory(transform_for(data[0][0]), FEATURES, prior=0.5)).prior.share == 0.5
+def test_a_share_of_0_takes_all_classes_for_equally_likely() -> None:
     data = drawn(RARE_FIRST, 0)
-    assert learnt(data, GaussianMemory(transform_for(data[0][0]), FEATURES, prior=0.0)).prior.share == 0
+    assert learnt(data, GaussianMemory(transform_for(data[0][0]), FEATURES, prior=0.0)).prior.weight == 0
 
 
 def test_a_temperature_that_is_high_for_want_of_images_does_not_make_frequencies_count_for_more() -> None:
-    prior = Prior(1.0)
+    prior = Prior()
     logits = 40 * np.random.default_rng(0).normal(size=(60, 3))  # of chance, and sure of it
     counts = np.array([4, 20, 80])
     prior.calibrate(LeftOut(lambda _: -2 * logits, np.arange(60) % 3, counts), 0)
     assert prior.temperature > 20
     assert prior.weight == MOST
-    prior.temperatures[:] = 1.5
+    prior.temperature = 1.5
     assert prior.weight == 1.5
 
 
-def test_what_was_counted_goes_on_from_a_checkpoint_to_the_same_bits() -> None:
+def test_a_temperature_goes_on_from_a_checkpoint_to_the_same_bits() -> None:
     data = drawn(RARE_FIRST, 0)
     whole, part = learnt(data).state(), learnt(data[:2])
     resumed = GaussianMemory(part.transform, FEATURES, rank=8)
     resumed.load_state({key: value.copy() for key, value in part.state().items()})
     state = learnt(data[2:], resumed).state()
     assert all(np.array_equal(value, state[key]) for key, value in whole.items())
-    assert whole["prior"].any()
+    assert whole["temperature"] != 1
 
 
-def test_a_checkpoint_from_before_there_were_priors_goes_on_with_classes_equally_likely() -> None:
+def test_a_checkpoint_with_a_temperature_for_every_share_goes_on_with_that_of_the_whole() -> None:
     memory = learnt(drawn(RARE_FIRST, 0))
-    state = {key: value for key, value in memory.state().items() if key != "prior"}
-    state["temperature"] = np.array(3.5)
     older = GaussianMemory(memory.transform, FEATURES, rank=8)
-    older.load_state(state)
-    assert (older.prior.share, older.prior.temperature) == (0, 3.5)
+    older.load_state(memory.state() | {"temperature": np.array([2.5, 3.0, 3.5])})
+    assert older.prior.temperature == 3.5
 
 
-def test_a_run_that_fixes_the_share_answers_by_it_unless_classes_are_even() -> None:
-    options = replace(TrainOptions(), sleep=SleepOptions(prior="1"))
+def test_a_run_answers_by_frequencies_unless_classes_are_even_or_the_share_is_fixed_at_0() -> None:
+    options = replace(TrainOptions(), sleep=SleepOptions(prior="0"))
     few = split(0, 0)
     kept = torch.cat([torch.arange(20), torch.arange(50, 100)])
     for train, counts in ((Split(few.inputs[kept], few.labels[kept]), np.array([20, 50])), (few, np.array([50, 50]))):
-        fixed, plain = (ExactMyGO(Vectors(), given, CPU) for given in (options, TrainOptions()))
-        for method in (fixed, plain):
+        auto, plain = (ExactMyGO(Vectors(), given, CPU) for given in (TrainOptions(), options))
+        for method in (auto, plain):
             for named in method.phases(0, [task(0, train)]):
                 named.work(Phase(CPU, 0))
         even = bool(counts[0] == counts[1])
-        assert (fixed.prior == 0) == even
-        assert fixed.sleeps[-1]["prior"] == (0 if even else 1)
+        assert plain.prior == plain.sleeps[-1]["prior"] == 0
+        assert (auto.prior == 0) == even
+        assert auto.sleeps[-1]["prior"] == (0 if even else 1)
         inputs = split(0, 1).inputs
-        moved = fixed.logits(inputs) - plain.logits(inputs)
-        expected = prior_logits(counts, fixed.prior)
+        moved = auto.logits(inputs) - plain.logits(inputs)
+        expected = prior_logits(counts, auto.prior)
         if even:  # but for the temperature of what a wake's head says
-            assert torch.equal(fixed.logits(inputs).argmax(1), plain.logits(inputs).argmax(1))
+            assert torch.equal(auto.logits(inputs).argmax(1), plain.logits(inputs).argmax(1))
         else:
             np.testing.assert_allclose(moved.numpy(), np.tile(expected, (len(inputs), 1)), atol=2e-4)
