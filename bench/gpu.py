@@ -1,4 +1,4 @@
-"""Everything that has to be measured on a GPU, in one call that ends within eight minutes.
+"""Everything that has to be measured on a GPU, in one command of a given time.
 
     python bench/gpu.py [--out bench/results/NAME-DATE] [--seconds 480] [--data-root DIR]
 

@@ -274,6 +274,7 @@ def mygo(x: np.ndarray, y: np.ndarray, test_x: np.ndarray, test_y: np.ndarray, g
         "factor_versions": factors,
         "rows_sent": rows_sent,
         "bytes": sum(means_bytes) + len(write_shared(shared, "int8")) + rows_bytes,
+        "bytes_learner": sum(value.nbytes for value in memory.state().values()),
         "bytes_means": sum(means_bytes),
         "bytes_factor": len(write_shared(shared, "int8")),
         "bytes_classifier": rows_bytes,

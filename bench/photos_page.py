@@ -176,9 +176,10 @@ def kilobytes(number: float) -> str:
 
 def bytes_table(results: list[Result]) -> str:
     rows = []
-    for part in ("bytes_means", "bytes_factor", "bytes_classifier"):
-        own = [mean(result, lambda order, part=part: order["methods"]["mygo"][part]) for result in results]
-        rows.append([f"mygo: {part.removeprefix('bytes_')}, KB", *map(kilobytes, own)])
+    parts = {"device: means": "means", "device: factor": "factor", "device: classifier": "classifier", "box": "learner"}
+    for words, part in parts.items():
+        own = [mean(result, lambda order, part=part: order["methods"]["mygo"][f"bytes_{part}"]) for result in results]
+        rows.append([f"mygo, {words}, KB", *map(kilobytes, own)])
     for name in RIVALS:
         kept = [mean(result, lambda order, name=name: order["methods"][name]["bytes"]) for result in results]
         rows.append([f"{name}, KB", *map(kilobytes, kept)])
@@ -186,14 +187,12 @@ def bytes_table(results: list[Result]) -> str:
 
 
 def replaced(results: list[Result]) -> str:
-    parts = []
+    rows = []
     for result in results:
-        rows = mean(result, lambda order: sum(order["methods"]["mygo"]["rows_sent"]))
+        sent = mean(result, lambda order: sum(order["methods"]["mygo"]["rows_sent"]))
         factors = mean(result, lambda order: order["methods"]["mygo"]["factor_versions"][-1])
-        parts.append(
-            f"rows {rows:.1f} and the factor {factors:.1f} times in {result['tasks']} tasks ({result['name']})"
-        )
-    return ", ".join(parts)
+        rows.append([result["name"], str(result["tasks"]), f"{sent:.1f}", f"{factors:.1f}"])
+    return table(["", "tasks", "rows", "factor"], rows)
 
 
 def cost_table(results: list[Result]) -> str:
