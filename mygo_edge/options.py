@@ -228,7 +228,8 @@ class TrainOptions:
     reference: the published algorithm. ncm, slda, fecam, ranpac: rivals on the features of a trunk, where all of these
     run unless others are named."""
     preset: Preset = "default"
-    """Trade time for quality; sets the defaults of other options."""
+    """Trade time for quality where GANs learn pixels; sets the defaults of other options, which --help then shows.
+    Above a trunk or patches it changes nothing, but that fast takes a GAN of many grey images, which is sooner."""
     out: Path | None = None
     """The run's folder; when not given, the first of runs/DATASET, runs/DATASET-2, ... that does not exist."""
     resume: Path | None = None

@@ -20,7 +20,9 @@ FIXED = ("dataset", "tasks", "task_names", "methods", "seed", "out", "precision"
 # Lines of less than 80 characters, since tyro does not break this.
 _PURPOSE = """Learn tasks one after another in wake-sleep cycles, and publish for devices.
 
---config FILE.toml reads options from a file; the command line goes over it."""
+--config FILE.toml reads options from a file; the command line goes over it.
+
+Defaults below are those of the --dataset and the --preset that are given."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
