@@ -13,7 +13,6 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 FOLDERS = {"kernels": ROOT / "kernels", "export": ROOT / "export"}
 TOP = "mygo_edge"  # the commands and Learner, above all rooms; errors, files and options, below them
-BASE = ("errors", "files", "options", "bounds", "command")
 
 
 def rooms() -> dict[str, Path]:

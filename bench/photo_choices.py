@@ -8,6 +8,7 @@ bench/results/photo_choices.json.
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -15,7 +16,7 @@ from unittest.mock import patch
 import numpy as np
 
 from bench import photos
-from mygo_edge.learn.features.gaussian_memory import transform_for
+from mygo_edge.bundle.gaussian import PowerTransform
 
 RESULTS = Path(__file__).parent / "results" / "photo_choices.json"
 SIZES, POWERS = (160, 224), (0.5, 1.0)
@@ -45,7 +46,7 @@ def of_size(folder: Path, per_class: int | None, size: int, options: argparse.Na
     data, about = photos.features(folder, per_class, options.trunk, size)
     found: dict[str, Any] = {"seconds_trunk": about["seconds_trunk"], "shorter_side": about["shorter_side"]}
     for power in POWERS:
-        with patch.object(photos, "transform_for", lambda features, power=power: transform_for(features, power)):
+        with patch.object(PowerTransform, "of", partial(PowerTransform.of, power=power)):
             orders = [ours(data, seed, options.tasks) for seed in range(options.orders)]
         found[str(power)] = {key: float(np.mean([one[key] for one in orders])) for key in ("known", "unknown")}
     return found

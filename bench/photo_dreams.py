@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from bench.photos import features, parsed
-from mygo_edge.bundle.gaussian import dreams
-from mygo_edge.learn.features.gaussian_memory import GaussianMemory, transform_for
+from mygo_edge.bundle.gaussian import PowerTransform, dreams
+from mygo_edge.learn.features.gaussian_memory import GaussianMemory
 from mygo_edge.measure.feature_plots import beside
 
 PICTURE = Path(__file__).parent.parent / "docs" / "images" / "photos-dreams.png"
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("set", metavar="NAME=FOLDER[,PER_CLASS]")
     _, folder, per_class = parsed(parser.parse_args().set)
     (x, y, test_x, test_y), _ = features(folder, per_class, "efficientnet-lite0", None)
-    memory = GaussianMemory(transform_for(x), x.shape[1])
+    memory = GaussianMemory(PowerTransform.of(x), x.shape[1])
     classes = int(y.max()) + 1
     memory.learn(x, y, [str(label) for label in range(classes)])
     shared = memory.refactor(memory.covariance())

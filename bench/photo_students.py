@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from bench.photos import accuracies, features, files_of, named, parsed
 from mygo_edge import Learner
-from mygo_edge.learn.features.gaussian_memory import GaussianMemory, transform_for
+from mygo_edge.bundle.gaussian import PowerTransform
+from mygo_edge.learn.features.gaussian_memory import GaussianMemory
 from mygo_edge.options import MemoryOptions, TrainOptions
 
 RESULTS = Path(__file__).parent / "results" / "photo_students.json"
@@ -37,7 +38,7 @@ def main() -> None:
     name, folder, per_class = parsed(options.set)
     (x, y, test_x, test_y), of_set = features(folder, per_class, TRUNK, None)
     groups = np.array_split(np.arange(int(y.max()) + 1), options.tasks)
-    memory, start = GaussianMemory(transform_for(x), x.shape[1]), time.process_time()
+    memory, start = GaussianMemory(PowerTransform.of(x), x.shape[1]), time.process_time()
     for group in groups:
         own = np.isin(y, group)
         memory.learn(x[own], y[own] - group[0], [str(label) for label in group])

@@ -17,13 +17,13 @@ import numpy as np
 
 from bench.photos import RESULTS, accuracies, features, named, parsed
 from mygo_edge.bundle.correction import corrected, read_correction
-from mygo_edge.bundle.gaussian import ClassMeans, discriminant, join
+from mygo_edge.bundle.gaussian import ClassMeans, PowerTransform, discriminant, join
 from mygo_edge.bundle.gaussian_files import read_means, read_shared
 from mygo_edge.bundle.reading import Bundle, read_bundle
 from mygo_edge.bundle.rows import join_rows, read_rows, row_discriminant, stored
 from mygo_edge.export.features import FeatureMemory, publish_features
 from mygo_edge.export.trunks import photo_trunk_files
-from mygo_edge.learn.features.gaussian_memory import GaussianMemory, transform_for
+from mygo_edge.learn.features.gaussian_memory import GaussianMemory
 from mygo_edge.learn.features.sent_rows import SentRows
 from mygo_edge.trunks.catalogue import load_trunk
 from mygo_edge.trunks.options import TrunkOptions
@@ -56,7 +56,7 @@ def learnt(data: tuple[np.ndarray, ...], tasks: int, size: int) -> list[dict[str
     x, y, test_x, test_y = data
     groups = np.array_split(np.arange(y.max() + 1), tasks)
     trunk = photo_trunk_files(load_trunk("efficientnet-lite0", TrunkOptions(size=size), size))
-    memory, old = GaussianMemory(transform_for(x[np.isin(y, groups[0])]), x.shape[1]), None
+    memory, old = GaussianMemory(PowerTransform.of(x[np.isin(y, groups[0])]), x.shape[1]), None
     before: dict[str, str] = {}
     found = []
     with tempfile.TemporaryDirectory() as folder:

@@ -20,6 +20,7 @@ import onnxruntime
 
 from mygo_edge.bundle.gaussian import (
     ClassMeans,
+    PowerTransform,
     Precision,
     SharedFactor,
     discriminant,
@@ -33,7 +34,7 @@ from mygo_edge.bundle.prior import prior_logits
 from mygo_edge.bundle.rows import join_rows, row_discriminant, stored, write_rows
 from mygo_edge.bundle.wake_head import settled, stored_head, write_head
 from mygo_edge.device.few_shot import FewShot
-from mygo_edge.learn.features.gaussian_memory import GaussianMemory, transform_for
+from mygo_edge.learn.features.gaussian_memory import GaussianMemory
 from mygo_edge.learn.features.rivals import FeCAM, Finetune, Joint, NearestMean, RanPAC, Rival, StreamingLDA
 from mygo_edge.learn.features.shared_covariance import SharedCovariance, Shrunk, shrink
 from mygo_edge.trunks.catalogue import load_trunk
@@ -190,7 +191,7 @@ def order(data: Set, seed: int, tasks: int, kept: dict[str, Any] | None = None) 
     methods = {"mygo": mygo(x, y, test_x, test_y, groups)}
     for name, make in rivals.items():
         methods[name] = kept[name] if kept else rival(make(), x, y, test_x, test_y, groups)
-    earlier = GaussianMemory(transform_for(x[np.isin(y, groups[0])]), width)
+    earlier = GaussianMemory(PowerTransform.of(x[np.isin(y, groups[0])]), width)
     for group in groups[:-1]:
         own = np.isin(y, group)
         earlier.learn(x[own], y[own] - group[0], [str(label) for label in group])
@@ -220,7 +221,7 @@ def accuracies(logits: np.ndarray, labels: np.ndarray, groups: list[np.ndarray])
 
 def mygo(x: np.ndarray, y: np.ndarray, test_x: np.ndarray, test_y: np.ndarray, groups: list[np.ndarray]) -> dict:
     """Task after task: curve of accuracies, seconds of each part, bytes of each file."""
-    memory = GaussianMemory(transform_for(x[np.isin(y, groups[0])]), x.shape[1])
+    memory = GaussianMemory(PowerTransform.of(x[np.isin(y, groups[0])]), x.shape[1])
     curve, seconds = [], {"wake": 0.0, "sleep": 0.0, "factor": 0.0}
     factors, rows_sent = [], []
     for group in groups:
@@ -295,7 +296,7 @@ def shrinkages(data: Set, groups: list[np.ndarray]) -> dict[str, dict[str, float
     from sklearn.covariance import ledoit_wolf_shrinkage
 
     x, y, test_x, test_y = data
-    memory = GaussianMemory(transform_for(x), x.shape[1], rows=False)
+    memory = GaussianMemory(PowerTransform.of(x), x.shape[1], rows=False)
     for group in groups:
         own = np.isin(y, group)
         memory.learn(x[own], y[own] - group[0], [str(label) for label in group])

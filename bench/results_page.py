@@ -187,7 +187,7 @@ def accuracy_table(best: list[Summary], what: str, patches: list[Summary]) -> st
             for name in ("average", "forgetting")
         ]
         rows.append([label, *cells])
-    seeds = f"{what}, {len(best)} seeds: test accuracy, %, mean ± std. Of pixels `--preset best`; filters have no presets."
+    seeds = f"{what}, {len(best)} seeds: test accuracy, %, mean ± std. Of pixels `--preset best`; filters have none."
     header = ["", "task known", "forgetting", "task unknown", "forgetting"]
     return f"{seeds}\n\n{table(header, rows)}"
 

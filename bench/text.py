@@ -26,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import mygo_edge
 from bench.text_methods import Stream, accuracy, assessed, ours, rivals
 from mygo_edge.data.text import AG_NEWS, TextDataset, load_ag_news
-from mygo_edge.trunks.text import NAMES, Embedder, TextTrunk, cosines, text_trunk
+from mygo_edge.trunks.text import Embedder, TextTrunk, cosines
+from mygo_edge.trunks.text_catalogue import NAMES, text_trunk
 
 RESULTS = Path(__file__).parent / "results" / "text.json"
 TASKS = ([0, 1], [2, 3])  # World and Sports, Business and Sci/Tech

@@ -27,7 +27,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.text_methods import Labels, Stream, Vectors, assessed, ours, rivals
-from mygo_edge.trunks.text import Embedder, text_trunk
+from mygo_edge.trunks.text import Embedder
+from mygo_edge.trunks.text_catalogue import text_trunk
 
 RESULTS = Path(__file__).parent / "results" / "text_long.json"
 SHA256 = "9fc20378e5d0b67bb53bf4a2e20cb63a9bd0dc21e8907c4f2414dca9edcb356e"

@@ -33,6 +33,11 @@ class PowerTransform:
     signed: bool = False
     normalised: bool = False
 
+    @classmethod
+    def of(cls, features: NDArray, power: float = 0.5) -> "PowerTransform":
+        """For a trunk, by the features [n, width] of its first task: signed where any is negative."""
+        return cls(power, signed=bool((features < 0).any()))
+
     @np.errstate(over="ignore", invalid="ignore")  # of hostile numbers; whoever uses the result looks at it
     def __call__(self, features: NDArray) -> Floats:
         """[..., features] of the trunk -> the same shape in the transformed space, float32."""

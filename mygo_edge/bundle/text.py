@@ -5,7 +5,6 @@ A tokenizer.json may come from anyone who can reach a device's network, so `vett
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -104,19 +103,6 @@ def as_texts(texts: Any) -> list[str]:
         if not isinstance(text, str):
             raise MygoEdgeError(f"expected a list of strings; item {row} is {type(text).__name__}")
     return [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in given]
-
-
-def read_lines(path: Path) -> list[str]:
-    """The texts of a file in UTF-8, one a line; lines without a word are left out.
-
-    Raises:
-        MygoEdgeError: no such file, or none in UTF-8.
-    """
-    try:
-        lines = path.read_bytes().decode("utf-8-sig").split("\n")  # nothing else ends a line
-    except (OSError, UnicodeDecodeError) as error:
-        raise MygoEdgeError(f"{path} cannot be read as lines of UTF-8 text ({error})") from error
-    return [line.removesuffix("\r") for line in lines if line.strip()]
 
 
 @contextmanager

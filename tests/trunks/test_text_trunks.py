@@ -21,7 +21,8 @@ from mygo_edge.bundle.vetting import vet
 from mygo_edge.errors import MygoEdgeError
 from mygo_edge.trunks.minilm import bert_graph
 from mygo_edge.trunks.static_table import table_graph, token_weights
-from mygo_edge.trunks.text import Embedder, TextTrunk, cosines, gated, text_trunk
+from mygo_edge.trunks.text import Embedder, TextTrunk, cosines, gated
+from mygo_edge.trunks.text_catalogue import text_trunk
 from tests.tiny_tokenizer import TINY, WORDS
 
 TEXTS = ["Oil prices rise", "a", "fall fall fall a rise oil prices", "unknown words"]

@@ -284,8 +284,3 @@ class GaussianMemory:
         if "factor" in state:
             shrinkage, spread = (float(number) for number in state["shared_numbers"])
             self.shared = SharedFactor(state["factor"], state["diagonal"], self.transform, shrinkage, spread)
-
-
-def transform_for(features: Floats, power: float = 0.5) -> PowerTransform:
-    """The transform for a trunk, by the features [n, width] of its first task: signed where any is negative."""
-    return PowerTransform(power, signed=bool((features < 0).any()))

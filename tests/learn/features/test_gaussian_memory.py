@@ -5,10 +5,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from mygo_edge.bundle.gaussian import discriminant, mahalanobis, novelty
+from mygo_edge.bundle.gaussian import PowerTransform, discriminant, mahalanobis, novelty
 from mygo_edge.bundle.rows import join_rows, row_discriminant, stored
 from mygo_edge.errors import MygoEdgeError
-from mygo_edge.learn.features.gaussian_memory import GaussianMemory, transform_for
+from mygo_edge.learn.features.gaussian_memory import GaussianMemory
 from mygo_edge.learn.features.rivals import NearestMean
 
 FEATURES, TASKS, WIDTH = 32, 5, 2
@@ -24,7 +24,7 @@ def task(index: int, seed: int = 0, per_class: int = 60) -> tuple[np.ndarray, np
 
 
 def learnt(tasks: int = TASKS, memory: GaussianMemory | None = None, first: int = 0) -> GaussianMemory:
-    memory = memory or GaussianMemory(transform_for(task(0)[0]), FEATURES, rank=8)
+    memory = memory or GaussianMemory(PowerTransform.of(task(0)[0]), FEATURES, rank=8)
     for index in range(first, tasks):
         memory.learn(*task(index), ["a", "b"])
         memory.refactor(memory.covariance())
@@ -104,7 +104,7 @@ def test_an_old_tasks_means_never_change_and_the_order_of_tasks_does_not_matter(
     frozen = one.tasks[0].means.copy()
     one.learn(*task(7), ["c", "d"])
     assert np.array_equal(one.tasks[0].means, frozen)
-    forward, backward = (GaussianMemory(transform_for(task(0)[0]), FEATURES, rank=8) for _ in range(2))
+    forward, backward = (GaussianMemory(PowerTransform.of(task(0)[0]), FEATURES, rank=8) for _ in range(2))
     for index in range(3):
         forward.learn(*task(index), ["a", "b"])
         backward.learn(*task(2 - index), ["a", "b"])
@@ -130,7 +130,7 @@ def test_small_tasks_go_on_to_the_same_bits_wherever_they_were_cut() -> None:
         return memory
 
     def empty() -> GaussianMemory:
-        return GaussianMemory(transform_for(task(0)[0]), FEATURES, rank=8)
+        return GaussianMemory(PowerTransform.of(task(0)[0]), FEATURES, rank=8)
 
     whole, ways = tasks(empty(), 0, 11).state(), set()
     for cut in range(1, 11):
@@ -197,7 +197,7 @@ def test_a_single_image_of_a_class_is_refused_and_leaves_nothing_behind() -> Non
 
 
 def test_two_images_a_class_and_more_features_than_images_still_give_a_classifier() -> None:
-    memory = GaussianMemory(transform_for(task(0)[0]), FEATURES, rank=64)
+    memory = GaussianMemory(PowerTransform.of(task(0)[0]), FEATURES, rank=64)
     features, labels = task(0, per_class=2)
     memory.learn(features, labels, ["a", "b"])
     covariance = memory.covariance()
@@ -206,5 +206,5 @@ def test_two_images_a_class_and_more_features_than_images_still_give_a_classifie
 
 
 def test_features_that_can_be_negative_get_a_signed_power() -> None:
-    assert transform_for(np.array([[-1.0, 2.0]])).signed
-    assert not transform_for(np.array([[0.0, 2.0]])).signed
+    assert PowerTransform.of(np.array([[-1.0, 2.0]])).signed
+    assert not PowerTransform.of(np.array([[0.0, 2.0]])).signed

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from mygo_edge.bundle.gaussian import PowerTransform
 from mygo_edge.bundle.prior import prior_logits
 from mygo_edge.data.split import Split
 from mygo_edge.learn.features.exact import ExactMyGO
-from mygo_edge.learn.features.gaussian_memory import GaussianMemory, transform_for
+from mygo_edge.learn.features.gaussian_memory import GaussianMemory
 from mygo_edge.learn.features.prior import MOST, Prior
 from mygo_edge.learn.features.strength import LeftOut
 from mygo_edge.learn.phase import Phase
@@ -35,7 +36,7 @@ def drawn(tasks: Sequence[tuple[int, int]], seed: int) -> list[tuple[np.ndarray,
 
 
 def learnt(data: Sequence[tuple[np.ndarray, np.ndarray]], memory: GaussianMemory | None = None) -> GaussianMemory:
-    memory = memory or GaussianMemory(transform_for(data[0][0]), FEATURES, rank=8)
+    memory = memory or GaussianMemory(PowerTransform.of(data[0][0]), FEATURES, rank=8)
     for features, labels in data:
         memory.learn(features, labels, ["a", "b"])
         memory.refactor(memory.covariance())
@@ -67,7 +68,7 @@ def test_of_even_classes_frequencies_change_nothing() -> None:
 
 def test_a_share_of_0_takes_all_classes_for_equally_likely() -> None:
     data = drawn(RARE_FIRST, 0)
-    assert learnt(data, GaussianMemory(transform_for(data[0][0]), FEATURES, prior=0.0)).prior.weight == 0
+    assert learnt(data, GaussianMemory(PowerTransform.of(data[0][0]), FEATURES, prior=0.0)).prior.weight == 0
 
 
 def test_a_temperature_that_is_high_for_want_of_images_does_not_make_frequencies_count_for_more() -> None:
