@@ -130,7 +130,7 @@ def _repeat(trunk: Trunk, names: Sequence[str], train: Vectors, test: Vectors, s
     assert memory.novelty is not None
     learnt = zip(names_of, memory.tasks, memory.sent.tasks, strict=True)
     memories = [FeatureMemory(f"task{number}", *task) for number, task in enumerate(learnt)]
-    means, calibration = memory.means, Calibration(memory.prior.temperature, memory.novelty)
+    means, calibration = memory.means, Calibration(memory.temperature, memory.novelty)
     with tempfile.TemporaryDirectory() as folder:
         how: dict[str, Any] = {"trunk": photo_trunk_files(trunk), "learner_id": "0" * 32, "sequence": 1}
         publish_features(Path(folder), shared=shared, tasks=memories, calibration=calibration, **how)

@@ -241,10 +241,10 @@ def mygo(x: np.ndarray, y: np.ndarray, test_x: np.ndarray, test_y: np.ndarray, g
         rows_sent.append(memory.sent is not before)
         seen = test_y <= group[-1]
         vectors = memory.transform(test_x[seen])
-        prior = prior_logits(memory.means.counts, memory.prior.weight)
+        prior = prior_logits(memory.means.counts, memory.prior_weight)
         widths = [len(task.counts) for task in memory.tasks]
         together = (vectors @ weight.T + bias + prior).astype(np.float32)
-        how = (memory.prior.temperature, widths, prior)
+        how = (memory.temperature, widths, prior)
         curve.append(accuracies(settled(together, vectors, memory.heads, *how), test_y[seen], groups))
     evenly = settled((vectors @ weight.T + bias).astype(np.float32), vectors, memory.heads, *how[:2])
     # What a device answers from the files it gets: by rows, or computed of means and factor.
@@ -263,15 +263,15 @@ def mygo(x: np.ndarray, y: np.ndarray, test_x: np.ndarray, test_y: np.ndarray, g
         "device": accuracies(by_rows, test_y, groups),
         "device_computed": accuracies(vectors @ computed[0].T + computed[1] + prior, test_y, groups),
         "calibration_error": {
-            "temperature": memory.prior.temperature,
+            "temperature": memory.temperature,
             "before": calibration_error(by_rows, test_y),
-            "after": calibration_error(by_rows / memory.prior.temperature, test_y),
+            "after": calibration_error(by_rows / memory.temperature, test_y),
         },
         "seconds": seconds,
         "heads": sum(head is not None for head in memory.heads),
         "strength": memory.strength.best,
         "shrinkage": covariance.shrunk.shrinkage,
-        "prior": memory.prior.weight,
+        "prior": memory.prior_weight,
         "factor_versions": factors,
         "rows_sent": rows_sent,
         "bytes": sum(means_bytes) + len(write_shared(shared, "int8")) + rows_bytes,
@@ -338,7 +338,7 @@ def few_shot(
     centre = memory.means.means.mean(0)
     new_weight, new_bias = FewShot(memory.means, shared, centre, weight).head(new)
     vectors = memory.transform(test_x)
-    bias = bias + prior_logits(memory.means.counts, memory.prior.weight)
+    bias = bias + prior_logits(memory.means.counts, memory.prior_weight)
     logits = np.concatenate([vectors @ weight.T + bias, vectors @ new_weight.T + new_bias], 1)
     fresh = test_y >= groups[-1][0]
     return {

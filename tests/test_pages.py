@@ -51,6 +51,12 @@ def test_the_page_of_results_and_the_tables_in_the_readme_are_those_that_the_com
         assert text == path.read_text(), path.name
 
 
+def test_the_tables_of_devices_are_those_that_the_committed_measurements_make() -> None:
+    maker = runpy.run_path(str(ROOT / "bench" / "device_page.py"))
+    for path, text in maker["documents"]().items():
+        assert text == path.read_text(), path.name
+
+
 def test_the_page_of_texts_is_the_one_that_the_committed_measurement_makes() -> None:
     maker = runpy.run_path(str(ROOT / "bench" / "text_page.py"))
     assert maker["page"](json.loads(maker["RESULTS"].read_text())) == (ROOT / "docs" / "text.md").read_text()

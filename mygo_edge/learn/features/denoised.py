@@ -3,6 +3,7 @@ which costs O(classes^2 features); until there are enough new ones for that, a n
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mygo_edge.bundle.denoising import denoising, doubt, similar
 from mygo_edge.bundle.gaussian import ClassMeans, Floats, Ids, biases, middle_of
@@ -14,7 +15,7 @@ _RENEWED = 1.05
 
 class Denoised:
     """Weight [classes, features] and bias [classes]: of all classes as `mygo_edge.bundle.rows.row_discriminant` has
-    them, and of those that came `beside` them.
+    them, and of those that came `beside` them. scale: how large their logits are beside those of means as they are.
     """
 
     def __init__(self, means: ClassMeans, rows: ClassRows) -> None:
@@ -25,6 +26,7 @@ class Denoised:
         inner = (weight @ self._away.T).astype(np.float64)
         self._mix, norms, noise = denoising(inner, means.counts, rows.spread, many, "ridge")
         self._inner, self._own = inner.astype(np.float32), np.float32(self._mix.diagonal().mean())
+        self.scale = _slope(self._mix, inner)
         self.weight = self._mix @ weight
         self.bias = biases(self.weight, norms - noise, self._middle)
 
@@ -53,3 +55,14 @@ class Denoised:
     def _from_centre(self, means: ClassMeans, rows: ClassRows) -> tuple[Floats, Floats]:
         """Means and rows, each from the centre of those that were denoised in common."""
         return (means.means - self._middle).astype(np.float32), (rows.rows - self._centre).astype(np.float32)
+
+
+def _slope(mix: Floats, inner: NDArray[np.float64]) -> float:
+    """The slope of mixed logits on logits as they are, less their mean over classes: from the second moments of the
+    latter over features of all classes, between classes and within. mix, inner: [classes, classes], as `denoising` has
+    them; rows R of means M have R M' = R S R' = inner.
+    """
+    moments = inner @ inner / len(inner) + inner
+    total = np.trace(moments) - moments.sum() / len(inner)
+    mixed = (mix * moments).sum() - mix.sum(0) @ moments.sum(1) / len(inner)
+    return float(mixed / total) if total > 0 else 1.0

@@ -193,7 +193,7 @@ class ExactMyGO(Method):
         if self.prior:
             found = found + prior
         widths = [len(task.counts) for task in self.memory.tasks]
-        heads, temperature = self.heads, self.memory.prior.temperature
+        heads, temperature = self.heads, self.memory.temperature
         found = settled(np.asarray(found, np.float32), vectors, heads, temperature, widths, prior)
         return torch.from_numpy(found)
 
@@ -243,7 +243,7 @@ class ExactMyGO(Method):
         if self._has_own:
             return calibration(self.measured)
         novelty = self.memory.novelty
-        return None if novelty is None else Calibration(self.memory.prior.temperature, novelty)
+        return None if novelty is None else Calibration(self.memory.temperature, novelty)
 
     @property
     def _prior_share(self) -> float:
@@ -256,7 +256,7 @@ class ExactMyGO(Method):
     def prior(self) -> float:
         """Weight of the logarithm of a class's frequency, in logits that are not divided by the temperature."""
         assert self.memory is not None
-        return self._prior_share and self.memory.prior.weight
+        return self._prior_share and self.memory.prior_weight
 
     @property
     def consolidated(self) -> bool:

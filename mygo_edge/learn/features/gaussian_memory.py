@@ -163,6 +163,18 @@ class GaussianMemory:
             return self.kept.discriminant(self.tasks)
         return covariance.discriminant(self.means, rule="ridge" if self.rows else None)
 
+    @property
+    def temperature(self) -> float:
+        """What the logits of `sleep` are to be divided by, those of frequencies included. Images left out were judged by
+        means as they are; a sleep takes the noise out of these, which makes logits smaller.
+        """
+        return self.prior.temperature * (self.kept.scale(self.tasks) if self.kept is not None else 1.0)
+
+    @property
+    def prior_weight(self) -> float:
+        """Of the logarithm of a class's frequency, in these logits."""
+        return self.prior.weight(self.temperature)
+
     def refactor(self, covariance: SharedCovariance, weight: Floats | None = None) -> SharedFactor:
         """What devices get: the rows and the factor that they have, unless new rows would answer differently enough.
 

@@ -15,8 +15,8 @@ MOST = 3.0
 
 
 class Prior:
-    """share: of the logarithm of a frequency; temperature: of the classifier's softmax, by images left out of the last
-    task by which the shrinkage was tried.
+    """share: of the logarithm of a frequency; temperature: of the softmax of a classifier whose means are taken as they
+    are, by images left out of the last task by which the shrinkage was tried.
     """
 
     def __init__(self, share: float = 1.0) -> None:
@@ -25,14 +25,10 @@ class Prior:
     def calibrate(self, found: LeftOut, strength: int) -> None:
         """Take the temperature that images left out ask for, at that strength of shrinkage."""
         frequencies = _frequencies(found.counts, found.own)
-        self.temperature = found.temperature(strength, frequencies, self._weight)
+        self.temperature = found.temperature(strength, frequencies, self.weight)
 
-    @property
-    def weight(self) -> float:
-        """Of the logarithm of a frequency, in logits that are not divided yet."""
-        return self._weight(self.temperature)
-
-    def _weight(self, temperature: float) -> float:
+    def weight(self, temperature: float) -> float:
+        """Of the logarithm of a frequency, in logits that are yet to be divided by that temperature."""
         return min(self.share * temperature, MOST)
 
 

@@ -59,6 +59,12 @@ class SentRows:
         assert self._denoised is not None
         return self._denoised.weight, self._denoised.bias
 
+    def scale(self, tasks: list[ClassMeans]) -> float:
+        """How large the logits of `discriminant` are beside those of means as they are."""
+        self.discriminant(tasks)
+        assert self._denoised is not None
+        return self._denoised.scale
+
     def _add(self, tasks: list[ClassMeans], start: int, end: int) -> None:
         """Those from `start` to `end`, to what there is."""
         means, rows = join(tasks[start:end]), join_rows(self.tasks[start:end])

@@ -49,6 +49,18 @@ def test_what_is_denoised_in_common_is_the_discriminant_of_the_rows() -> None:
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
 
 
+def test_the_scale_is_the_slope_of_denoised_logits_on_those_of_means_as_they_are() -> None:
+    _, means, rows = world()
+    denoised = Denoised(means, rows)
+    rng = np.random.default_rng(2)
+    labels = np.arange(20_000) % CLASSES
+    vectors = means.means[labels] + rng.normal(size=(len(labels), FEATURES))  # as the memory has it
+    raw, mixed = ((vectors - vectors.mean(0)) @ weight.T for weight in (rows.rows, denoised.weight))
+    raw, mixed = (logits - logits.mean(1, keepdims=True) for logits in (raw, mixed))
+    assert denoised.scale == pytest.approx((raw * mixed).sum() / (raw**2).sum(), rel=0.01)
+    assert denoised.scale < 0.98
+
+
 @pytest.mark.parametrize(("new", "images", "taken"), [(4, EACH, True), (5, EACH, False), (4, 2, False)])
 def test_many_classes_or_those_of_few_images_are_denoised_with_all(new: int, images: int, taken: bool) -> None:
     _, means, rows = world()

@@ -57,18 +57,18 @@ def test_frequencies_count_where_classes_are_uneven_and_more_is_answered_rightly
 ) -> None:
     memory = learnt(drawn(tasks, 0))
     test = drawn(tasks, 1)
-    assert right(memory, test, memory.prior.weight) > right(memory, test, 0) + 0.02
+    assert right(memory, test, memory.prior_weight) > right(memory, test, 0) + 0.02
 
 
 def test_of_even_classes_frequencies_change_nothing() -> None:
     memory = learnt(drawn(EVEN, 0))
-    assert memory.prior.weight > 0
-    assert not prior_logits(memory.means.counts, memory.prior.weight).any()
+    assert memory.prior_weight > 0
+    assert not prior_logits(memory.means.counts, memory.prior_weight).any()
 
 
 def test_a_share_of_0_takes_all_classes_for_equally_likely() -> None:
     data = drawn(RARE_FIRST, 0)
-    assert learnt(data, GaussianMemory(PowerTransform.of(data[0][0]), FEATURES, prior=0.0)).prior.weight == 0
+    assert learnt(data, GaussianMemory(PowerTransform.of(data[0][0]), FEATURES, prior=0.0)).prior_weight == 0
 
 
 def test_a_temperature_that_is_high_for_want_of_images_does_not_make_frequencies_count_for_more() -> None:
@@ -77,9 +77,8 @@ def test_a_temperature_that_is_high_for_want_of_images_does_not_make_frequencies
     counts = np.array([4, 20, 80])
     prior.calibrate(LeftOut(lambda _: -2 * logits, np.arange(60) % 3, counts), 0)
     assert prior.temperature > 20
-    assert prior.weight == MOST
-    prior.temperature = 1.5
-    assert prior.weight == 1.5
+    assert prior.weight(prior.temperature) == MOST
+    assert prior.weight(1.5) == 1.5
 
 
 def test_a_temperature_goes_on_from_a_checkpoint_to_the_same_bits() -> None:
