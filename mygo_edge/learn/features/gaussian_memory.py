@@ -165,8 +165,8 @@ class GaussianMemory:
 
     @property
     def temperature(self) -> float:
-        """What the logits of `sleep` are to be divided by, those of frequencies included. Images left out were judged by
-        means as they are; a sleep takes the noise out of these, which makes logits smaller.
+        """What the logits of `sleep` are to be divided by, those of frequencies included. Images left out were judged
+        by means as they are; a sleep takes the noise out of these, which makes logits smaller.
         """
         return self.prior.temperature * (self.kept.scale(self.tasks) if self.kept is not None else 1.0)
 

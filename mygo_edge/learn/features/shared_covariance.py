@@ -157,10 +157,9 @@ class SharedCovariance:
                 best = found
             if best is not start:
                 break
-        found = replace(best.shared, spread=self._spread(best.shared))
         rows = np.zeros((min(rank, len(self.scale)), len(self.scale)), np.float32)
-        rows[: len(found.factor)] = found.factor
-        return replace(best, shared=replace(found, factor=rows))
+        rows[: best.shared.rank] = best.shared.factor
+        return replace(best, shared=replace(best.shared, factor=rows, spread=self._spread(best.shared)))
 
     def _spread(self, shared: SharedFactor) -> float:
         """The trace of (U'U + diag(d))^-1 C."""
