@@ -20,7 +20,7 @@ def page(result: dict[str, Any]) -> str:
     machine, versions = result["machine"], result["versions"]
     parts = {
         "command": result["command"],
-        "run": "`--dataset {dataset} --preset {preset} --seed {seed}`".format_map(result["run"]),
+        "run": "`--dataset {dataset} --preset {preset} --seed {seed}` on pixels".format_map(result["run"]),
         "machine": f"{machine['processor']}; " + ", ".join(f"{name} {version}" for name, version in versions.items()),
         "load": f"{machine['load_before_timing']} before and {machine['load_after_timing']} after the timing, on "
         f"{machine['cores']} cores",
