@@ -24,7 +24,8 @@ _RENEWED = 1.2  # of what was pooled when it was inverted last, above which the 
 _SMALL, _RENEWED_SMALL = 50, 1.3  # images of a task, below which that would be most of what it costs; the same, then
 _REFACTORED = 2.0  # the same, of the factor that devices dream with
 _JUDGED = 1.5  # the same, of how novel known classes look
-_MEASURED = ("rows", "factor", "novelty", "kept")
+_CALIBRATED = 2.0  # the same, of how sure answers are, while classes have too few images to choose a shrinkage by
+_MEASURED = ("rows", "factor", "novelty", "kept", "temperature")
 
 
 class GaussianMemory:
@@ -88,14 +89,16 @@ class GaussianMemory:
             self.pooled.merge(alone)
         else:
             self.tasks.append(self.pooled.pool(vectors, labels, classes))
-        if self.strength.due(self.pooled, len(labels), len(classes)):
+        due = self.strength.due(self.pooled, len(labels), len(classes))
+        if due or (not self.strength.images and self._grown("temperature", _CALIBRATED)):
+            self._measured("temperature")
             means = self.means
             task = slice(len(means.means) - len(classes), len(means.means))
             found = left_out(self.pooled, means, task, vectors, labels)
-            self.strength.learn(found.briers(len(classes), self.strength.place), len(labels), self.pooled)
-            best = self.strength.place
-            self.prior.calibrate(found, best)
-            self.told_apart = found.told_apart(best, len(classes))
+            if due:
+                self.strength.learn(found.briers(len(classes), self.strength.start), len(labels), self.pooled)
+            self.prior.calibrate(found, self.strength.chosen)
+            self.told_apart = found.told_apart(self.strength.chosen, len(classes))
         elif self.shared is not None:
             if self._precise is None or self._precise[0] is not self.shared:
                 self._precise = self.shared, Precision(self.shared)

@@ -152,7 +152,7 @@ def left_out(
     vectors: NDArray[np.float32],
     labels: NDArray[np.int64],
 ) -> LeftOut:
-    """Of images of the last task, what the classifier without them answers.
+    """Of images of the last task, what the classifier without them answers, as far from their class mean as others are.
 
     Distances of each follow from products with one inverse a strength (`mygo_edge.learn.features.leaving_out`).
 
@@ -180,13 +180,17 @@ def left_out(
         correlations = Root(root)
     whole = correlations if isinstance(correlations, Whole) else Whole(correlations.matrix)
     own, counts, freedom = labels[chosen], means.counts[rows], pooled.freedom
+    # The mean of the others is farther from an image, by (1 + 1 / (n - 1)) / (1 + 1 / n), than that of n from another.
+    nearer = 1 - 1 / counts[own] ** 2
 
     def distances_at(strength: int) -> NDArray[np.float64]:
         amount = shrinkage(pooled, STRENGTHS[strength])
         halves = whole.inverse(amount).half(np.concatenate([x, m]))
         rest, m_half = halves[: len(x)] - halves[len(x) :][own], halves[len(x) :]
         products = Products((rest**2).sum(1), rest @ m_half.T, m_half @ m_half.T)
-        return distances(products, own, counts, (1 - amount) / freedom)
+        found = distances(products, own, counts, (1 - amount) / freedom)
+        found[np.arange(len(own)), own] *= nearer
+        return found
 
     return LeftOut(distances_at, own, counts)
 
@@ -220,12 +224,17 @@ class Strength:
     @property
     def best(self) -> float:
         """The strength of the least Brier score; the largest before a task was tried."""
-        return STRENGTHS[self.place] if self.images else STRENGTHS[-1]
+        return STRENGTHS[self.chosen]
 
     @property
-    def place(self) -> int:
-        """Of the best among `STRENGTHS`, or where to begin to look for it."""
-        return int(self.briers.argmin()) if self.images else _MIDDLE
+    def chosen(self) -> int:
+        """The place of `best` among `STRENGTHS`."""
+        return int(self.briers.argmin()) if self.images else len(STRENGTHS) - 1
+
+    @property
+    def start(self) -> int:
+        """Where among them to begin to look for it."""
+        return self.chosen if self.images else _MIDDLE
 
     def reason(self) -> str:
         """What was chosen and why, for a person."""
