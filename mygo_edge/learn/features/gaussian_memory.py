@@ -89,24 +89,30 @@ class GaussianMemory:
             self.pooled.merge(alone)
         else:
             self.tasks.append(self.pooled.pool(vectors, labels, classes))
-        due = self.strength.due(self.pooled, len(labels), len(classes))
-        if due or (not self.strength.images and self._grown("temperature", _CALIBRATED)):
-            self._measured("temperature")
-            means = self.means
-            task = slice(len(means.means) - len(classes), len(means.means))
-            found = left_out(self.pooled, means, task, vectors, labels)
-            if due:
-                self.strength.learn(found.briers(len(classes), self.strength.start), len(labels), self.pooled)
-            self.prior.calibrate(found, self.strength.chosen)
-            self.told_apart = found.told_apart(self.strength.chosen, len(classes))
-        elif self.shared is not None:
-            if self._precise is None or self._precise[0] is not self.shared:
-                self._precise = self.shared, Precision(self.shared)
-            self.told_apart = told_apart(*self._precise, self.tasks[-1], vectors, labels)
+        self._leave_out(vectors, labels, len(classes))
         if self.rows and self._grown("novelty", _JUDGED):
             self._judge(vectors, labels)
         self.heads.append(self._wake_head(alone, vectors, labels) if self.rows else None)
         return self.tasks[-1]
+
+    def _leave_out(self, vectors: Floats, labels: Ids, classes: int) -> None:
+        """Choose the shrinkage, find how sure answers are, and whether the task's own inputs are told apart, where images
+        left out can say it.
+        """
+        due = self.strength.due(self.pooled, len(labels), classes)
+        if due or (not self.strength.images and self._grown("temperature", _CALIBRATED)):
+            self._measured("temperature")
+            means = self.means
+            task = slice(len(means.means) - classes, len(means.means))
+            found = left_out(self.pooled, means, task, vectors, labels)
+            if due:
+                self.strength.learn(found.briers(classes, self.strength.start), len(labels), self.pooled)
+                self.told_apart = found.told_apart(self.strength.chosen, classes)
+            self.prior.calibrate(found, self.strength.chosen)
+        if not due and self.shared is not None:
+            if self._precise is None or self._precise[0] is not self.shared:
+                self._precise = self.shared, Precision(self.shared)
+            self.told_apart = told_apart(*self._precise, self.tasks[-1], vectors, labels)
 
     def _wake_head(self, alone: PooledMoments | None, vectors: Floats, labels: Ids) -> WakeHead | None:
         """The task's own, by the covariance that it is about to sleep with."""

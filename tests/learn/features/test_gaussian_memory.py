@@ -200,6 +200,8 @@ def test_two_images_a_class_and_more_features_than_images_still_give_a_classifie
     memory = GaussianMemory(PowerTransform.of(task(0)[0]), FEATURES, rank=64)
     features, labels = task(0, per_class=2)
     memory.learn(features, labels, ["a", "b"])
+    assert memory.prior.temperature > 1  # leaving one of two out says that much, and no more
+    assert memory.told_apart is None
     covariance = memory.covariance()
     assert all(np.isfinite(part).all() for part in memory.sleep(covariance))
     assert memory.refactor(covariance).rank <= FEATURES
