@@ -1,6 +1,7 @@
 """python -m mygo_edge.predict: name what is in images or texts. Needs a bundle, numpy and onnxruntime, and Pillow for
 pictures, tokenizers for texts."""
 
+import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -106,6 +107,8 @@ def _of_texts(assess: Assess, texts: Iterable[str]) -> Iterator[dict[str, Any]]:
 
 
 def _standard_input() -> Iterator[str]:
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # one byte that is none of the encoding's ends no stream of lines
     for line in sys.stdin:
         if text := line.strip():
             yield text

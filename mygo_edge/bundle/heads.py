@@ -27,6 +27,7 @@ SCHEMA_VERSION = "1.0"
 SUFFIX = ".json"
 MAX_FILE_BYTES = 2**24
 _MAX_HEADS = 256
+_MAKE_ROOM = "remove the files of tasks that are not needed"
 _LARGEST = 1e6  # of a weight; beyond, logits lose their meaning
 
 
@@ -144,11 +145,16 @@ def read_heads(folder: Path, manifest: Manifest, width: int | None) -> tuple[dic
 
     def read(path: Path) -> Head:
         head = read_head(path)
-        if width is not None and head.weight.shape[1] != width:
-            raise HeadError(f"{path} takes {head.weight.shape[1]} features, the trunk has {width}; learn it again")
+        require_width(head, width, str(path))
         return head
 
     return read_kept(folder, manifest, read)
+
+
+def require_width(head: Head, width: int | None, where: str) -> None:
+    """Raise HeadError unless a head takes so many features, where that is known."""
+    if width is not None and head.weight.shape[1] != width:
+        raise HeadError(f"{where} takes {head.weight.shape[1]} features, the trunk has {width}; learn it again")
 
 
 def read_kept(
@@ -166,7 +172,9 @@ def read_kept(
     """
     found: list[AnyKept] = []
     refused: dict[str, str] = {}
-    paths = sorted(path for path in folder.glob(f"*{SUFFIX}") if TASK_NAME.fullmatch(path.stem))
+    paths = _kept_paths(folder)
+    for path in paths[_MAX_HEADS:]:
+        refused[path.stem] = f"{path} is not read: {_MAX_HEADS} tasks are, in the order of names; {_MAKE_ROOM}"
     for path in paths[:_MAX_HEADS]:
         try:
             kept = read(path)
@@ -177,6 +185,17 @@ def read_kept(
         except HeadError as error:
             refused[path.stem] = str(error)
     return {kept.name: kept for kept in sorted(found, key=lambda kept: kept.created)}, refused
+
+
+def require_room(folder: Path, name: str) -> None:
+    """Raise MygoEdgeError where a folder, which need not be there, is too full for this task to be read from it."""
+    paths = _kept_paths(folder)
+    if len(paths) >= _MAX_HEADS and name not in {path.stem for path in paths[:_MAX_HEADS]}:
+        raise MygoEdgeError(f"{folder} has no room for task {name}: {_MAX_HEADS} tasks are read from it; {_MAKE_ROOM}")
+
+
+def _kept_paths(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob(f"*{SUFFIX}") if TASK_NAME.fullmatch(path.stem))
 
 
 def require_fit(kept: Kept, tasks: tuple[Task, ...], trunk: str) -> None:

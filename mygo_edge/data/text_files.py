@@ -17,7 +17,15 @@ TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 MAX_CHARACTERS = 100_000  # of a text; some 15,000 words
 _MAX_LABEL = 200
 _DELIMITERS = {".csv": ",;\t|", ".tsv": "\t"}
-_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_MARK = "\ufeff"  # which tells the order of bytes, at the start of a file
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # begins as the mark of UTF-16 does
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_BLANK = ' \t\r\n,;|"'  # of a line that has no cells, whatever the delimiter
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +69,16 @@ def read_folder(root: Path, options: TextOptions) -> list[Row]:
 
 
 def decoded(path: Path, encoding: str) -> str:
-    """The content of a text file.
+    """The content of a text file, without the mark that it may begin with.
 
     Raises:
         MygoEdgeError: an unknown encoding, or a line that is not in it.
     """
     data = path.read_bytes()
     wanted = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8") if encoding == "auto" else encoding
+    data = data.removeprefix(codecs.BOM_UTF8)  # which is none of the text in any encoding
     try:
-        return data.decode(wanted)
+        return data.decode(wanted).removeprefix(_MARK)
     except LookupError as error:
         raise MygoEdgeError(f"--text.encoding {encoding!r} is no encoding that Python knows, such as utf-8") from error
     except UnicodeDecodeError as error:
@@ -104,7 +113,7 @@ def _row(where: str, cells: Sequence[Any]) -> Row | str:
     """The row, or what is wrong with it."""
     if any(isinstance(cell, (dict, list)) for cell in cells):
         return "a value is no text"
-    label, *texts = ("" if cell is None else str(cell).replace("\0", " ").strip() for cell in cells)
+    label, *texts = ("" if cell is None or cell != cell else str(cell).replace("\0", " ").strip() for cell in cells)
     if not label:
         return "the class is empty"
     if len(label) > _MAX_LABEL or not label.isprintable():
@@ -184,7 +193,8 @@ def _lines(path: Path, text: str, delimiter: str, quoted: bool) -> Iterator[tupl
 
 def _delimiter(path: Path, text: str, wanted: Sequence[str]) -> str:
     """The delimiter that makes the wanted columns of the header."""
-    first = text[: text.find("\n") + 1] or text
+    lines = enumerate(io.StringIO(text, newline=None), 1)
+    number, first = next(((number, line) for number, line in lines if line.strip(_BLANK)), (1, ""))
     found: list[str] = []
     for delimiter in _DELIMITERS[path.suffix.lower()]:
         names = [cell.strip() for cell in next(csv.reader(io.StringIO(first, newline=""), delimiter=delimiter), [])]
@@ -196,7 +206,7 @@ def _delimiter(path: Path, text: str, wanted: Sequence[str]) -> str:
     missing = next(name for name in wanted if name not in found)
     shown = ", ".join(found)[:200]
     raise MygoEdgeError(
-        f"{path}, line 1: there is no column {missing!r} among {shown}; name the columns with --text.label "
+        f"{path}, line {number}: there is no column {missing!r} among {shown}; name the columns with --text.label "
         "and --text.column, or number them from 1 if the file has no header"
     )
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mygo_edge.bundle.heads import Head
 from mygo_edge.bundle.reading import HEADS, Bundle, read_bundle
 from mygo_edge.device.assessing import Assessment, assessments, softmax
-from mygo_edge.device.engine import Dreams, Engine, Key, Learnt, class_index
+from mygo_edge.device.engine import Dreams, Engine, Key, Learnt, class_index, whole
 from mygo_edge.device.loaded import Loaded
 from mygo_edge.device.pixels import PixelEngine
 from mygo_edge.device.running import Opening, Running
@@ -82,8 +82,9 @@ class EdgeModel:
         """Take up the version that is live by now, as an update leaves it, while other threads go on predicting.
 
         The new version is read, verified, opened and self-tested beside the old one, with the options of `load`, and
-        what this device learnt is read for it anew; then it takes over between two calls. A call that has begun ends on
-        the version that it began with. While both are open, they need the memory of both.
+        what this device learnt is read for it anew, or carried over where it was not stored; then it takes over between
+        two calls. A call that has begun ends on the version that it began with. While both are open, they need the
+        memory of both.
 
         Returns:
             Whether another version has taken over; False where the live one is in use already.
@@ -204,7 +205,7 @@ class EdgeModel:
             top: how many of the most likely classes.
             false_alarms: as for `rejects`; None leaves out whether the image is rejected.
         """
-        if top < 1:
+        if whole("top", top) < 1:
             raise MygoEdgeError(f"top must be at least 1, not {top}")
         loaded = self._loaded
         limit = None if false_alarms is None else loaded.threshold(task, false_alarms)
@@ -225,7 +226,7 @@ class EdgeModel:
         Args:
             task: name of the task.
             class_id: index within the task or name of a class; None draws each image's class uniformly.
-            n: number of images.
+            n: number of images, no more than the memory of this process may hold (MYGO_EDGE_MEMORY_MIB).
             seed, stream, step: which dreams, as `mygo_edge.kernels.philox` lays them out: equal values start from the
                 noise that the machine that learns starts from. seed in [0, 2^64), stream and step in [0, 2^32).
 
@@ -233,13 +234,14 @@ class EdgeModel:
             MygoEdgeError: an unknown task or class, or a number out of range.
         """
         loaded = self._loaded
+        if task is None:
+            raise MygoEdgeError(f"a dream is of one task: name one of {', '.join(loaded.tasks)}")
         loaded.selected(task)
-        key = Key(seed, stream, step)
+        key = Key(whole("seed", seed), whole("stream", stream), whole("step", step))
         key.require_in_range()
-        if not 1 <= n < 2**32:
-            raise MygoEdgeError(f"n must be at least 1 and below 2^32, not {n}")
+        count = loaded.dreamable(whole("n", n))
         chosen = None if class_id is None else class_index(class_id, loaded.tasks[task], task)
-        return loaded.engine.dream(task, chosen, n, key, loaded.learnt)
+        return loaded.engine.dream(task, chosen, count, key, loaded.learnt)
 
     def learn(self, name: str, inputs: Any, labels: Sequence[str], *, store: bool = True) -> Learnt:
         """Learn a task on this device, usable at once: from five inputs a class, or, with a trunk, from one.
@@ -251,11 +253,11 @@ class EdgeModel:
             name: of the task, of letters, digits, "_" and "-".
             inputs: as for `predict`.
             labels: the class of every input, by name; the task's classes are these names in sorted order.
-            store: keep it in the folder of heads.
+            store: keep it in the folder of heads; otherwise it is there until the process ends.
 
         Raises:
-            MygoEdgeError: a name that is taken, or that cannot be one, too few classes, inputs that do not fit, or no
-                folder to keep it in.
+            MygoEdgeError: a name that is taken, or that cannot be one, labels without an order or that are missing, too
+                few classes, inputs that do not fit, or no folder, or a full one, to keep it in.
             OSError: the disk refuses; it is not used then.
         """
         return self._running.learn(name, inputs, labels, store)

@@ -1,5 +1,6 @@
 """What `EdgeModel` asks of a version, whatever its dreams are: images (`pixels`) or vectors of a trunk (`features`)."""
 
+import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -63,6 +64,10 @@ class Engine(Protocol):
     @property
     def takes_text(self) -> bool: ...
 
+    @property
+    def dream_bytes(self) -> int:
+        """What a dream takes, with its class id."""
+
     def example(self, n: int) -> Any:
         """`n` inputs, always the same: to measure with, and to test with."""
 
@@ -84,6 +89,10 @@ class Engine(Protocol):
 
     def store(self, folder: Path, task: Any) -> None:
         """Keep a task that was learnt, atomically and durably."""
+
+    def carried(self, task: Any) -> Any:
+        """A task that was learnt on another version, as this one uses it. Raises HeadError or BundleError where it
+        does not fit."""
 
     def read_learnt(self, folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
         """What was kept, by task, and why a task is not used."""
@@ -109,11 +118,19 @@ class Key(NamedTuple):
                 raise MygoEdgeError(f"{name} must be in [0, 2^{limit.bit_length() - 1}), not {value}")
 
 
+def whole(what: str, value: Any) -> int:
+    """An integer, whatever its type. Raises MygoEdgeError for another value, which `what` names."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise MygoEdgeError(f"{what} must be a whole number, not {value!r}") from None
+
+
 def class_index(wanted: int | str, classes: Sequence[str], task: str) -> int:
     """The index of a class within its task, from that or from its name. Raises MygoEdgeError for another."""
     if isinstance(wanted, str) and wanted in classes:
         return list(classes).index(wanted)
-    if not isinstance(wanted, str) and 0 <= wanted < len(classes):
-        return int(wanted)
+    if not isinstance(wanted, str) and 0 <= (index := whole("class_id", wanted)) < len(classes):
+        return index
     known = ", ".join(f"{index} ({name})" for index, name in enumerate(classes))
     raise MygoEdgeError(f"unknown class {wanted!r}; the classes of task {task} are {known}")

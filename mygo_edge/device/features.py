@@ -18,7 +18,7 @@ from mygo_edge.bundle.calibration import Calibration, read_calibration
 from mygo_edge.bundle.correction import corrected, read_correction
 from mygo_edge.bundle.gaussian import ClassMeans, Precision, discriminant, dreams, join, mahalanobis, novelty
 from mygo_edge.bundle.gaussian_files import read_means, read_shared
-from mygo_edge.bundle.heads import HeadError, head_path, read_kept
+from mygo_edge.bundle.heads import HeadError, head_path, read_kept, require_fit, trunk_of
 from mygo_edge.bundle.manifest import GAUSSIAN, BundleError, FileEntry, Task, TrunkFormat
 from mygo_edge.bundle.memories import TaskMemory, memory_bytes, parse_memory, read_memory
 from mygo_edge.bundle.own_covariance import OwnCovariances, own_dreams, quadratic, read_own
@@ -117,6 +117,10 @@ class FeatureEngine:
     @property
     def takes_text(self) -> bool:
         return self.trunk.takes_text
+
+    @property
+    def dream_bytes(self) -> int:
+        return 4 * self.trunk.form.features + 8
 
     def example(self, n: int) -> Any:
         return self.trunk.example(n)
@@ -222,17 +226,25 @@ class FeatureEngine:
         folder.mkdir(parents=True, exist_ok=True)
         write_bytes(head_path(folder, task.name), memory_bytes(task.memory))
 
+    def carried(self, task: FeatureTask) -> FeatureTask:
+        require_fit(task, self.manifest.tasks, trunk_of(self.manifest))
+        return self._fitted(task.memory)
+
     def read_learnt(self, folder: Path) -> tuple[dict[str, FeatureTask], dict[str, str]]:
         memories, refused = read_kept(folder, self.manifest, read_memory)
         tasks = {}
         for name, memory in memories.items():
             try:
-                if memory.transform != self.shared.transform or memory.means.means.shape[1] != self.trunk.form.features:
-                    raise HeadError(f"task {name} was learnt in another space of features; learn it again")
-                tasks[name] = self._added(memory)
+                tasks[name] = self._fitted(memory)
             except (HeadError, BundleError) as error:
                 refused[name] = str(error)
         return tasks, refused
+
+    def _fitted(self, memory: TaskMemory) -> FeatureTask:
+        """`_added` of a memory on this trunk. Raises HeadError for one in another space."""
+        if memory.transform != self.shared.transform or memory.means.means.shape[1] != self.trunk.form.features:
+            raise HeadError(f"task {memory.name} was learnt in another space of features; learn it again")
+        return self._added(memory)
 
     def run_selftest(self, thorough: bool) -> dict[str, float]:
         where = f"{self.version}/{self.entry('selftest').path}"

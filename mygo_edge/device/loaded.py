@@ -4,17 +4,19 @@
 thread that began with one goes on with it, whatever the others do.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mygo_edge.bundle.heads import HeadError
+from mygo_edge.bundle.manifest import BundleError
 from mygo_edge.bundle.reading import Bundle
 from mygo_edge.device.assessing import Calibration
 from mygo_edge.device.engine import Engine, Learnt, Scores
 from mygo_edge.device.features import FeatureEngine
 from mygo_edge.device.pixels import PixelEngine
-from mygo_edge.device.session import SessionOptions
+from mygo_edge.device.session import SessionOptions, memory_limit
 from mygo_edge.errors import MygoEdgeError
 
 
@@ -44,6 +46,18 @@ class Loaded:
             return self
         return Loaded(self.engine, self.calibration, *self.engine.read_learnt(folder))
 
+    def with_tried(self, tasks: Iterable[Learnt]) -> "Loaded":
+        """With tasks that are in no folder, learnt on any version, where they fit this one."""
+        learnt, refused = dict(self.learnt), dict(self.refused)
+        for task in tasks:
+            try:
+                learnt[task.name] = self.engine.carried(task)
+                refused.pop(task.name, None)
+            except (HeadError, BundleError) as error:
+                if task.name not in learnt:
+                    refused[task.name] = str(error)
+        return Loaded(self.engine, self.calibration, learnt, refused)
+
     def with_task(self, task: Learnt) -> "Loaded":
         """With a task that was just learnt."""
         refused = {name: why for name, why in self.refused.items() if name != task.name}
@@ -60,9 +74,9 @@ class Loaded:
         tasks = self.tasks
         if task is None:
             return list(tasks)
-        if task in self.refused:
+        if isinstance(task, str) and task in self.refused:
             raise MygoEdgeError(self.refused[task])
-        if task not in tasks:
+        if not isinstance(task, str) or task not in tasks:
             raise MygoEdgeError(f"unknown task {task!r}; the tasks of {self.engine.version} are {', '.join(tasks)}")
         return [task]
 
@@ -74,6 +88,17 @@ class Loaded:
     def scores(self, inputs: Any, task: str | None) -> Scores:
         """Of the inputs, a column a label."""
         return self.engine.scores(inputs, self.selected(task), self.learnt)
+
+    def dreamable(self, n: int) -> int:
+        """`n`, where so many dreams can be made at once. Raises MygoEdgeError."""
+        if not 1 <= n < 2**32:
+            raise MygoEdgeError(f"n must be at least 1 and below 2^32, not {n}")
+        if (most := memory_limit() // self.engine.dream_bytes) < n:
+            raise MygoEdgeError(
+                f"n must be at most {most}, not {n}: more dreams take more memory than this process may use, which "
+                "MYGO_EDGE_MEMORY_MIB sets; dream them a part at a time"
+            )
+        return n
 
     def threshold(self, task: str | None, false_alarms: float) -> float:
         """See `EdgeModel.threshold`."""

@@ -1,5 +1,6 @@
 """The engine of a bundle whose dreams are images: a classifier with all heads, and a generator a task."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mygo_edge.bundle.heads import Head, head_path, read_heads, write_head
+from mygo_edge.bundle.heads import Head, head_path, read_heads, require_fit, require_width, trunk_of, write_head
 from mygo_edge.bundle.manifest import Manifest
 from mygo_edge.bundle.reading import Bundle
 from mygo_edge.device.dreaming import dream
@@ -49,6 +50,10 @@ class PixelEngine:
     def input_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of an image."""
         return self.manifest.pixels.shape
+
+    @property
+    def dream_bytes(self) -> int:
+        return math.prod(self.input_shape) + 8
 
     def example(self, n: int) -> NDArray[np.uint8]:
         return np.random.default_rng(0).integers(0, 256, (n, *self.input_shape), dtype=np.uint8)
@@ -104,9 +109,18 @@ class PixelEngine:
     def store(self, folder: Path, task: Head) -> None:
         write_head(head_path(folder, task.name), task)
 
+    def carried(self, task: Head) -> Head:
+        require_fit(task, self.manifest.tasks, trunk_of(self.manifest))
+        require_width(task, self._width, f"task {task.name}")
+        return task
+
     def read_learnt(self, folder: Path) -> tuple[dict[str, Head], dict[str, str]]:
-        width = self.graphs.classifier.outputs.get("features", (None, None))[-1]
-        return read_heads(folder, self.manifest, width)
+        return read_heads(folder, self.manifest, self._width)
+
+    @property
+    def _width(self) -> int | None:
+        """Of the features, where the graph says it."""
+        return self.graphs.classifier.outputs.get("features", (None, None))[-1]
 
     def run_selftest(self, thorough: bool) -> dict[str, float]:
         return run_selftest(self.graphs, thorough)

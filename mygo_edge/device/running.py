@@ -1,11 +1,14 @@
 """What a running model holds, and how that is replaced: by a task that is learnt, or by another version."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
+from mygo_edge.bundle.heads import require_room
 from mygo_edge.bundle.reading import current_version, read_bundle
+from mygo_edge.device.engine import Learnt
+from mygo_edge.device.learning import listed
 from mygo_edge.device.loaded import Loaded
 from mygo_edge.device.session import SessionOptions
 from mygo_edge.errors import MygoEdgeError
@@ -44,7 +47,8 @@ class Running:
             live: how the live version is opened, of a model that follows it.
         """
         self.loaded, self._heads, self._live = loaded, heads, live
-        self._lock = Lock()  # of the heads' folder, and of replacing `loaded`
+        self._tried: dict[str, Learnt] = {}  # what was learnt and not stored, by task
+        self._lock = Lock()  # of the heads' folder, of `_tried`, and of replacing `loaded`
         self._reloading = Lock()  # one thread at a time
 
     def reload(self) -> bool:
@@ -56,21 +60,33 @@ class Running:
                 return False
             loaded = self._live.open()
             with self._lock:  # a task that is learnt meanwhile is in the folder by now, or comes after
-                self.loaded = loaded.with_heads(self._heads)
+                self.loaded = self._with_learnt(loaded)
         return True
 
-    def learn(self, name: str, inputs: Any, labels: Sequence[str], store: bool, **how: Any) -> Any:
+    def learn(self, name: str, inputs: Any, labels: Iterable[str], store: bool, **how: Any) -> Any:
         """See `mygo_edge.device.edge_model.EdgeModel.learn`; `how` is the engine's."""
         if store and self._heads is None:
             raise MygoEdgeError("with a public key heads need a folder of their own: load(..., heads=FOLDER)")
-        loaded = self.loaded
-        task = loaded.engine.learn(name, inputs, labels, loaded.learnt, **how)
+        loaded, given = self.loaded, listed(labels)
+        if store and self._heads is not None:
+            require_room(self._heads, name)  # before it takes its time
+        task = loaded.engine.learn(name, inputs, given, loaded.learnt, **how)
         with self._lock:
             now = self.loaded
-            if now.engine is not loaded.engine and not store:
-                raise MygoEdgeError(f"{now.engine.version} took over while {name} was learnt; learn it again")
-            if store and self._heads is not None:
-                loaded.engine.store(self._heads, task)
-            # On a version that took over meanwhile it may stand, or not: reading it again tells.
-            self.loaded = now.with_task(task) if now.engine is loaded.engine else now.with_heads(self._heads)
+            self._keep(loaded, task, store)
+            # On a version that took over meanwhile it may stand, or not: that is looked at as in a reload.
+            self.loaded = now.with_task(task) if now.engine is loaded.engine else self._with_learnt(now)
         return task
+
+    def _keep(self, loaded: Loaded, task: Any, store: bool) -> None:
+        """Keep a task of a version in the folder of heads, or until the process ends."""
+        if not store or self._heads is None:
+            self._tried[task.name] = task
+            return
+        require_room(self._heads, task.name)
+        loaded.engine.store(self._heads, task)
+        self._tried.pop(task.name, None)
+
+    def _with_learnt(self, loaded: Loaded) -> Loaded:
+        """A version with what is kept, and what was learnt here besides."""
+        return loaded.with_heads(self._heads).with_tried(self._tried.values())

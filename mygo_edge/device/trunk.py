@@ -58,8 +58,9 @@ class Trunk:
         """Features of inputs, [n, features].
 
         Args:
-            inputs: texts, one or several; or photos: a path, uint8 or floats in [0, 1], [n, height, width, 3],
-                [n, 3, height, width] or without n, of any size, or a list of these.
+            inputs: texts, one or several; or photos of any size: a path; uint8 or floats in [0, 1], [n, height, width,
+                3], [n, 3, height, width], one [height, width, 3], or grey [n, height, width]; or a list of these,
+                where a photo may be [3, height, width], too.
 
         Raises:
             MygoEdgeError: inputs that it cannot take.
@@ -121,8 +122,10 @@ class _Photos:
                 found.append(Path(photo))
             elif _is_picture(photo):
                 found.append(photo)
+            elif isinstance(photo, (str, Path)):
+                found += _pixels(_array(Path(photo)))
             else:
-                found += _pixels(_array(Path(photo)) if isinstance(photo, (str, Path)) else photo)
+                found += _pixels(photo if photo is inputs else _stacked(np.asarray(photo)))
         return found
 
     def vectors(self, given: list[Any], run: _Run, width: int) -> NDArray[np.float32]:
@@ -185,22 +188,28 @@ def _array(path: Path) -> NDArray:
         raise MygoEdgeError(f"{path} cannot be read as an .npy array of numbers ({error})") from error
 
 
-def _pixels(photos: Any) -> list[NDArray[np.uint8]]:
-    """Photos in memory, one after another, each uint8 [1, 1 or 3, height, width]."""
+def _stacked(photo: NDArray) -> NDArray:
+    """A photo of a list as a batch, where it has channels, first or last: so the box reads a list, as one array."""
+    return photo[None] if photo.ndim == 3 and {1, 3} & {photo.shape[0], photo.shape[2]} else photo
+
+
+def _pixels(array: NDArray) -> list[NDArray[np.uint8]]:
+    """Photos in memory, one after another, each uint8 [1, 1 or 3, height, width], told apart as the box does."""
     expected = (
         "expected photos as uint8, or floats in [0, 1], of shape [n, height, width, 3] or [n, 3, height, width], "
-        "or grey, with 1 in place of 3 or without"
+        "one [height, width, 3], or grey ones [n, height, width]"
     )
-    array = np.asarray(photos) if not isinstance(photos, np.ndarray) else photos
     if array.ndim == 3 and array.shape[2] in (2, 4) and array.shape[0] not in (1, 3):
         raise MygoEdgeError(f"{expected}; got shape {list(array.shape)}, as of one with transparency: give its path")
-    if array.ndim == 3 and array.shape[0] not in (1, 3) and array.shape[2] not in (1, 3):
-        array = array[:, None]  # grey photos
-    batch = array if array.ndim == 4 else array[None]
-    if batch.ndim == 3:
-        batch = batch[..., None]  # one grey photo
-    if batch.ndim == 4 and batch.shape[-1] in (1, 3):
-        batch = batch.transpose(0, 3, 1, 2)
+    batch = array
+    if array.ndim == 3 and array.shape[2] in (1, 3):
+        batch = array.transpose(2, 0, 1)[None]
+    elif array.ndim == 3:
+        batch = array[:, None]  # grey photos
+    elif array.ndim == 2:
+        batch = array[None, None]
+    elif array.ndim == 4 and array.shape[3] in (1, 3) and array.shape[1] not in (1, 3):
+        batch = array.transpose(0, 3, 1, 2)
     if batch.ndim != 4 or batch.shape[1] not in (1, 3) or 0 in batch.shape[1:]:
         raise MygoEdgeError(f"{expected}; got shape {list(array.shape)}")
     if batch.dtype.kind == "f" and batch.size and batch.min() >= 0 and batch.max() <= 1:  # false for NaN

@@ -310,7 +310,9 @@ def test_a_published_manifest_names_its_learner_for_good(tmp_path: Path) -> None
     second = publish_tiny(tmp_path, 2, learner_id=None)
     ids = {json.loads((folder / "manifest.json").read_text())["id"] for folder in (first, second)}
     assert len(ids) == 1
-    other = publish_tiny(tmp_path, 3, learner_id="0f" * 16)
+    with pytest.raises(BundleError, match="of another learner"):
+        publish_tiny(tmp_path, 3, learner_id="0f" * 16)
+    other = publish_tiny(tmp_path / "other", 3, learner_id="0f" * 16)
     document = json.loads((other / "manifest.json").read_text())
     assert document["id"] == "0f" * 16
     assert [known["generator"] for known in document["tasks"]] == ["convolutional"] * 3

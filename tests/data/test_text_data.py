@@ -93,6 +93,24 @@ def test_encodings_are_told_by_mark_or_content_and_latin_1_is_said(
     assert ("a.csv, line 2: this is not UTF-8; the file is read as Latin-1" in said) == (encoding == "latin-1")
 
 
+@pytest.mark.parametrize(
+    ("written", "asked"),
+    [("utf-8-sig", "utf-8"), ("utf-8-sig", "latin-1"), ("utf-16", "utf-16-le"), ("utf-32", "auto")],
+)
+def test_a_mark_is_no_part_of_the_first_columns_name(tmp_path: Path, written: str, asked: str) -> None:
+    lines = "label,text\n" + "".join(f"{'ab'[n % 2]},text {n}\n" for n in range(10))
+    data = load_text(write(tmp_path / "a.csv", lines, written), TextOptions(encoding=asked))
+    assert data.classes == ["a", "b"]
+
+
+@pytest.mark.parametrize("blank", ["\n", " \r\n\r\n", ",\n", "\r"])
+def test_blank_lines_before_the_header_are_skipped(tmp_path: Path, blank: str) -> None:
+    lines = "label,text\n" + "".join(f"{'ab'[n % 2]},text {n}\n" for n in range(10))
+    assert load_text(write(tmp_path / "a.csv", blank + lines), TextOptions()).classes == ["a", "b"]
+    with pytest.raises(MygoEdgeError, match=r"a\.csv, line \d: there is no column 'topic' among label, text"):
+        load_text(tmp_path / "a.csv", TextOptions(label="topic"))
+
+
 def test_an_encoding_that_was_asked_for_is_not_guessed_around(tmp_path: Path) -> None:
     file = write(tmp_path / "a.csv", "label,text\na,caf\xe9\n", "latin-1")
     with pytest.raises(MygoEdgeError, match=r"a\.csv, line 2: this is not utf-8"):
@@ -113,6 +131,8 @@ BAD_LINES = [
     ("a.jsonl", '{"label": "a", "text": "one"}\n{"label": "b", "body": "x"}\n', "line 2: there is no 'text'"),
     ("a.jsonl", '{"label": "a", "text": {"x": 1}}\n', "line 1: a value is no text"),
     ("a.jsonl", '{"label": null, "text": "x"}\n', "line 1: the class is empty"),
+    ("a.jsonl", '{"label": NaN, "text": "x"}\n', "line 1: the class is empty"),
+    ("a.jsonl", '{"label": "a", "text": NaN}\n', "line 1: the text is empty"),
 ]
 
 

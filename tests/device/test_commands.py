@@ -103,6 +103,7 @@ def test_predict_says_in_one_line_what_is_wrong(
         (("--task", "size", "--class-id", "9", "--to", "d.npy"), "the classes of task size are 0 (small)"),
         (("--task", "size", "--class-id", "1", "--class", "large", "--to", "d.npy"), "not allowed with"),
         (("--task", "size", "-n", "0", "--to", "d.npy"), "n must be at least 1"),
+        (("--task", "size", "-n", "4000000000", "--to", "d.npy"), "MYGO_EDGE_MEMORY_MIB sets"),
         (("--task", "size", "-n", "many", "--to", "d.npy"), "invalid int value: 'many'"),
         (("--task", "size", "--to", "d.gif"), "d.gif must end in .png or .npy"),
         (("--task", "size", "--to", "nowhere/d.png"), "nowhere is no folder"),

@@ -99,10 +99,24 @@ def test_an_unknown_task_or_class_is_answered_with_the_known_ones(model: EdgeMod
             model.dream("size", wrong)
 
 
-@pytest.mark.parametrize("numbers", [{"n": 0}, {"seed": -1}, {"seed": 2**64}, {"step": 2**32}, {"stream": -1}])
+NUMBERS = [
+    *({"n": 0}, {"seed": -1}, {"seed": 2**64}, {"step": 2**32}, {"stream": -1}),
+    *({"n": 4 * 10**9}, {"n": 1.5}, {"seed": 0.5}, {"class_id": 0.5}, {"step": None}),
+]
+
+
+@pytest.mark.parametrize("numbers", NUMBERS)
 def test_numbers_out_of_range_are_refused_by_name(model: EdgeModel, numbers: dict[str, int]) -> None:
     with pytest.raises(MygoEdgeError, match=f"{next(iter(numbers))} must be"):
         model.dream("size", **numbers)
+
+
+def test_a_dream_is_of_one_task_that_is_there(model: EdgeModel) -> None:
+    for task, words in ((None, "a dream is of one task: name one of parity, size"), (["size"], "unknown task")):
+        with pytest.raises(MygoEdgeError, match=words):
+            model.dream(task)  # type: ignore[arg-type]
+    numbers = {"n": np.int64(2), "seed": np.uint64(3), "class_id": np.int32(1)}
+    np.testing.assert_array_equal(model.dream("size", **numbers).images, model.dream("size", 1, 2, 3).images)
 
 
 @pytest.mark.parametrize("seed", [0, 7, 2**40 + 5, 2**64 - 1])

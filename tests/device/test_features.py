@@ -1,6 +1,7 @@
 """A device with a trunk: photos and texts to answers, dreams of features, tasks learnt here that outlast updates."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from PIL import Image
 from mygo_edge.bundle.gaussian import discriminant, join, mahalanobis
 from mygo_edge.bundle.manifest import BundleError
 from mygo_edge.bundle.memories import TaskMemory, memory_bytes, parse_memory
+from mygo_edge.data.datasets import image_batch
 from mygo_edge.device import features
 from mygo_edge.device.edge_model import EdgeModel
 from mygo_edge.errors import MygoEdgeError
@@ -111,6 +113,18 @@ def test_photos_may_be_paths_arrays_or_lists_of_any_size(model: EdgeModel, tmp_p
     mixed = model.predict([paths[1], np.full((50, 30, 3), (220, 30, 30), np.uint8)])
     assert mixed == ["blue", "red"]
     assert model.logits([]).shape == (0, 5)
+
+
+def test_an_array_holds_the_photos_that_the_box_finds_in_it(model: EdgeModel) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 9, 3, 7, 3), dtype=np.uint8)
+    grey, wide = pixels[:, :, 0, :, 0], pixels[0].transpose(0, 3, 1, 2)[..., :3]  # [3, 9, 7] and [9, 3, 3, 3]
+    for array in (grey, grey[:2], grey[:1], wide):
+        expected = image_batch(array).numpy()
+        np.testing.assert_array_equal(model.logits(array), model.logits(expected))
+        assert len(model.logits(array)) == len(expected)
+    colours, _ = photos(["red", "blue"], 2, seed=4)
+    np.testing.assert_array_equal(model.logits(colours[0]), model.logits(colours[:1]))  # [height, width, 3] is one
+    np.testing.assert_array_equal(model.logits(list(colours.transpose(0, 3, 1, 2))), model.logits(colours))
 
 
 @pytest.mark.parametrize(
@@ -232,6 +246,38 @@ def test_no_damage_to_a_memorys_file_gets_through(own_bundle: Path) -> None:
             parse_memory(mutant, "it")
 
 
+def test_a_task_that_is_not_stored_comes_along_with_updates(own_bundle: Path) -> None:
+    model = EdgeModel.load(own_bundle)
+    images, labels = photos(["violet", "orange"], 5, seed=8)
+    model.learn("new", images, labels, store=False)
+    publish_photos(own_bundle, 3)
+    assert model.reload()
+    assert list(model.tasks) == ["warm", "cold", "grey", "new"]
+    kept = EdgeModel.load(own_bundle)
+    kept.learn("new", images, labels)  # read from its file, a task answers the same
+    np.testing.assert_array_equal(EdgeModel.load(own_bundle).logits(images), model.logits(images))
+
+
+def test_a_full_folder_of_tasks_takes_no_more_and_names_those_that_it_leaves_out(
+    own_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = EdgeModel.load(own_bundle)
+    images, labels = photos(["violet"], 2, seed=8)
+    for name in ("a", "b", "c"):
+        model.learn(name, images, labels)
+    monkeypatch.setattr("mygo_edge.bundle.heads._MAX_HEADS", 2)
+    loaded = EdgeModel.load(own_bundle)
+    assert [*loaded.tasks][2:] == ["a", "b"]
+    assert "c.json is not read: 2 tasks are" in loaded.refused_heads["c"]
+    for name in ("c", "d"):
+        with pytest.raises(MygoEdgeError, match=f"heads has no room for task {name}"):
+            loaded.learn(name, images, labels)
+    assert sorted(path.name for path in (own_bundle / "heads").iterdir()) == ["a.json", "b.json", "c.json"]
+    loaded.learn("b", images, labels)
+    loaded.learn("d", images, labels, store=False)
+    assert "d" in loaded.tasks
+
+
 def test_what_cannot_be_learnt_is_refused(own_bundle: Path) -> None:
     model = EdgeModel.load(own_bundle)
     images, labels = photos(["violet"], 3)
@@ -316,6 +362,16 @@ def test_predict_takes_photos_texts_and_lines(bundle: Path, text_model: EdgeMode
     assert first.startswith("ball goal match: sport  (task first, ")
     assert second.startswith("bread soup apple cheese butter: none of these; nearest ")
     refused(run("predict", tmp_path / "texts", tmp_path / "a.png"), "takes texts, not files")
+
+
+def test_a_byte_that_is_no_text_ends_no_stream_of_lines(tmp_path: Path) -> None:
+    publish_texts(tmp_path)
+    command = [sys.executable, "-m", "mygo_edge.predict", str(tmp_path)]
+    strict = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    lines = b"ball goal match caf\xe9\nmoon orbit\n"
+    done = subprocess.run(command, input=lines, capture_output=True, env=strict, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert [line.split(b": ")[1].split()[0] for line in done.stdout.splitlines()] == [b"sport", b"space"]
 
 
 def test_the_dream_command_writes_features_and_refuses_a_picture_of_them(bundle: Path, tmp_path: Path) -> None:

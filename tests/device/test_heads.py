@@ -350,12 +350,27 @@ def test_a_damaged_file_of_a_head_is_left_out_and_the_rest_works(
         ("stripes", None, "labels must be the name of every input's class, in order, not NoneType"),
         ("stripes", "ab", "in order, not str"),
         ("stripes", 7, "in order, not int"),
+        ("stripes", {0: "a", 1: "b"}, "in order, not dict"),
+        ("stripes", {"a", "b"}, "in order, not set"),
+        ("stripes", np.array([["a"], ["b"]]), "in order, not ndarray"),
+        ("stripes", ["a", None], "input 1 has no label, but None"),
+        ("stripes", np.array([np.nan, 1]), "input 0 has no label, but nan"),
+        ("stripes", ["a", " "], "input 1 has no label, but ' '"),
     ],
 )
 def test_arguments_of_another_type_are_one_line(own_bundle: Path, name: object, labels: object, words: str) -> None:
     model = EdgeModel.load(own_bundle)
     with pytest.raises(MygoEdgeError, match=words):
         model.learn_head(name, np.zeros((2, *SHAPE), np.uint8), labels)  # type: ignore[arg-type]
+
+
+def test_labels_may_be_whatever_gives_one_after_another(own_bundle: Path) -> None:
+    model = EdgeModel.load(own_bundle)
+    images, labels = stripes(2, seed=0)
+    model.learn("words", images, (label for label in labels), store=False)
+    assert model.tasks["words"] == ("lying", "nothing", "standing")
+    model.learn("numbers", images, torch.tensor([7, 8] * 3), store=False)
+    assert model.tasks["numbers"] == ("7", "8")
 
 
 @pytest.mark.parametrize("threads", ["2", 2.0, True, None, 0])

@@ -130,6 +130,23 @@ def test_what_the_device_learnt_comes_along_where_it_still_fits(device: Path) ->
     assert not model.refused_heads
 
 
+def test_what_was_not_stored_comes_along_where_it_fits_and_is_named_where_not(device: Path) -> None:
+    model = EdgeModel.load(device)
+    model.learn_head("own", IMAGES[:4], ["a", "b", "a", "b"], store=False)
+    before = model.logits(IMAGES, "own")
+    turn(device, "v0003")
+    model.reload()
+    assert "own" not in model.tasks
+    assert "task own was learnt on another trunk" in model.refused_heads["own"]
+    turn(device, "v0002")
+    for version in ("v0002", "v0004"):
+        assert model.reload()
+        assert model.version == version
+        publish_tiny(device, 3, sequence=4)  # of the same trunk
+        assert not model.refused_heads
+        np.testing.assert_allclose(model.logits(IMAGES, "own"), before, rtol=1e-5)
+
+
 def test_what_is_learnt_while_a_version_takes_over_is_kept_for_its_own(device: Path) -> None:
     model = EdgeModel.load(device)
 

@@ -81,27 +81,41 @@ class PooledMoments:
             MygoEdgeError: vectors that are not finite or never vary, or a class of fewer than two images, by name.
         """
         if not np.isfinite(vectors).all():
-            raise MygoEdgeError("the trunk makes NaN or infinite features of an image; use another trunk")
+            raise MygoEdgeError("the trunk makes NaN or infinite features of an input; use another trunk")
         counts = np.bincount(labels, minlength=len(classes))
         for name, count in zip(classes, counts, strict=True):
             if count < 2:
                 raise MygoEdgeError(f"class {name!r} has {count} image(s) for training; give it at least two")
-        parts = [slice(start, start + _ROWS) for start in range(0, len(vectors), _ROWS)]
-        means = _means(vectors, labels, counts, parts)
-        varied = _varied(vectors, means, labels, parts)
+        means = _means(vectors, labels, counts)
+        varied = _varied(vectors, means, labels)
         if not varied.any():
             raise MygoEdgeError(
-                f"the trunk makes the same features of all images of class {classes[0]!r}, and of each other class: "
-                "they are all alike, or it does not tell them apart; give other images, or another trunk"
+                f"the trunk makes the same features of all inputs of class {classes[0]!r}, and of each other class: "
+                "they are all alike, or it does not tell them apart; give others, or another trunk"
             )
         if not varied.all():
             name, count = classes[int(varied.argmin())], int(counts[varied.argmin()])
-            warn(f"class {name!r}: the trunk makes the same features of all its {count} images; are they one picture?")
-        for part in parts:
-            self._add(vectors[part] - means[labels[part]])
-        self.freedom += len(labels) - len(counts)
+            warn(f"class {name!r}: the trunk makes the same features of all its {count} inputs; are they all one?")
+        return self._pooled(vectors, labels, ClassMeans(means, counts))
+
+    def pool_part(self, vectors: Floats, labels: Ids, classes: int) -> ClassMeans | None:
+        """`pool` a part of a task that was pooled elsewhere, two vectors a class or more, without a word on them.
+
+        Returns:
+            None, and nothing is added, where they never vary.
+        """
+        counts = np.bincount(labels, minlength=classes)
+        means = _means(vectors, labels, counts)
+        if not _varied(vectors, means, labels).any():
+            return None
+        return self._pooled(vectors, labels, ClassMeans(means, counts))
+
+    def _pooled(self, vectors: Floats, labels: Ids, means: ClassMeans) -> ClassMeans:
+        for part in _parts(vectors):
+            self._add(vectors[part] - means.means[labels[part]])
+        self.freedom += len(labels) - len(means.counts)
         self.tasks += 1
-        return ClassMeans(means, counts)
+        return means
 
     def merge(self, other: "PooledMoments") -> None:
         """Add what another learner of tasks has pooled, as a matrix."""
@@ -131,21 +145,25 @@ class PooledMoments:
             ssyrk(1.0, rows.T, beta=1.0, c=self.whole.T, lower=1, overwrite_c=1)
 
 
-def _means(vectors: Floats, labels: Ids, counts: NDArray[np.int64], parts: list[slice]) -> Floats:
+def _parts(vectors: Floats) -> list[slice]:
+    return [slice(start, start + _ROWS) for start in range(0, len(vectors), _ROWS)]
+
+
+def _means(vectors: Floats, labels: Ids, counts: NDArray[np.int64]) -> Floats:
     """[classes, features]."""
     shift = vectors.mean(0)  # sums of what is left fit float32; the sum over parts is of float64
     sums = np.zeros((len(counts), vectors.shape[1]))
-    for part in parts:
+    for part in _parts(vectors):
         member = (labels[part] == np.arange(len(counts))[:, None]).astype(np.float32)  # [classes, n]
         sums += member @ (vectors[part] - shift)
     return (sums / counts[:, None] + shift).astype(np.float32)
 
 
-def _varied(vectors: Floats, means: Floats, labels: Ids, parts: list[slice]) -> NDArray[np.bool_]:
+def _varied(vectors: Floats, means: Floats, labels: Ids) -> NDArray[np.bool_]:
     """Whether any feature of any vector [n, features] of a class is not its mean, beyond rounding, [classes]."""
     least = _ROUNDING * np.sqrt(np.square(means).mean())
     varied = np.zeros(len(means), np.bool_)
-    for part in parts:
+    for part in _parts(vectors):
         far = (np.abs(vectors[part] - means[labels[part]]) > least).any(1)
         varied[labels[part][far]] = True
         if varied.all():

@@ -46,7 +46,7 @@ def measure(
         transform: that the vectors went through.
 
     Returns:
-        None where there are fewer than 50 texts, or a class has fewer than three.
+        None where there are fewer than 50 texts, a class has fewer than three, or those not left out never vary.
     """
     held = _held_out(labels)
     if held is None or len(labels) < _LEAST:
@@ -54,7 +54,10 @@ def measure(
     classes, features = int(labels.max()) + 1, vectors.shape[1]
     pooled, alone = known.pooled.copy(), TaskScatters(classes, features)
     alone.add(vectors[~held], labels[~held])
-    means = join([*known.tasks, pooled.pool(vectors[~held], labels[~held], list(map(str, range(classes))))])
+    rest = pooled.pool_part(vectors[~held], labels[~held], classes)
+    if rest is None:
+        return None
+    means = join([*known.tasks, rest])
     covariance = SharedCovariance(shrink(pooled, strength), transform)
     own = own_covariances([*known.scatters, *alone.scatters()], means.counts, covariance, directions)
     rank = answering_rank(len(means.counts), directions, features)

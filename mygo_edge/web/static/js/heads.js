@@ -11,6 +11,7 @@ const TASK_NAME = /^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$/;
 export function newTask(model, name, examples) {
   const taken = model.manifest.tasks.some((task) => task.name.toLowerCase() === name.toLowerCase());
   require(TASK_NAME.test(name) && !taken, "Name the task with letters, digits, _ and -, and not as a task that is there.");
+  require(examples.every(({ label }) => label.trim()), "Name the class of every example.");
   const classes = [...new Set(examples.map(({ label }) => label))].sort();
   require(classes.length >= model.least, model.least > 1 ? "Add examples of two classes or more." : "Add an example first.");
   return classes;
