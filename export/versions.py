@@ -46,6 +46,11 @@ def write_version(
     manifest = parse_manifest(manifest_bytes(manifest), MANIFEST, contents)
     bundle_dir.mkdir(parents=True, exist_ok=True)
     live = live_bundle(bundle_dir)
+    if live and live.manifest.id not in (None, manifest.id):
+        raise BundleError(
+            f"{bundle_dir} holds {live.version} of another learner, {live.manifest.id[:8]}; its devices would refuse "
+            "this one; give another folder"
+        )
     if live and _same(live.manifest, manifest):
         name = live.version
     else:

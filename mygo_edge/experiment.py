@@ -176,7 +176,10 @@ def _arrivals_again(folder: RunFolder, newest: TrainOptions | None) -> list[Arri
         count += len(known)
         needed = count > learnt  # something of it is still to be learnt
         if newest is not None and place + 1 == len(streams):
-            options = replace(options, data_root=newest.data_root, download=newest.download)
+            folder_options = replace(options.folder, unreadable=newest.folder.unreadable)
+            text_options = replace(options.text, bad_lines=newest.text.bad_lines)
+            where = {"data_root": newest.data_root, "download": newest.download}
+            options = replace(options, folder=folder_options, text=text_options, **where)
         try:
             arrivals = arrivals_of(load(options), options.tasks, [name or "forgotten" for name in names])
         except (MygoEdgeError, OSError) as error:
@@ -212,9 +215,10 @@ def _arrivals_to_extend(folder: RunFolder, options: TrainOptions) -> list[Arriva
     arrivals = arrivals_of(load(options), options.tasks, _names(options), first=count)
     checkpoint = Checkpoint(folder.path / "checkpoint", writes=False)
     tasks = checkpoint.open(folder.run_id)["tasks"] if checkpoint.exists() else []
-    if not checkpoint.exists() or checkpoint.open(folder.run_id)["position"][0] < len(tasks):
+    waiting = {name for _, names in streams for name in names if name} - {task["name"] for task in tasks}
+    if waiting or not checkpoint.exists() or checkpoint.open(folder.run_id)["position"][0] < len(tasks):
         raise MygoEdgeError(f"{folder.path} is not finished; go on with --resume {folder.path}, then extend it")
-    taken = {str(name).casefold() for _, names in streams for name in names}
+    taken = {name.casefold() for _, names in streams for name in names if name is not None}
     known = {label: task["name"] for task in tasks for label in task["classes"]}
     for arrival in arrivals:
         if arrival.name.casefold() in taken:

@@ -188,14 +188,31 @@ class Learner:
             raise MygoEdgeError(f"{min(waiting)} is not finished; learn it again with its data first")
         if (again := [a.name for a in arrivals if a.name in known[: runner.learnt]]) and not options:
             raise MygoEdgeError(f"task {again[0]} is learnt already; give another name")
+        self._refuse_unfit(runner, new)
         if unremembered := [a.name for a in new if a.name not in self._remembered()]:
             self.folder.add_stream(options or self.options, unremembered)
-        with self._recovering(runner):
-            runner.add(arrivals)
-        for line in weak_classes(new) if runner.domain.name == "pixels" else ():
-            self._tell(line)
-        with self._recovering(runner):
-            runner.run()
+        try:
+            with self._recovering(runner):
+                runner.add(arrivals)
+            for line in weak_classes(new) if runner.domain.name == "pixels" else ():
+                self._tell(line)
+            with self._recovering(runner):
+                runner.run()
+        except MygoEdgeError:
+            if options is None and self._team.size == 1:  # a program may come with other data, or go on without
+                begun = {task["name"] for task in runner.state["tasks"]}
+                self.folder.drop_stream([name for name in unremembered if name not in begun])
+            raise
+
+    def _refuse_unfit(self, runner: Runner, arrivals: Sequence[Arrival]) -> None:
+        """Raise MygoEdgeError, before anything of them is kept, for tasks that could not be published once they were
+        learnt, and for inputs of another kind than the learner's.
+        """
+        known = {task.name.casefold(): task.name for task in runner.tasks}
+        for arrival in arrivals:
+            if (other := known.setdefault(arrival.name.casefold(), arrival.name)) != arrival.name:
+                raise MygoEdgeError(f"task {arrival.name} is called as {other} but for capitals; give another name")
+            runner.domain.prepare(arrival.train.inputs[:1], self._device)
 
     def forget(self, task: str) -> None:
         """Let go of a task: its head and generator are removed, a new network learns the other tasks from their dreams,

@@ -15,7 +15,7 @@ from mygo_edge.options import DATASETS, METHODS, PRESETS, TRUNK_METHODS, TrainOp
 from mygo_edge.options_check import check
 
 # What a run began with, and keeps.
-FIXED = ("dataset", "tasks", "task_names", "methods", "seed", "out", "precision", "device")
+FIXED = ("dataset", "tasks", "task_names", "methods", "seed", "out", "precision", "device", "trunk")
 
 # Lines of less than 80 characters, since tyro does not break this.
 _PURPOSE = """Learn tasks one after another in wake-sleep cycles, and publish for devices.
@@ -55,16 +55,19 @@ def parse(arguments: list[str]) -> TrainOptions:
         raise MygoEdgeError(_one_line(problem.getvalue())) from None
     if sum(given is not None for given in (options.resume, options.extend, options.forget, options.out)) > 1:
         raise MygoEdgeError("--resume, --extend, --forget and --out exclude one another; give one")
-    kept = {"resume": FIXED, "extend": ("methods", "seed", "precision", "device")}
+    kept = {"resume": FIXED, "extend": ("methods", "seed", "precision", "device", "trunk")}
     for mode, names in kept.items():
         changed = [name for name in names if getattr(options, name) != getattr(defaults, name)]
         if getattr(options, mode) is not None and changed:
             option = "--" + changed[0].replace("_", "-")
             raise MygoEdgeError(f"{option} cannot be changed by --{mode}: the run began with its own; leave it out")
         if getattr(options, mode) is not None:
-            for name in ("generator", "width"):
+            for name in ("generator", "width", "rank", "power"):
                 if getattr(options.memory, name) != getattr(defaults.memory, name):
                     raise MygoEdgeError(f"--memory.{name}: all generators of a run are alike; leave it out")
+            for name in ("weights", "output", "size", "resize", "interpolation", "mean", "std"):
+                if getattr(options.trunk_input, name) != getattr(defaults.trunk_input, name):
+                    raise MygoEdgeError(f"--trunk.{name}: a run keeps its trunk; leave it out")
     if options.forget is not None and replace(options, forget=None) != defaults:
         raise MygoEdgeError("--forget takes every other option from the run; give it alone: --forget TASK RUN")
     check(options)
@@ -78,7 +81,10 @@ def _defaults(arguments: list[str]) -> TrainOptions:
     runs = [run for option in ("--resume", "--extend") if (run := _value_of(option, arguments)) is not None]
     if not runs:
         options = preset_defaults(preset or "default", dataset or "digits")
-        rivals = _value_of("--trunk", arguments) and _value_of("--memory.generator", arguments) != "perceptron"
+        rivals = (
+            _value_of("--trunk", arguments) not in (None, "None")
+            and _value_of("--memory.generator", arguments) != "perceptron"
+        )
         return replace(options, methods=TRUNK_METHODS) if rivals else options
     if preset is not None:
         raise MygoEdgeError("--preset is for a new run; change single options, such as --memory.epochs, instead")
@@ -105,15 +111,22 @@ def _value_of(option: str, arguments: list[str], known: Sequence[str] | None = N
 def _split_methods(arguments: list[str]) -> list[str]:
     """`--methods mygo,finetune` as well as `--methods mygo finetune`."""
     result: list[str] = []
-    for place, argument in enumerate(arguments):
-        if place and arguments[place - 1] == "--methods" and not argument.startswith("-"):
-            names = argument.split(",")
+    option = "--methods"
+    parted = [part for argument in arguments for part in _parted(argument, option)]
+    for place, argument in enumerate(parted):
+        if place and parted[place - 1] == option and not argument.startswith("-"):
+            names = [name.strip() for name in argument.split(",")]
             if unknown := [name for name in names if name not in METHODS]:
                 raise MygoEdgeError(f"--methods {unknown[0]} is unknown; choose from {', '.join(METHODS)}")
             result += names
         else:
             result.append(argument)
     return result
+
+
+def _parted(argument: str, option: str) -> list[str]:
+    """`--option=value` in two, as `--option value` is."""
+    return [option, argument.partition("=")[2]] if argument.startswith(f"{option}=") else [argument]
 
 
 def _one_line(text: str) -> str:

@@ -17,6 +17,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from mygo_edge import EdgeModel, Learner, MygoEdgeError
+from mygo_edge.data.arrays import arrival_from
 from mygo_edge.options import FolderOptions, MemoryOptions, PublishOptions, SleepOptions, TrainOptions, WakeOptions
 from tests.run.commands import environment
 
@@ -94,7 +95,16 @@ def test_every_publication_has_a_higher_number_under_the_learners_name(learner, 
         ({"inputs": np.full((4, 8, 8), 7.0), "labels": ["5", "6"] * 2}, r"floats must be in \[0, 1\]"),
         ({"inputs": np.full((4, 8, 8), np.nan), "labels": ["5", "6"] * 2}, r"floats must be in \[0, 1\]"),
         ({"inputs": np.zeros((4, 8, 8), np.uint8), "labels": ["5"] * 4}, "two or more classes"),
-        ({"inputs": np.zeros((4, 8, 8), np.uint8), "labels": [0, 2, 0, 2]}, "class '1' has no training input"),
+        (
+            {"inputs": np.zeros((4, 8, 8), np.uint8), "labels": [0, 2, 0, 2], "classes": ["a", "b", "c"]},
+            "class 'b' has no training input",
+        ),
+        ({"labels": {0: "5"}}, "must be the class of every input, in order, not dict"),
+        ({"labels": np.eye(358)[:, :2]}, r"in order, not an array of shape \[358, 2\]"),
+        ({"labels": [[1, 0], [0, 1]] * 179}, r"one class an input, not \[1, 0\]"),
+        ({"labels": ["caf\u00e9", "cafe\u0301", "tea"] * 121}, "two classes are called 'café', in two spellings"),
+        ({"name": "Small"}, "task Small is called as small but for capitals"),
+        ({"inputs": ["a text", "another"] * 2, "labels": ["5", "6"] * 2}, "a text cannot be read"),
         ({"inputs": "/nowhere", "labels": None}, "is not a folder"),
     ],
 )
@@ -105,6 +115,25 @@ def test_what_cannot_be_learnt_is_refused_early_and_changes_nothing(learner, cha
     with pytest.raises(MygoEdgeError, match=message):
         learner.learn(**given)
     assert (learner.folder.path / "config.json").read_bytes() == before
+
+
+def test_a_task_of_which_nothing_could_be_learnt_leaves_nothing_behind(learner, monkeypatch):
+    before = (learner.folder.path / "config.json").read_bytes()
+
+    def fail(self):
+        raise MygoEdgeError("the features never vary")
+
+    monkeypatch.setattr(type(learner.runner), "run", fail)
+    with pytest.raises(MygoEdgeError, match="never vary"):
+        learner.learn("late", *digits(5, 6))
+    assert (learner.folder.path / "config.json").read_bytes() == before
+
+
+def test_numbers_that_are_labels_are_the_classes_that_occur():
+    arrival = arrival_from("late", np.zeros((4, 8, 8), np.uint8), [20240102, 20240101, 20240102, 20240101])
+    assert arrival.classes == ["20240101", "20240102"]
+    assert arrival.train.labels.tolist() == [1, 0, 1, 0]
+    assert arrival_from("late", np.zeros((2, 8, 8), np.uint8), [True, False]).classes == ["0", "1"]
 
 
 def test_labels_that_name_no_class_are_not_measured_by(learner):

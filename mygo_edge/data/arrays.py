@@ -1,6 +1,6 @@
 """What a program hands over, as raw inputs with labels: arrays, tensors, datasets of PyTorch, folders, texts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,14 @@ def arrival_from(
         MygoEdgeError: inputs or labels that it cannot take, or fewer than two classes.
     """
     train_inputs, train_labels, known = _pair(inputs, labels)
-    names = list(classes or known or _names(train_labels))
+    given = classes or known
+    names = list(given) if given else _names(train_labels)
     if len(names) < 2 or len(set(names)) < len(names):
         raise MygoEdgeError(f"{name}: a task needs two or more classes of different names, not {names}")
     if unnamed := [label for label in names if not printable(label) or not label.strip()]:
         raise MygoEdgeError(f"{name}: {unnamed[0]!r} cannot name a class; use printable characters, {MAX_NAME} at most")
-    train = _split(name, train_inputs, train_labels, names)
+    numbered = bool(given)  # then the place of a name is a label, too
+    train = _split(name, train_inputs, train_labels, names, numbered)
     if missing := [label for index, label in enumerate(names) if not (train.labels == index).any()]:
         raise MygoEdgeError(f"{name}: class {missing[0]!r} has no training input; add some")
     if test is None:
@@ -50,7 +52,7 @@ def arrival_from(
     if not isinstance(test, tuple | list) or len(test) != 2:
         raise MygoEdgeError(f"{name}: test takes a pair of inputs and labels, as (inputs, labels)")
     test_inputs, test_labels, _ = _pair(*test)
-    return Arrival(name, names, train, _split(f"{name}, test", test_inputs, test_labels, names))
+    return Arrival(name, names, train, _split(f"{name}, test", test_inputs, test_labels, names, numbered))
 
 
 def _pair(inputs: Any, labels: Any) -> tuple[Any, list[Any], list[str] | None]:
@@ -64,7 +66,11 @@ def _pair(inputs: Any, labels: Any) -> tuple[Any, list[Any], list[str] | None]:
             raise MygoEdgeError("without labels, give a dataset of (image, label) pairs, all images alike") from error
     if isinstance(labels, Tensor):
         labels = labels.detach().cpu().numpy()
-    found = [label.item() if isinstance(label, np.generic) else label for label in labels]
+    if isinstance(labels, Mapping | Set | str) or not isinstance(labels, Iterable) or getattr(labels, "ndim", 1) != 1:
+        raise MygoEdgeError(f"labels must be the class of every input, in order, not {_kind(labels)}")
+    found = [label.item() if isinstance(label, np.generic | Tensor) else label for label in labels]
+    if several := [label for label in found if isinstance(label, Sequence) and not isinstance(label, str)]:
+        raise MygoEdgeError(f"labels must be one class an input, not {several[0]!r}")
     if missing := [place for place, label in enumerate(found) if label is None or label != label]:  # NaN is not itself
         raise MygoEdgeError(
             f"input {missing[0]} has no label, but {found[missing[0]]}; name its class, or leave it out"
@@ -72,16 +78,27 @@ def _pair(inputs: Any, labels: Any) -> tuple[Any, list[Any], list[str] | None]:
     return inputs, found, None
 
 
+def _kind(labels: Any) -> str:
+    return f"an array of shape {list(labels.shape)}" if isinstance(labels, np.ndarray) else type(labels).__name__
+
+
 def _names(labels: list[Any]) -> list[str]:
-    if all(isinstance(label, int) and label >= 0 for label in labels):
-        return [str(label) for label in range(max(labels, default=-1) + 1)]
+    """Of the classes that occur: numbers by their size, all else by the alphabet."""
+    if all(isinstance(label, int) for label in labels):
+        return [str(label) for label in sorted({int(label) for label in labels})]
     return sorted({str(label) for label in labels})
 
 
-def _split(what: str, inputs: Any, labels: list[Any], names: list[str]) -> Split:
-    places = {label: index for index, label in enumerate(names)}
+def _word(label: Any) -> str:
+    """As a name; that of a truth value is its number's."""
+    return str(int(label)) if isinstance(label, bool) else str(label)
+
+
+def _split(what: str, inputs: Any, labels: list[Any], names: list[str], numbered: bool) -> Split:
+    """numbered: a label that is a number says which of the names."""
+    places: dict[Any, int] = {label: index for index, label in enumerate(names)}
     try:
-        numbers = [int(label) if isinstance(label, int) else places[str(label)] for label in labels]
+        numbers = [int(label) if numbered and isinstance(label, int) else places[_word(label)] for label in labels]
     except KeyError as error:
         raise MygoEdgeError(f"{what}: label {error} is none of the classes {', '.join(names)}") from None
     split = Split(raw_inputs(what, inputs), torch.tensor(numbers, dtype=torch.long))

@@ -59,7 +59,8 @@ def load_folder(root: Path, options: FolderOptions) -> tuple[list[str], Part, Pa
             image that is not to be skipped.
     """
     names, train, test = _split_folder(root, options, _read, least=LEAST)
-    inside = root if (root / names[0]).is_dir() else root / "train"
+    parts = _parts(root)
+    inside = root / parts[0] if parts else root
     _warn_of_large(_files(inside / names[0]), options.size)  # one class tells
     stacked = [np.stack(images) if images else np.empty_like(train[0][0])[None][:0] for images, _ in (train, test)]
     return names, (torch.from_numpy(stacked[0]), train[1]), (torch.from_numpy(stacked[1]), test[1])
@@ -90,17 +91,21 @@ def _split_folder(root: Path, options: FolderOptions, read: Read, least: int = 0
     """least: images of a class that are kept for training before any is for testing."""
     if not root.is_dir():
         raise MygoEdgeError(f"{root} is not a folder; --data-root must hold one sub-folder of images a class")
-    if (tests := _tests_beside_train(root)) is not None:
-        names, other = _classes(root / "train"), _classes(root / tests)
+    if (parts := _parts(root)) is not None:
+        trains, tests, *others = parts
+        if others:
+            warn(f"{root}: tested on {tests}/, not on {', '.join(f'{name}/' for name in others)}")
+        names, other = _classes(root / trains), _classes(root / tests)
         if names != other:
             odd = sorted(set(names) ^ set(other))
             raise MygoEdgeError(
-                f"{root}: train/ and {tests}/ must have the same classes; {_some(odd)} "
+                f"{root}: {trains}/ and {tests}/ must have the same classes; {_some(odd)} "
                 f"{'is' if len(odd) == 1 else 'are'} in one of them alone"
             )
-        _warn_of_repeats(root, tests)
-        return names, read(root / "train", names, options), read(root / tests, names, options)
+        _warn_of_repeats(root, trains, tests)
+        return names, read(root / trains, names, options), read(root / tests, names, options)
     names = _classes(root)
+    _refuse_parts(root, names)
     images, labels = read(root, names, options)
     order = np.random.default_rng(0).permutation(len(labels))
     kept = torch.zeros(len(labels), dtype=torch.bool)
@@ -112,25 +117,36 @@ def _split_folder(root: Path, options: FolderOptions, read: Read, least: int = 0
     return names, (train, labels[~kept]), (test, labels[kept])
 
 
-def _tests_beside_train(root: Path) -> str | None:
-    """Which folder beside train/ has the same classes for testing; others like it are left out, and named."""
-    if not (root / "train").is_dir():
-        return None
-    found = [name for name in _TESTS if (root / name).is_dir() and _class_folders(root / name)]
-    if found[1:]:
-        warn(f"{root}: tested on {found[0]}/, not on {', '.join(f'{name}/' for name in found[1:])}")
-    return found[0] if found else None
+def _parts(root: Path) -> list[str] | None:
+    """The folder train/, in whatever capitals, that beside it for testing, and others like that; None without them."""
+    named = {name.casefold(): name for name in _class_folders(root)}
+    found = [named[name] for name in _TESTS if name in named and _class_folders(root / named[name])]
+    return [named["train"], *found] if "train" in named and found else None
 
 
-def _warn_of_repeats(root: Path, tests: str) -> None:
+def _refuse_parts(root: Path, names: list[str]) -> None:
+    """Raise MygoEdgeError where what would be classes are parts of a dataset: they all hold the same folders, and no
+    picture beside these.
+    """
+    inside = [_class_folders(root / name) for name in names]
+    pictures = (file.suffix.lower() in SUFFIXES for name in names for file in (root / name).iterdir())
+    if len(names) > 1 and len(inside[0]) > 1 and all(other == inside[0] for other in inside) and not any(pictures):
+        raise MygoEdgeError(
+            f"{root}: {_some(names)} all hold the folders {_some(inside[0])}; if these are the classes, call the parts "
+            "train and test"
+        )
+
+
+def _warn_of_repeats(root: Path, trains: str, tests: str) -> None:
     """Say that images for testing are for training, too: the very same files."""
-    train, test = ({file: file.stat().st_size for file in _files(root / part)} for part in ("train", tests))
+    train, test = ({file: file.stat().st_size for file in _files(root / part)} for part in (trains, tests))
     sizes = set(train.values()) & set(test.values())  # what is of another size need not be read
     learnt = {_digest(file) for file, size in train.items() if size in sizes} - {None}
     repeated = sum(size in sizes and _digest(file) in learnt for file, size in test.items())
     if repeated:
+        be = "is" if repeated == 1 else "are"
         warn(
-            f"{root}: {repeated} of {len(test)} images in {tests}/ {'is' if repeated == 1 else 'are'} in train/, too: "
+            f"{root}: {repeated} of {len(test)} images in {tests}/ {be} in {trains}/, too: "
             "accuracy says less of new images than it seems to; take them out of either"
         )
 

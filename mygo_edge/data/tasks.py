@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mygo_edge.bundle.strict import composed
 from mygo_edge.data.datasets import Dataset, load
 from mygo_edge.data.split import Split, fingerprint
 from mygo_edge.errors import MygoEdgeError, warn
@@ -20,12 +21,23 @@ Prepare = Callable[[object], Tensor]  # raw inputs -> what a domain takes
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A task as it arrives: raw inputs, labels counted within the task, names of its classes."""
+    """A task as it arrives: raw inputs, labels counted within the task, names of its classes.
+
+    Raises:
+        MygoEdgeError: two classes whose names are one to Unicode, which devices would not tell apart.
+    """
 
     name: str
     classes: list[str]
     train: Split
     test: Split | None = None
+
+    def __post_init__(self) -> None:
+        known: set[str] = set()
+        for label in map(composed, self.classes):
+            if label in known:
+                raise MygoEdgeError(f"{self.name}: two classes are called {label!r}, in two spellings; rename one")
+            known.add(label)
 
     def fingerprint(self) -> str:
         """SHA-256 of everything in it."""

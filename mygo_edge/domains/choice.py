@@ -113,7 +113,7 @@ def domain_of_state(state: Mapping[str, Any], options: TrainOptions, run: Path) 
     """
     if state["domain"] in (Features.name, Vectors.name):
         own = options.trunk_input
-        features = Features(load_trunk(run / TRUNK), own.threads, own.batch_size)
+        features = Features(load_trunk(run / TRUNK), own.threads, own.batch_size, options.memory.power)
         return features if state["domain"] == Features.name else Vectors(features)
     if state["domain"] != "pixels":
         raise ValueError(f"unknown domain {state['domain']!r}")

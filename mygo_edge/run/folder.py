@@ -98,6 +98,15 @@ class RunFolder:
         self._config["streams"].append({"options": as_json(options), "tasks": list(names)})
         self._write_config()
 
+    def drop_stream(self, names: Sequence[str]) -> None:
+        """Let the newest tasks go again, of which nothing was learnt, durably."""
+        streams = self._config["streams"]
+        if names and streams and streams[-1]["tasks"][-len(names) :] == list(names):
+            del streams[-1]["tasks"][-len(names) :]
+            if not streams[-1]["tasks"]:
+                del streams[-1]
+            self._write_config()
+
     def options_of(self, task: str) -> TrainOptions:
         """The options that a task is learnt with."""
         changed = self._config["changed"].get(task)

@@ -123,7 +123,7 @@ class Runner:
         """Take tasks up, new ones and the data of those that are known.
 
         Raises:
-            MygoEdgeError: a known task that is not learnt yet comes with other data than it began with.
+            MygoEdgeError: a known task of which a part is learnt comes with other data than it began with.
         """
         names = [task.name for task in self.tasks]
         for arrival in arrivals:
@@ -139,11 +139,19 @@ class Runner:
                 self.tasks[index] = task
             elif index < self.learnt:
                 self.display.tell(f"{arrival.name}: the data is not what was learnt; not measured again")
+            elif not self._begun(index):
+                self.tasks[index] = task
+                entry |= {"classes": arrival.classes, "fingerprint": arrival.fingerprint()}
             else:
                 raise MygoEdgeError(
                     f"the inputs, labels or classes of {arrival.name} are not the ones that "
                     f"{self.checkpoint.folder}/state.json was learnt from; restore them"
                 )
+
+    def _begun(self, index: int) -> bool:
+        """Whether a phase of a task, or a part of one, is done."""
+        learnt, *within = self.state["position"]
+        return index == learnt and (within != [0, 0] or self.state["within"] is not None)
 
     def restart_phase(self) -> None:
         """Let go of the phase in progress, because its options changed."""

@@ -214,6 +214,19 @@ def test_validation_images_are_for_testing_where_there_are_no_others(image_folde
     assert "tested on test/, not on valid/" in capsys.readouterr().err
 
 
+def test_parts_of_a_dataset_are_no_classes_in_whatever_capitals_or_are_told(image_folder, tmp_path_factory):
+    root = tmp_path_factory.mktemp("split")
+    for part in ("Train", "TEST"):
+        (root / part).symlink_to(image_folder)
+    assert list_folder(root).classes == ["cats", "dogs", "owls"]
+    for part in ("Train", "TEST"):
+        (root / part).rename(root / f"part_{part}")
+    with pytest.raises(
+        MygoEdgeError, match=r"all hold the folders 'cats', 'dogs', 'owls'; .* call the parts train and"
+    ):
+        list_folder(root)
+
+
 def test_a_folder_around_the_folder_of_classes_is_told(image_folder, tmp_path_factory):
     root = tmp_path_factory.mktemp("outer")
     (root / "animals").symlink_to(image_folder)

@@ -115,4 +115,6 @@ def test_a_preset_sets_defaults_and_options_go_over_them():
     fast, best = parse(["--preset", "fast"]), parse(["--preset=best", "--sleep.steps", "7"])
     assert fast.memory.epochs < best.memory.epochs
     assert best.sleep.steps == 7
-    assert parse(["--methods", "mygo,joint", "--seed", "4"]).methods == ("mygo", "joint")
+    for methods in (["--methods", "mygo,joint"], ["--methods=mygo,joint"], ["--methods", "mygo, joint"]):
+        assert parse([*methods, "--seed", "4"]).methods == ("mygo", "joint")
+    assert parse(["--trunk", "None"]) == parse([])

@@ -110,6 +110,9 @@ def test_an_extension_names_its_tasks_and_takes_images_of_another_size(first_tas
         ("--tasks 0,1", "class '0' is known already, in task task0; tell the tasks apart by --task-names"),
         ("--tasks 2,3 --task-names TASK0", "a task TASK0 is known already"),
         ("--tasks 2,3 --seed 1", "--seed cannot be changed by --extend"),
+        ("--tasks 2,3 --trunk patches", "--trunk cannot be changed by --extend"),
+        ("--tasks 2,3 --trunk.size 64", r"--trunk\.size: a run keeps its trunk"),
+        ("--tasks 2,3 --memory.rank 8", r"--memory\.rank: all generators of a run are alike"),
         ("--tasks 2,3 --out elsewhere", "exclude one another"),
     ],
 )

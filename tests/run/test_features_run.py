@@ -1,6 +1,7 @@
 """Photos and texts through the command: learnt, killed, extended, forgotten, published, and answered on a device."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from PIL import Image
 from mygo_edge import EdgeModel, Learner, MygoEdgeError, TrainOptions
 from mygo_edge.bundle.reading import read_manifest
 from mygo_edge.bundle.rows import ClassRows
+from mygo_edge.domains.choice import domain_of_state
 from mygo_edge.export.publication import publish_after_sleep
 from mygo_edge.learn.features.exact import ExactMyGO
-from mygo_edge.options import PublishOptions
+from mygo_edge.options import MemoryOptions, PublishOptions
 from mygo_edge.run.saved import open_learner
 from tests.features import FEATURES, photo_trunk, photos
 from tests.run.commands import run, start, summary
@@ -189,6 +191,47 @@ def test_a_kill_changes_nothing(whole: Path, material: Path) -> None:
     done = run("--resume", folder)
     assert done.returncode == 0, done.stderr
     check_same(folder, whole)
+
+
+def test_a_later_task_can_be_mended_or_its_damaged_pictures_skipped(material: Path, tmp_path: Path) -> None:
+    for name in WARM:
+        shutil.copytree(material / "data" / "train" / name, tmp_path / "data" / name)
+    shutil.copytree(material / "data" / "train" / "blue", tmp_path / "data" / "violet")
+    damaged = tmp_path / "data" / "violet" / "damaged.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(damaged)
+    content, middle = (
+        damaged.read_bytes(),
+        damaged.stat().st_size // 2,
+    )  # its ends look whole, before anything is learnt
+    damaged.write_bytes(content[:middle] + b"\xff\xd8" * 100 + content[middle + 200 :])
+    where = ["--dataset", "folder", "--data-root", tmp_path / "data", "--trunk", material / "trunk.onnx"]
+    for name in ("mended", "skipped"):
+        done = run(*where, "--methods", "mygo", "--tasks", 2, "--out", tmp_path / name)
+        assert (done.returncode, damaged.name in done.stderr) == (2, True), done.stderr
+    done = run("--resume", tmp_path / "skipped", "--folder.unreadable", "skip")
+    assert done.returncode == 0, done.stderr
+    damaged.unlink()
+    done = run("--resume", tmp_path / "mended")
+    assert done.returncode == 0, done.stderr
+    first, second = (EdgeModel.load(tmp_path / name / "bundle").tasks for name in ("mended", "skipped"))
+    assert dict(first) == dict(second) == {"task0": ("orange", "red"), "task1": ("violet", "yellow")}
+
+
+def test_a_run_that_goes_on_has_the_power_that_it_began_with(whole: Path) -> None:
+    options = TrainOptions(memory=MemoryOptions(power=1.0))
+    assert domain_of_state({"domain": "features"}, options, whole).power == 1.0
+
+
+def test_a_run_that_goes_on_may_ask_for_another_prior(material: Path, tmp_path: Path) -> None:
+    for name, kept in (("blue", 10), ("cyan", 20), ("green", 20), ("red", 20)):
+        for file in sorted((material / "data" / "train" / name).iterdir())[:kept]:
+            (tmp_path / "data" / name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, tmp_path / "data" / name)
+    arguments = ["--dataset", "folder", "--data-root", tmp_path / "data", "--trunk", material / "trunk.onnx"]
+    assert run(*arguments, "--methods", "mygo", "--tasks", "0,1", "--out", tmp_path / "run").returncode == 0
+    done = run("--extend", tmp_path / "run", "--tasks", "2,3", "--sleep.prior", 0)
+    assert done.returncode == 0, done.stderr
+    assert [sleep["prior"] for sleep in summary(tmp_path / "run")["methods"]["mygo"]["sleep"]] == [1, 0]
 
 
 def test_a_forgotten_task_is_gone_from_memory_and_bundle(material: Path) -> None:

@@ -173,7 +173,7 @@ def path_outside(folder: Path) -> str:
 
 def other_data(folder: Path) -> str:
     def unlearn(document: dict[str, Any]) -> None:
-        document["state"]["position"] = [1, 0, 0]
+        document["state"]["position"] = [1, 0, 1]  # a part of task1 is learnt
         document["state"]["tasks"][1]["fingerprint"] = "0" * 64
 
     change_state(folder, unlearn)

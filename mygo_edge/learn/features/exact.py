@@ -110,9 +110,13 @@ class ExactMyGO(Method):
         return np.full(1 + QUANTILES, np.nan) if found is None else found
 
     def _empty(self, transform: PowerTransform) -> GaussianMemory:
-        prior = 1.0 if self.options.sleep.prior == "auto" else float(self.options.sleep.prior)
         rank = self.options.memory.rank
-        return GaussianMemory(transform, self.domain.features, rank, rows=not self._has_own, prior=prior)
+        return GaussianMemory(transform, self.domain.features, rank, rows=not self._has_own, prior=self._share)
+
+    @property
+    def _share(self) -> float:
+        """How much it is asked that frequencies count."""
+        return 1.0 if self.options.sleep.prior == "auto" else float(self.options.sleep.prior)
 
     @property
     def _has_own(self) -> bool:
@@ -156,6 +160,7 @@ class ExactMyGO(Method):
     def _consolidate(self) -> SharedCovariance:
         """Factor, covariances of classes, and the classifier of all tasks, from what is remembered."""
         assert self.memory is not None
+        self.memory.prior.share = self._share  # a run that goes on may ask for another
         covariance = self.memory.covariance(LEAST_STRENGTH if self._has_own else 0.0)
         if self._has_own and self.domain.directions is not None:
             means = self.memory.means

@@ -96,8 +96,8 @@ class GaussianMemory:
         return self.tasks[-1]
 
     def _leave_out(self, vectors: Floats, labels: Ids, classes: int) -> None:
-        """Choose the shrinkage, find how sure answers are, and whether the task's own inputs are told apart, where images
-        left out can say it.
+        """Choose the shrinkage, and find how sure answers are and whether the task's own inputs are told apart, where
+        images left out can say it.
         """
         due = self.strength.due(self.pooled, len(labels), classes)
         if due or (not self.strength.images and self._grown("temperature", _CALIBRATED)):
