@@ -176,10 +176,13 @@ def _arrivals_again(folder: RunFolder, newest: TrainOptions | None) -> list[Arri
         count += len(known)
         needed = count > learnt  # something of it is still to be learnt
         if newest is not None and place + 1 == len(streams):
-            folder_options = replace(options.folder, unreadable=newest.folder.unreadable)
-            text_options = replace(options.text, bad_lines=newest.text.bad_lines)
-            where = {"data_root": newest.data_root, "download": newest.download}
-            options = replace(options, folder=folder_options, text=text_options, **where)
+            options = replace(
+                options,
+                data_root=newest.data_root,
+                download=newest.download,
+                folder=replace(options.folder, unreadable=newest.folder.unreadable),
+                text=replace(options.text, bad_lines=newest.text.bad_lines),
+            )
         try:
             arrivals = arrivals_of(load(options), options.tasks, [name or "forgotten" for name in names])
         except (MygoEdgeError, OSError) as error:
