@@ -49,7 +49,7 @@ def write_version(
     if live and live.manifest.id not in (None, manifest.id):
         raise BundleError(
             f"{bundle_dir} holds {live.version} of another learner, {live.manifest.id[:8]}; its devices would refuse "
-            "this one; give another folder"
+            "this one; give another folder, or remove that one"
         )
     if live and _same(live.manifest, manifest):
         name = live.version

@@ -51,6 +51,12 @@ def publish_next(box: Path, sequence: int = 4, **how: object) -> Path:
     return publish_tiny(box, 3, sequence=sequence, seed=sequence, **how)
 
 
+def publish_other(box: Path, **how: int) -> None:
+    """What another learner made, where the source was."""
+    shutil.rmtree(box)
+    publish_next(box, learner_id=OTHER, **how)
+
+
 def test_a_signed_version_is_never_replaced_by_an_unsigned_one(box: Path, device: Path, keys: Path) -> None:
     signed(box, device, keys)
     publish_next(box)
@@ -97,7 +103,7 @@ def test_another_key_than_the_pinned_one_is_refused_until_that_is_forgotten(
 
 def test_a_signed_product_is_not_taken_for_another_that_the_same_key_signs(box: Path, device: Path, keys: Path) -> None:
     policy = signed(box, device, keys)
-    publish_next(box, sequence=9, learner_id=OTHER)
+    publish_other(box, sequence=9)
     sign_version(box / "v0009", keys / "ours")
     with pytest.raises(MygoEdgeError, match=f"is of learner {OTHER}, this device runs learner {LEARNER}"):
         update(str(box), device, policy)
@@ -108,7 +114,7 @@ def test_a_signed_product_is_not_taken_for_another_that_the_same_key_signs(box: 
 
 def test_another_learners_numbers_count_for_themselves(box: Path, device: Path) -> None:
     update(str(box), device)
-    publish_next(box, sequence=1, learner_id=OTHER)
+    publish_other(box, sequence=1)
     assert update(str(box), device, UpdatePolicy(other_learner=True)).version == "v0001"
     assert read_trust(device).sequence == 1
 
@@ -116,7 +122,7 @@ def test_another_learners_numbers_count_for_themselves(box: Path, device: Path) 
 def test_a_device_without_a_trust_file_holds_to_what_it_runs(box: Path, device: Path) -> None:
     """A bundle that was copied, or updated by an older release."""
     assert read_trust(device).learner == LEARNER
-    publish_next(box, learner_id=OTHER)
+    publish_other(box)
     with pytest.raises(MygoEdgeError, match="this device runs learner"):
         update(str(box), device)
 
