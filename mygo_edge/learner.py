@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mygo_edge.bundle.images import to_pixels
 from mygo_edge.bundle.manifest import TASK_NAME
-from mygo_edge.data.arrays import arrival_from, raw_inputs
+from mygo_edge.data.arrays import arrival_from, class_name, raw_inputs
 from mygo_edge.data.conversion import brought_to, pictures_read
 from mygo_edge.data.split import Split
 from mygo_edge.data.tasks import Arrival, folder_arrival, weak_classes
@@ -188,10 +188,11 @@ class Learner:
             raise MygoEdgeError(f"{min(waiting)} is not finished; learn it again with its data first")
         if (again := [a.name for a in arrivals if a.name in known[: runner.learnt]]) and not options:
             raise MygoEdgeError(f"task {again[0]} is learnt already; give another name")
-        self._refuse_unfit(runner, new)
-        if unremembered := [a.name for a in new if a.name not in self._remembered()]:
-            self.folder.add_stream(options or self.options, unremembered)
+        unremembered: list[str] = []
         try:
+            self._refuse_unfit(runner, [a for a in arrivals if a.name not in known[: runner.learnt]])
+            if unremembered := [a.name for a in new if a.name not in self._remembered()]:
+                self.folder.add_stream(options or self.options, unremembered)
             with self._recovering(runner):
                 runner.add(arrivals)
             for line in weak_classes(new) if runner.domain.name == "pixels" else ():
@@ -202,6 +203,8 @@ class Learner:
             if options is None and self._team.size == 1:  # a program may come with other data, or go on without
                 begun = {task["name"] for task in runner.state["tasks"]}
                 self.folder.drop_stream([name for name in unremembered if name not in begun])
+                if not begun:  # then the next task says what a dream is
+                    self.runner = None
             raise
 
     def _refuse_unfit(self, runner: Runner, arrivals: Sequence[Arrival]) -> None:
@@ -237,7 +240,7 @@ class Learner:
             raise MygoEdgeError(f"unknown task {task!r}; the tasks are {', '.join(self.tasks)}")
         kept = [index for index, (name, _) in enumerate(columns) if task in (None, name)]
         found = self._logits(inputs)[:, kept].argmax(1).tolist()
-        names = [str(label.item() if isinstance(label, Tensor) else label) for label in labels]
+        names = [class_name(label) for label in labels]
         if unknown := set(names) - {label for _, label in columns}:
             raise MygoEdgeError(
                 f"{min(unknown)!r} is the name of no class; they are {', '.join(c for _, c in columns)}"

@@ -64,7 +64,10 @@ def parse(arguments: list[str]) -> TrainOptions:
         if getattr(options, mode) is not None:
             for name in ("generator", "width", "rank", "power"):
                 if getattr(options.memory, name) != getattr(defaults.memory, name):
-                    raise MygoEdgeError(f"--memory.{name}: all generators of a run are alike; leave it out")
+                    raise MygoEdgeError(f"--memory.{name}: all memories of a run are alike; leave it out")
+            for name in ("tokenizer", "max_tokens", "parts", "directions"):
+                if getattr(options.text, name) != getattr(defaults.text, name):
+                    raise MygoEdgeError(f"--text.{name.replace('_', '-')}: a run keeps its trunk; leave it out")
             for name in ("weights", "output", "size", "resize", "interpolation", "mean", "std"):
                 if getattr(options.trunk_input, name) != getattr(defaults.trunk_input, name):
                     raise MygoEdgeError(f"--trunk.{name}: a run keeps its trunk; leave it out")

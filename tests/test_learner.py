@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 from sklearn.datasets import load_digits
+from torch.utils.data import TensorDataset
 
 from mygo_edge import EdgeModel, Learner, MygoEdgeError
 from mygo_edge.data.arrays import arrival_from
@@ -134,6 +135,28 @@ def test_numbers_that_are_labels_are_the_classes_that_occur():
     assert arrival.classes == ["20240101", "20240102"]
     assert arrival.train.labels.tolist() == [1, 0, 1, 0]
     assert arrival_from("late", np.zeros((2, 8, 8), np.uint8), [True, False]).classes == ["0", "1"]
+
+
+def test_a_dataset_of_torch_has_the_same_rules_for_labels():
+    dataset = TensorDataset(torch.zeros(4, 8, 8, dtype=torch.uint8), torch.tensor([10, 2, 10, 2]))
+    arrival = arrival_from("late", dataset)
+    assert (arrival.classes, arrival.train.labels.tolist()) == (["2", "10"], [1, 0, 1, 0])
+    dataset = TensorDataset(torch.zeros(2, 8, 8, dtype=torch.uint8), torch.tensor([0, 2**40]))
+    with pytest.raises(MygoEdgeError, match="label 1099511627776 is none of the classes 0 to 1"):
+        arrival_from("late", dataset, classes=["a", "b"])
+
+
+def test_a_first_task_that_fails_leaves_no_trace_in_the_next(tmp_path):
+    images, labels = digits(0, 1)
+    large = np.repeat(np.repeat(images, 2, 1), 2, 2)
+    options = TrainOptions(trunk="patches")
+    with Learner.create(tmp_path / "after", options) as after, Learner.create(tmp_path / "fresh", options) as fresh:
+        with pytest.raises(MygoEdgeError, match="give it at least two"):
+            after.learn("bad", 255 - large[:3], ["a", "a", "b"])
+        for learner in (after, fresh):
+            learner.learn("small", large, labels)
+        weights = [learner.runner.methods["mygo"].state()["classifier.0"] for learner in (after, fresh)]
+    assert torch.equal(*weights)
 
 
 def test_labels_that_name_no_class_are_not_measured_by(learner):

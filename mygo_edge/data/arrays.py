@@ -16,6 +16,7 @@ from mygo_edge.data.tasks import Arrival
 from mygo_edge.errors import MygoEdgeError
 
 Given = tuple[Any, Any]  # inputs and labels
+_NO_LABELS = (str, bytes, Mapping, Set)
 
 
 def arrival_from(
@@ -37,8 +38,8 @@ def arrival_from(
         MygoEdgeError: inputs or labels that it cannot take, or fewer than two classes.
     """
     train_inputs, train_labels, known = _pair(inputs, labels)
-    given = classes or known
-    names = list(given) if given else _names(train_labels)
+    given = known if classes is None else list(classes)
+    names = given or _names(train_labels)
     if len(names) < 2 or len(set(names)) < len(names):
         raise MygoEdgeError(f"{name}: a task needs two or more classes of different names, not {names}")
     if unnamed := [label for label in names if not printable(label) or not label.strip()]:
@@ -57,25 +58,33 @@ def arrival_from(
 
 def _pair(inputs: Any, labels: Any) -> tuple[Any, list[Any], list[str] | None]:
     """Inputs, labels, and the classes' names where a dataset has them."""
+    known = None
     if labels is None:
         try:
             pairs = [inputs[index] for index in range(len(inputs))]
             images = [np.asarray(image.detach().cpu() if isinstance(image, Tensor) else image) for image, _ in pairs]
-            return np.stack(images), [label for _, label in pairs], getattr(inputs, "classes", None)
+            named = getattr(inputs, "classes", None)
+            known = list(named) if isinstance(named, list | tuple) else None
+            inputs, labels = np.stack(images), [label for _, label in pairs]
         except (TypeError, ValueError) as error:
             raise MygoEdgeError("without labels, give a dataset of (image, label) pairs, all images alike") from error
     if isinstance(labels, Tensor):
         labels = labels.detach().cpu().numpy()
-    if isinstance(labels, Mapping | Set | str) or not isinstance(labels, Iterable) or getattr(labels, "ndim", 1) != 1:
+    if isinstance(labels, _NO_LABELS) or not isinstance(labels, Iterable) or getattr(labels, "ndim", 1) != 1:
         raise MygoEdgeError(f"labels must be the class of every input, in order, not {_kind(labels)}")
-    found = [label.item() if isinstance(label, np.generic | Tensor) else label for label in labels]
-    if several := [label for label in found if isinstance(label, Sequence) and not isinstance(label, str)]:
-        raise MygoEdgeError(f"labels must be one class an input, not {several[0]!r}")
+    found = [_scalar(label) for label in labels]
     if missing := [place for place, label in enumerate(found) if label is None or label != label]:  # NaN is not itself
         raise MygoEdgeError(
             f"input {missing[0]} has no label, but {found[missing[0]]}; name its class, or leave it out"
         )
-    return inputs, found, None
+    return inputs, found, known
+
+
+def _scalar(label: Any) -> Any:
+    """As Python has it. Raises MygoEdgeError for several values."""
+    if getattr(label, "ndim", 0) or (isinstance(label, Sequence) and not isinstance(label, str)):
+        raise MygoEdgeError(f"labels must be one class an input, not {label!r}")
+    return label.item() if isinstance(label, np.generic | np.ndarray | Tensor) else label
 
 
 def _kind(labels: Any) -> str:
@@ -89,8 +98,9 @@ def _names(labels: list[Any]) -> list[str]:
     return sorted({str(label) for label in labels})
 
 
-def _word(label: Any) -> str:
-    """As a name; that of a truth value is its number's."""
+def class_name(label: Any) -> str:
+    """The name of the class that a label says; that of a truth value is its number's."""
+    label = _scalar(label)
     return str(int(label)) if isinstance(label, bool) else str(label)
 
 
@@ -98,9 +108,11 @@ def _split(what: str, inputs: Any, labels: list[Any], names: list[str], numbered
     """numbered: a label that is a number says which of the names."""
     places: dict[Any, int] = {label: index for index, label in enumerate(names)}
     try:
-        numbers = [int(label) if numbered and isinstance(label, int) else places[_word(label)] for label in labels]
+        numbers = [int(label) if numbered and isinstance(label, int) else places[class_name(label)] for label in labels]
     except KeyError as error:
         raise MygoEdgeError(f"{what}: label {error} is none of the classes {', '.join(names)}") from None
+    if numbers and max(map(abs, numbers)) > len(names):
+        raise MygoEdgeError(f"{what}: label {max(numbers, key=abs)} is none of the classes 0 to {len(names) - 1}")
     split = Split(raw_inputs(what, inputs), torch.tensor(numbers, dtype=torch.long))
     check_split(split, len(names), what)
     return split

@@ -1,5 +1,6 @@
 """The user's own images: a folder with one sub-folder a class."""
 
+import re
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -125,12 +126,13 @@ def _parts(root: Path) -> list[str] | None:
 
 
 def _refuse_parts(root: Path, names: list[str]) -> None:
-    """Raise MygoEdgeError where what would be classes are parts of a dataset: they all hold the same folders, and no
-    picture beside these.
+    """Raise MygoEdgeError where what would be classes are parts of a dataset by their names: they all hold the same
+    folders, and no picture beside these.
     """
     inside = [_class_folders(root / name) for name in names]
     pictures = (file.suffix.lower() in SUFFIXES for name in names for file in (root / name).iterdir())
-    if len(names) > 1 and len(inside[0]) > 1 and all(other == inside[0] for other in inside) and not any(pictures):
+    parts = any(re.search(r"(?<![a-z])train", name.casefold()) for name in names)
+    if parts and len(inside[0]) > 1 and all(other == inside[0] for other in inside) and not any(pictures):
         raise MygoEdgeError(
             f"{root}: {_some(names)} all hold the folders {_some(inside[0])}; if these are the classes, call the parts "
             "train and test"

@@ -194,7 +194,9 @@ def _stacked(photo: NDArray) -> NDArray:
 
 
 def _pixels(array: NDArray) -> list[NDArray[np.uint8]]:
-    """Photos in memory, one after another, each uint8 [1, 1 or 3, height, width], told apart as the box does."""
+    """Photos in memory, one after another, each uint8 [1, 1 or 3, height, width]: told apart as the box does, and
+    besides one photo [height, width, 1 or 3], or grey [height, width].
+    """
     expected = (
         "expected photos as uint8, or floats in [0, 1], of shape [n, height, width, 3] or [n, 3, height, width], "
         "one [height, width, 3], or grey ones [n, height, width]"

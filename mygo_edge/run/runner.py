@@ -234,6 +234,8 @@ class Runner:
         done = (
             f"{', '.join(names)}: learnt and published in {self.folder.path}/bundle" if names else "Nothing is learnt"
         )
+        if self.folder.options_of(self.tasks[index].name).dataset == "arrays":
+            return f"{done}; learn {self.tasks[index].name} again with other data or options"
         again = f"--resume {self.folder.path}"
         if self.domain.name == "features":  # nothing there learns by steps
             return f"{done}; learn {self.tasks[index].name} with {again} and other options"

@@ -220,7 +220,7 @@ def test_parts_of_a_dataset_are_no_classes_in_whatever_capitals_or_are_told(imag
         (root / part).symlink_to(image_folder)
     assert list_folder(root).classes == ["cats", "dogs", "owls"]
     for part in ("Train", "TEST"):
-        (root / part).rename(root / f"part_{part}")
+        (root / part).rename(root / f"seg_{part}")
     with pytest.raises(
         MygoEdgeError, match=r"all hold the folders 'cats', 'dogs', 'owls'; .* call the parts train and"
     ):

@@ -112,7 +112,7 @@ def test_an_extension_names_its_tasks_and_takes_images_of_another_size(first_tas
         ("--tasks 2,3 --seed 1", "--seed cannot be changed by --extend"),
         ("--tasks 2,3 --trunk patches", "--trunk cannot be changed by --extend"),
         ("--tasks 2,3 --trunk.size 64", r"--trunk\.size: a run keeps its trunk"),
-        ("--tasks 2,3 --memory.rank 8", r"--memory\.rank: all generators of a run are alike"),
+        ("--tasks 2,3 --memory.rank 8", r"--memory\.rank: all memories of a run are alike"),
         ("--tasks 2,3 --out elsewhere", "exclude one another"),
     ],
 )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mygo_edge.bundle.calibration import Calibration
-from mygo_edge.bundle.gaussian import Floats, PowerTransform, SharedFactor, dreams
+from mygo_edge.bundle.gaussian import Floats, PowerTransform, SharedFactor, dreams, join
 from mygo_edge.bundle.own_covariance import OwnCovariances, own_dreams, quadratic
 from mygo_edge.bundle.prior import prior_logits
 from mygo_edge.bundle.rows import ClassRows
@@ -190,17 +190,27 @@ class ExactMyGO(Method):
         assert self.memory is not None
         assert self._classifier is not None
         weight, bias = self._classifier
+        tasks = self._consolidated_tasks
+        means = join(self.memory.tasks[:tasks])
         vectors = self.memory.transform(inputs.numpy())
         found: NDArray = vectors @ weight.T + bias
         if self.own is not None:
-            found = found + quadratic(vectors, self.memory.means, self.own)
-        prior = prior_logits(self.memory.means.counts, self.prior)
-        if self.prior:
+            found = found + quadratic(vectors, means, self.own)
+        prior = prior_logits(means.counts, self.prior)
+        if prior.any():
             found = found + prior
-        widths = [len(task.counts) for task in self.memory.tasks]
-        heads, temperature = self.heads, self.memory.temperature
+        widths = [len(task.counts) for task in self.memory.tasks[:tasks]]
+        heads, temperature = self.heads[:tasks], self.memory.temperature
         found = settled(np.asarray(found, np.float32), vectors, heads, temperature, widths, prior)
         return torch.from_numpy(found)
+
+    @property
+    def _consolidated_tasks(self) -> int:
+        """How many tasks the classifier knows: without one that was cut off between its wake and its sleep."""
+        assert self.memory is not None
+        assert self._classifier is not None
+        ends = np.cumsum([len(task.counts) for task in self.memory.tasks])
+        return int((ends <= len(self._classifier[1])).sum())
 
     def dream(self, task: int, count: int, *, stream: int, step: int) -> tuple[Tensor, Tensor]:
         return self.dream_as(task, count, seed=self.options.seed, stream=stream, step=step)

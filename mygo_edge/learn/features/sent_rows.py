@@ -60,8 +60,9 @@ class SentRows:
         return self._denoised.weight, self._denoised.bias
 
     def scale(self, tasks: list[ClassMeans]) -> float:
-        """How large the logits of `discriminant` are beside those of means as they are."""
-        self.discriminant(tasks)
+        """How large the logits that `discriminant` gave last are beside those of means as they are."""
+        if self._denoised is None:
+            self.discriminant(tasks)
         assert self._denoised is not None
         return self._denoised.scale
 

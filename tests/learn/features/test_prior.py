@@ -98,6 +98,19 @@ def test_a_checkpoint_with_a_temperature_for_every_share_goes_on_with_that_of_th
     assert older.prior.temperature == 3.5
 
 
+def test_a_run_that_was_cut_off_before_a_sleep_answers_as_before() -> None:
+    few = split(0, 0)
+    kept = torch.cat([torch.arange(20), torch.arange(50, 100)])
+    method = ExactMyGO(Vectors(), TrainOptions(), CPU)
+    for named in method.phases(0, [task(0, Split(few.inputs[kept], few.labels[kept]))]):
+        named.work(Phase(CPU, 0))
+    before = method.logits(few.inputs)
+    method.phases(1, [task(1, split(1, 0))])[0].work(Phase(CPU, 0))
+    found = method.logits(few.inputs)  # by a newer temperature
+    assert found.shape == before.shape
+    assert torch.equal(found.argmax(1), before.argmax(1))
+
+
 def test_a_run_answers_by_frequencies_unless_classes_are_even_or_the_share_is_fixed_at_0() -> None:
     options = replace(TrainOptions(), sleep=SleepOptions(prior="0"))
     few = split(0, 0)
