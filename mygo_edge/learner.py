@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mygo_edge.bundle.images import to_pixels
+from mygo_edge.bundle.labels import listed
 from mygo_edge.bundle.manifest import TASK_NAME
 from mygo_edge.data.arrays import arrival_from, class_name, raw_inputs
 from mygo_edge.data.conversion import brought_to, pictures_read
@@ -240,7 +241,7 @@ class Learner:
             raise MygoEdgeError(f"unknown task {task!r}; the tasks are {', '.join(self.tasks)}")
         kept = [index for index, (name, _) in enumerate(columns) if task in (None, name)]
         found = self._logits(inputs)[:, kept].argmax(1).tolist()
-        names = [class_name(label) for label in labels]
+        names = [class_name(label) for label in listed(labels)]
         if unknown := set(names) - {label for _, label in columns}:
             raise MygoEdgeError(
                 f"{min(unknown)!r} is the name of no class; they are {', '.join(c for _, c in columns)}"

@@ -1,6 +1,6 @@
 """What a program hands over, as raw inputs with labels: arrays, tensors, datasets of PyTorch, folders, texts."""
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mygo_edge.bundle.labels import listed
 from mygo_edge.bundle.strict import MAX_NAME, printable
 from mygo_edge.data.datasets import check_split, image_batch
 from mygo_edge.data.folder import SUFFIXES
@@ -16,7 +17,6 @@ from mygo_edge.data.tasks import Arrival
 from mygo_edge.errors import MygoEdgeError
 
 Given = tuple[Any, Any]  # inputs and labels
-_NO_LABELS = (str, bytes, Mapping, Set)
 
 
 def arrival_from(
@@ -70,25 +70,7 @@ def _pair(inputs: Any, labels: Any) -> tuple[Any, list[Any], list[str] | None]:
             raise MygoEdgeError("without labels, give a dataset of (image, label) pairs, all images alike") from error
     if isinstance(labels, Tensor):
         labels = labels.detach().cpu().numpy()
-    if isinstance(labels, _NO_LABELS) or not isinstance(labels, Iterable) or getattr(labels, "ndim", 1) != 1:
-        raise MygoEdgeError(f"labels must be the class of every input, in order, not {_kind(labels)}")
-    found = [_scalar(label) for label in labels]
-    if missing := [place for place, label in enumerate(found) if label is None or label != label]:  # NaN is not itself
-        raise MygoEdgeError(
-            f"input {missing[0]} has no label, but {found[missing[0]]}; name its class, or leave it out"
-        )
-    return inputs, found, known
-
-
-def _scalar(label: Any) -> Any:
-    """As Python has it. Raises MygoEdgeError for several values."""
-    if getattr(label, "ndim", 0) or (isinstance(label, Sequence) and not isinstance(label, str)):
-        raise MygoEdgeError(f"labels must be one class an input, not {label!r}")
-    return label.item() if isinstance(label, np.generic | np.ndarray | Tensor) else label
-
-
-def _kind(labels: Any) -> str:
-    return f"an array of shape {list(labels.shape)}" if isinstance(labels, np.ndarray) else type(labels).__name__
+    return inputs, listed(labels), known
 
 
 def _names(labels: list[Any]) -> list[str]:
@@ -100,7 +82,6 @@ def _names(labels: list[Any]) -> list[str]:
 
 def class_name(label: Any) -> str:
     """The name of the class that a label says; that of a truth value is its number's."""
-    label = _scalar(label)
     return str(int(label)) if isinstance(label, bool) else str(label)
 
 
@@ -111,8 +92,8 @@ def _split(what: str, inputs: Any, labels: list[Any], names: list[str], numbered
         numbers = [int(label) if numbered and isinstance(label, int) else places[class_name(label)] for label in labels]
     except KeyError as error:
         raise MygoEdgeError(f"{what}: label {error} is none of the classes {', '.join(names)}") from None
-    if numbers and max(map(abs, numbers)) > len(names):
-        raise MygoEdgeError(f"{what}: label {max(numbers, key=abs)} is none of the classes 0 to {len(names) - 1}")
+    if outside := [number for number in numbers if not 0 <= number < len(names)]:
+        raise MygoEdgeError(f"{what}: label {outside[0]} is none of the classes 0 to {len(names) - 1}")
     split = Split(raw_inputs(what, inputs), torch.tensor(numbers, dtype=torch.long))
     check_split(split, len(names), what)
     return split

@@ -1,6 +1,6 @@
 """Learn a task on the device: features by onnxruntime, dreams of the old tasks, and a head fitted in numpy."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -66,28 +66,6 @@ def new_task(
         raise MygoEdgeError(f"labels must be printable names of {count} or more, not {classes[:5]}")
     column = {label: number for number, label in enumerate(classes)}
     return tuple(classes), np.array([column[word] for word in words])
-
-
-def listed(labels: Any) -> list[Any]:
-    """The label of every input, in order, from whatever gives them one after another.
-
-    Raises:
-        MygoEdgeError: what gives no labels or has no order, and an input without a label.
-    """
-    unordered = isinstance(labels, (str, bytes, Mapping, Set)) or not isinstance(labels, Iterable)
-    if unordered or getattr(labels, "ndim", 1) != 1:
-        raise MygoEdgeError(f"labels must be the name of every input's class, in order, not {type(labels).__name__}")
-    found = [label.item() if getattr(label, "shape", None) == () else label for label in labels]  # a number's own name
-    if missing := [place for place, label in enumerate(found) if _missing(label)]:
-        label = found[missing[0]]
-        raise MygoEdgeError(f"input {missing[0]} has no label, but {label!r}; name its class, or leave it out")
-    return found
-
-
-def _missing(label: Any) -> bool:
-    """Whether this is blank, None, or what stands for no value in numpy and pandas."""
-    word = str(label).strip()
-    return not word or (not isinstance(label, str) and word.lower() in ("none", "nan", "nat", "<na>"))
 
 
 def require_labels(features: NDArray[np.float32], labels: Sequence[str]) -> None:

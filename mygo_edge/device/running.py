@@ -6,9 +6,9 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 from mygo_edge.bundle.heads import require_room
+from mygo_edge.bundle.labels import listed
 from mygo_edge.bundle.reading import current_version, read_bundle
 from mygo_edge.device.engine import Learnt
-from mygo_edge.device.learning import listed
 from mygo_edge.device.loaded import Loaded
 from mygo_edge.device.session import SessionOptions
 from mygo_edge.errors import MygoEdgeError

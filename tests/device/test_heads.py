@@ -352,7 +352,7 @@ def test_a_damaged_file_of_a_head_is_left_out_and_the_rest_works(
         ("stripes", 7, "in order, not int"),
         ("stripes", {0: "a", 1: "b"}, "in order, not dict"),
         ("stripes", {"a", "b"}, "in order, not set"),
-        ("stripes", np.array([["a"], ["b"]]), "in order, not ndarray"),
+        ("stripes", np.array([["a"], ["b"]]), r"in order, not an array of shape \[2, 1\]"),
         ("stripes", ["a", None], "input 1 has no label, but None"),
         ("stripes", np.array([np.nan, 1]), "input 0 has no label, but nan"),
         ("stripes", ["a", " "], "input 1 has no label, but ' '"),

@@ -72,6 +72,8 @@ class ExactMyGO(Method):
 
     def phases(self, index: int, tasks: Sequence[Task]) -> list[NamedPhase]:
         (task,) = tasks
+        if self.memory is not None:
+            self.memory.prior.share = self._share  # a run that goes on may ask for another
         return [
             NamedPhase("moments", "memory", partial(self._memorise, index, task)),
             NamedPhase("sleep", "sleep", partial(self._sleep, index)),
@@ -160,7 +162,6 @@ class ExactMyGO(Method):
     def _consolidate(self) -> SharedCovariance:
         """Factor, covariances of classes, and the classifier of all tasks, from what is remembered."""
         assert self.memory is not None
-        self.memory.prior.share = self._share  # a run that goes on may ask for another
         covariance = self.memory.covariance(LEAST_STRENGTH if self._has_own else 0.0)
         if self._has_own and self.domain.directions is not None:
             means = self.memory.means

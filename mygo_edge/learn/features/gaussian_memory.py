@@ -257,7 +257,7 @@ class GaussianMemory:
             numbers = np.array([self.shared.shrinkage, self.shared.spread])
             state |= {"factor": self.shared.factor, "diagonal": self.shared.diagonal, "shared_numbers": numbers}
         state["measured_at"] = np.array([self._at.get(what, 0) for what in _MEASURED], np.int64)
-        state["temperature"] = np.array(self.prior.temperature)
+        state["temperature"], state["prior_share"] = np.array(self.prior.temperature), np.array(self.prior.share)
         if self.novelty is not None:
             state["novelty"] = self.novelty
         if heads := {place: head for place, head in enumerate(self.heads) if head is not None}:
@@ -293,6 +293,7 @@ class GaussianMemory:
         # A checkpoint of an older version lacks what is kept: it is made anew.
         self._at = dict(zip(_MEASURED, state["measured_at"].tolist(), strict=False))
         self.prior.temperature = float(state["temperature"].ravel()[-1])  # an older checkpoint has one a share
+        self.prior.share = float(state.get("prior_share", self.prior.share))
         self.novelty = state["novelty"].copy() if "novelty" in state else None
         self.sent, self.kept = (
             SentRows.from_state(name, state, state["widths"], self.transform) if f"{name}.rows" in state else None

@@ -91,6 +91,14 @@ def test_a_temperature_goes_on_from_a_checkpoint_to_the_same_bits() -> None:
     assert whole["temperature"] != 1
 
 
+def test_a_memory_that_is_opened_again_has_the_share_of_its_last_task() -> None:
+    data = drawn(RARE_FIRST, 0)
+    equal = learnt(data, GaussianMemory(PowerTransform.of(data[0][0]), FEATURES, rank=8, prior=0.0))
+    opened = GaussianMemory(equal.transform, FEATURES, rank=8)
+    opened.load_state(equal.state())
+    assert opened.prior_weight == equal.prior_weight == 0
+
+
 def test_a_checkpoint_with_a_temperature_for_every_share_goes_on_with_that_of_the_whole() -> None:
     memory = learnt(drawn(RARE_FIRST, 0))
     older = GaussianMemory(memory.transform, FEATURES, rank=8)
